@@ -1,0 +1,63 @@
+"""The errors of vrl. Each says what was got, what was wanted and what to change; all survive pickling (they cross actors).
+
+    VrlError
+      ConfigError       a key, value or combination in the configuration
+      DataError         a dataset row, a media file, a prompt that does not fit
+      RolloutError      an engine could not produce completions
+      RewardError       a reward function or judge failed
+      LearnerError      a learner rank failed, or a loss or gradient is not finite
+      WeightPushError   weights did not arrive whole
+      CheckpointError   a checkpoint is missing, torn or does not match
+      ParityError       engine and learner disagree
+"""
+
+
+class VrlError(Exception):
+    """Base of all errors that vrl raises on purpose."""
+
+
+class ConfigError(VrlError):
+    """A wrong configuration. Exit code 2. `problems` lists every fault found, not just the first."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
+class DataError(VrlError):
+    """A dataset row, media file or prompt that cannot be used. `reason` is a short label fit for a metric."""
+
+    def __init__(self, message: str, reason: str = "data") -> None:
+        super().__init__(message, reason)
+        self.message = message
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class RolloutError(VrlError):
+    """An engine could not produce completions."""
+
+
+class RewardError(VrlError):
+    """A reward function or judge failed."""
+
+
+class LearnerError(VrlError):
+    """A learner rank failed, or a loss or gradient is not finite."""
+
+
+class WeightPushError(VrlError):
+    """Weights did not arrive whole on every engine."""
+
+
+class CheckpointError(VrlError):
+    """A checkpoint is missing, torn or does not match the run."""
+
+
+class ParityError(VrlError):
+    """Engine and learner disagree; the message names the first tensor that differs."""

@@ -1,0 +1,195 @@
+"""The records that flow through vrl, in the order in which they come to be. Standard library and numpy only.
+
+Axes: T tokens or frames, G rollouts of a group, P prompt tokens, C completion tokens, THWC frame axes.
+Records are frozen; pixels travel beside them as plain arrays or object references, never inside.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Media:
+    """One clip or picture of a sample."""
+
+    kind: str  # "video" or "image"
+    path: str  # relative to data.root
+    start_s: float = 0.0  # first second of the clip to use
+    end_s: float | None = None  # last second; None: to the end of the file
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caption:
+    """A sentence that is true of [start_s, end_s)."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One dataset row: media, question, truth, task."""
+
+    sample_id: str  # stable and unique in the dataset
+    task: str  # name of a module in vrl.tasks
+    question: str
+    answer: str = ""  # letter of an option, number, or text; empty where the truth is a span
+    answer_type: str = "text"  # choice | number | text | span | elements
+    media: tuple[Media, ...] = ()
+    options: tuple[str, ...] = ()  # without letters; option i is letter chr(65 + i)
+    spans: tuple[tuple[float, float], ...] = ()  # true events, seconds
+    captions: tuple[Caption, ...] = ()
+    key_elements: tuple[str, ...] = ()
+    source: str = ""  # where the row came from
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Frames:
+    """Decoded pixels with their true times."""
+
+    pixels_THWC: np.ndarray  # uint8, RGB
+    timestamps_s: np.ndarray  # float64 [T], presentation time from the start of the (cut) clip
+    duration_s: float  # of the (cut) clip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VisionGrid:
+    """One picture or clip as the vision tower sees it: its patches stand in media order in the patch array."""
+
+    kind: str  # "video" or "image"
+    grid_thw: tuple[int, int, int]  # patches: time, height, width (before spatial merging)
+    seconds_per_grid: float = 0.0  # seconds between two time steps of the grid; 0 for an image
+
+    @property
+    def num_patches(self) -> int:
+        t, h, w = self.grid_thw
+        return t * h * w
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompt:
+    """A sample ready for generation. Its patches (uint8 [num_patches, patch_dim]) travel beside it."""
+
+    sample: Sample
+    token_ids: np.ndarray  # int64 [P], placeholders expanded; the assistant prefix included where `prefix_in_prompt`
+    vision: tuple[VisionGrid, ...] = ()  # in prompt order
+    timestamps_s: tuple[float, ...] = ()  # of the sampled frames of the first clip
+    duration_s: float = 0.0  # of the first clip
+    media_key: str = ""  # content address of the patches: file identity, frame choice, pixel budget
+    decode_s: float = 0.0  # seconds spent decoding and processing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VersionSpan:
+    """Tokens [start, end) of a completion were sampled by this policy version."""
+
+    start: int
+    end: int
+    policy_version: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completion:
+    """What the engine returned for one draw."""
+
+    token_ids: np.ndarray  # int64 [C], the end token included when it was sampled
+    rollout_logprobs: np.ndarray  # float32 [C], at the sampling temperature
+    text: str  # special tokens kept
+    finish_reason: str  # "stop" or "length"
+    versions: tuple[VersionSpan, ...]  # cover [0, C)
+
+    @property
+    def policy_version(self) -> int:
+        """The oldest policy version that made any of its tokens."""
+        return min(span.policy_version for span in self.versions)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reward:
+    """A scalar and the named parts it was made of; a part is None when it does not apply or could not be had."""
+
+    value: float
+    breakdown: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rollout:
+    """One completion and what it earned."""
+
+    completion: Completion
+    reward: Reward
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RolloutGroup:
+    """All rollouts of one sample."""
+
+    group_id: int  # order of reservation, unique in a run
+    prompt: Prompt
+    rollouts: tuple[Rollout, ...]
+    rollout_s: float = 0.0  # seconds from dispatch to the last completion
+    reward_s: float = 0.0
+
+    @property
+    def policy_version(self) -> int:
+        return min(rollout.completion.policy_version for rollout in self.rollouts)
+
+    @property
+    def rewards_G(self) -> np.ndarray:
+        return np.array([rollout.reward.value for rollout in self.rollouts], dtype=np.float64)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingGroup:
+    """One shared prompt and its completions, as the learner sees them. SFT is a group of one."""
+
+    prompt_token_ids: np.ndarray  # int64 [P]
+    vision: tuple[VisionGrid, ...]
+    completions: tuple[np.ndarray, ...]  # G arrays, int64 [C_g]
+    loss_masks: tuple[np.ndarray, ...]  # G arrays, bool [C_g]
+    advantages_G: np.ndarray  # float32 [G]
+    rollout_logprobs: tuple[np.ndarray, ...] = ()  # G arrays, float32 [C_g]; empty in SFT
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.prompt_token_ids) + sum(len(c) for c in self.completions)
+
+    @property
+    def num_patches(self) -> int:
+        return sum(grid.num_patches for grid in self.vision)
+
+    @property
+    def num_loss_tokens(self) -> int:
+        return int(sum(int(mask.sum()) for mask in self.loss_masks))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MicroBatch:
+    """The groups of one forward on one rank. `group_indices` point into the step's list of groups (and patches)."""
+
+    groups: tuple[TrainingGroup, ...]
+    group_indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackedBatch:
+    """One optimizer step's worth: `micro_batches[rank][k]`, the same count on every rank."""
+
+    micro_batches: tuple[tuple[MicroBatch, ...], ...]
+    num_loss_tokens: int  # over all ranks: the one divisor of the summed loss
+    num_sequences: int  # completions over all ranks: the divisor of sequence-mean aggregation
+    num_tokens: int  # tokens that go through the model
+    num_unshared_tokens: int  # tokens had every completion carried its own prompt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Update:
+    """What an optimizer step did."""
+
+    policy_version: int
+    lr: float
+    grad_norm: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
