@@ -1,0 +1,49 @@
+# Everything a fresh machine with Python >= 3.11 and make needs. `make demo` and `make test` set up by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(shell cat requirements-cpu.lock pyproject.toml | cksum | cut -d' ' -f1)
+
+.PHONY: setup demo test check lint types format bench lock clean
+.DEFAULT_GOAL := setup
+
+setup: $(STAMP)  ## the CPU environment, from the full lock
+
+$(STAMP): requirements-cpu.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-cpu.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	rm -f $(VENV)/.installed-*
+	touch $@
+
+demo: setup  ## the main job: data, cold start, RL, report
+	$(BIN)/vrl toy toy
+	$(BIN)/vrl sft conf/toy_sft.yaml
+	$(BIN)/vrl train conf/toy.yaml
+	$(BIN)/vrl report runs/toy
+
+test: setup  ## everything that fits in a quarter of an hour on two cores
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+check: lint types  ## what CI asks before it runs tests
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/pyright
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/python benchmarks/bench_step.py
+
+lock:  ## recompile requirements-cpu.lock (torchaudio and torchcodec break a CPU-only torch and nothing here needs them)
+	$(BIN)/pip-compile --quiet --extra cpu --extra dev --strip-extras --no-header --no-annotate --no-emit-index-url \
+	  --no-emit-find-links --unsafe-package torchaudio --unsafe-package torchcodec -o requirements-cpu.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) runs toy build *.egg-info

@@ -1,0 +1,404 @@
+"""The configuration of a run: every key, its default, its meaning and its checks. The only file that knows OmegaConf.
+
+Three merges, strongest last: the dataclasses below, a YAML file, `key=value` arguments. Then all range and cross-field
+checks run and every problem is reported at once. Does not touch hardware: placement compares wishes with what is there.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vrl.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The policy."""
+
+    path: str = MISSING  # a Hugging Face folder, or a vrl run folder (its newest exported checkpoint)
+    dtype: str = "bfloat16"  # bfloat16 | float32
+    max_context_tokens: int = 16384  # prompt + completion
+    trust_remote_code: bool = False
+    freeze: list[str] = field(default_factory=list)  # parameter-name prefixes that do not train, e.g. model.visual
+
+
+@dataclass(frozen=True)
+class FrameConfig:
+    """Which frames of a clip the model sees, chosen by time."""
+
+    fps: float = 2.0  # wished frames a second
+    min_frames: int = 4
+    max_frames: int = 32  # longer clips are spread over this many; always even (Qwen merges frames in pairs)
+    min_pixels: int = 128 * 28 * 28  # of one frame after resizing
+    max_pixels: int = 128 * 28 * 28
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where samples come from and how their media are read."""
+
+    train: str = MISSING  # parquet or jsonl
+    val: str = ""  # empty: no validation
+    root: str = ""  # media paths are relative to it; empty: the folder of the dataset file
+    frames: FrameConfig = field(default_factory=FrameConfig)
+    shuffle: bool = True
+    tasks: list[str] = field(default_factory=list)  # keep only rows of these tasks; empty: all
+    workers: int = 1  # decode worker actors
+    prefetch: int = 16  # prompts decoded ahead of the engines
+    decode_timeout_s: float = 30.0  # a clip that takes longer is dropped and its decoder killed
+    max_bad_fraction: float = 0.05  # of the last 200 samples; more ends the run
+
+
+@dataclass(frozen=True)
+class RewardTermConfig:
+    """One term of a task's rubric."""
+
+    reward: str = MISSING  # name of a function in vrl.reward
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """The rubric of one task: the reward is the weighted sum of its terms."""
+
+    task: str = MISSING  # name of a module in vrl.tasks
+    rewards: list[RewardTermConfig] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """The vLLM engines and how they sample."""
+
+    engines: int = 1
+    tensor_parallel: int = 1  # GPUs an engine
+    group_size: int = 8
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = -1  # -1: all
+    max_tokens: int = 768  # of a completion
+    max_num_seqs: int = 128  # completions an engine runs at once
+    kv_cache_gib: float = 1.0  # CPU engines
+    gpu_memory_utilization: float = 0.85  # GPU engines
+    enforce_eager: bool = False
+    threads: int = 1  # CPU threads an engine
+    timeout_s: float = 600.0  # a group that takes longer fails
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """The reward workers."""
+
+    workers: int = 1
+    timeout_s: float = 60.0  # scoring one group
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """The DeepSpeed learner."""
+
+    ranks: int = 1
+    zero_stage: int = 2  # 0 | 1 | 2 | 3
+    offload: bool = False  # optimizer state (and ZeRO-3 parameters) to the host
+    lr: float = 1e-6
+    lr_schedule: str = "constant"  # constant | cosine | linear, over `steps`, after the warm-up
+    warmup_steps: int = 0
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    max_grad_norm: float = 1.0
+    micro_batch_tokens: int = 16384  # tokens of one forward on one rank; a group is never split
+    gradient_checkpointing: bool = False
+    threads: int = 1  # CPU threads a rank
+    timeout_s: float = 1800.0  # one call
+
+
+@dataclass(frozen=True)
+class AlgoConfig:
+    """The group-relative update."""
+
+    groups_per_step: int = 16
+    max_policy_age: int = 0  # steps a rollout's oldest token may lag behind the learner; 0 is synchronous
+    advantage: str = "grpo"  # grpo (centred, over std) | grpo_no_std (centred)
+    std_eps: float = 1e-4
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    kl_coef: float = 0.0  # weight of the k3 KL to the reference policy (the starting weights); 0: no reference
+    loss_aggregation: str = "token_mean"  # token_mean | sequence_mean
+
+
+@dataclass(frozen=True)
+class PushConfig:
+    """How weights reach the engines."""
+
+    backend: str = "auto"  # auto | gloo | nccl | ipc
+    timeout_s: float = 300.0
+    verify: bool = True  # compare checksums of all tensors after every push
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """The engine-against-learner parity check before the first step."""
+
+    enabled: bool = True
+    prompts: int = 4  # samples of the training set to compare on
+    max_logprob_gap: float = 0.0  # 0: 1e-5 in float32 (or 3x the learner's own rounding), 0.15 in bfloat16
+
+
+@dataclass(frozen=True)
+class ValConfig:
+    """Validation: mean reward on held-out samples, greedy."""
+
+    every: int = 0  # steps; 0: only before the first and after the last
+    samples: int = 256
+    temperature: float = 0.0
+
+
+@dataclass(frozen=True)
+class SftConfig:
+    """Cold start."""
+
+    batch_size: int = 32  # samples a step
+    train_prefix: bool = True  # the assistant prefix is part of the target (VideoReasoner)
+    generate: bool = True  # measure the format rate with a live engine at validation
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """What is kept on disk."""
+
+    every: int = 0  # steps; 0: only at the end (and when the run is stopped)
+    keep_last: int = 2
+    export: bool = True  # write the Hugging Face folder beside the last checkpoint
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """What a run shows."""
+
+    samples_every: int = 10  # steps between two sample files; 0: none
+    samples_groups: int = 4  # groups in a sample file
+    tensorboard: bool = True  # when installed
+    prometheus_port: int = 0  # 0: no endpoint
+    prometheus_host: str = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything. A component gets its own section, never the whole."""
+
+    name: str = MISSING  # the run folder is runs_dir/name
+    runs_dir: str = "runs"
+    seed: int = 0
+    steps: int = 100  # optimizer updates
+    resume: str = "never"  # never | auto | must | a checkpoint folder
+    ray_address: str = ""  # empty: a private local Ray; "auto": the cluster this process belongs to
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    tasks: list[TaskConfig] = field(default_factory=list)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    algo: AlgoConfig = field(default_factory=AlgoConfig)
+    sft: SftConfig = field(default_factory=SftConfig)
+    push: PushConfig = field(default_factory=PushConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+    val: ValConfig = field(default_factory=ValConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.runs_dir) / self.name
+
+
+_CHOICES = {
+    "model.dtype": ("bfloat16", "float32"),
+    "learner.zero_stage": (0, 1, 2, 3),
+    "learner.lr_schedule": ("constant", "cosine", "linear"),
+    "algo.advantage": ("grpo", "grpo_no_std"),
+    "algo.loss_aggregation": ("token_mean", "sequence_mean"),
+    "push.backend": ("auto", "gloo", "nccl", "ipc"),
+}
+_AT_LEAST = {
+    "steps": 1,
+    "model.max_context_tokens": 16,
+    "data.frames.min_frames": 2,
+    "data.frames.max_frames": 2,
+    "data.frames.min_pixels": 1,
+    "data.frames.max_pixels": 1,
+    "data.workers": 1,
+    "data.prefetch": 1,
+    "rollout.engines": 1,
+    "rollout.tensor_parallel": 1,
+    "rollout.group_size": 1,
+    "rollout.temperature": 0,
+    "rollout.max_tokens": 1,
+    "rollout.max_num_seqs": 1,
+    "rollout.threads": 1,
+    "reward.workers": 1,
+    "learner.ranks": 1,
+    "learner.lr": 0,
+    "learner.warmup_steps": 0,
+    "learner.weight_decay": 0,
+    "learner.micro_batch_tokens": 1,
+    "learner.threads": 1,
+    "algo.groups_per_step": 1,
+    "algo.max_policy_age": 0,
+    "algo.clip_low": 0,
+    "algo.clip_high": 0,
+    "algo.kl_coef": 0,
+    "gate.prompts": 0,
+    "gate.max_logprob_gap": 0,
+    "val.every": 0,
+    "val.samples": 1,
+    "val.temperature": 0,
+    "sft.batch_size": 1,
+    "checkpoint.every": 0,
+    "checkpoint.keep_last": 1,
+    "log.samples_every": 0,
+    "log.samples_groups": 0,
+    "log.prometheus_port": 0,
+}
+_ABOVE_ZERO = (
+    "data.frames.fps",
+    "data.decode_timeout_s",
+    "rollout.kv_cache_gib",
+    "rollout.gpu_memory_utilization",
+    "rollout.timeout_s",
+    "reward.timeout_s",
+    "learner.eps",
+    "learner.max_grad_norm",
+    "learner.timeout_s",
+    "algo.std_eps",
+    "push.timeout_s",
+)
+_AT_MOST_ONE = ("data.max_bad_fraction", "rollout.top_p", "rollout.gpu_memory_utilization", "learner.beta1", "learner.beta2")
+
+
+def load(path: str | Path | None, overrides: Sequence[str] = ()) -> RunConfig:
+    """Merge defaults, the YAML file at `path` and `key=value` overrides (`--key=value` is taken too), then check.
+
+    Raises ConfigError that lists every problem: unknown keys, wrong types, missing values, values out of range.
+    """
+    schema = OmegaConf.structured(RunConfig)
+    problems: list[str] = []
+    layers: list[Any] = []
+    if path is not None:
+        if not Path(path).is_file():
+            raise ConfigError(f"config file {path}: not found")
+        try:
+            layers.append(OmegaConf.load(path))
+        except Exception as error:  # a YAML syntax error of whatever kind
+            raise ConfigError(f"config file {path}: not valid YAML: {error}") from error
+    for override in overrides:
+        cleaned = re.sub(r"^(--|\+{1,2})", "", override)
+        if "=" not in cleaned:
+            problems.append(f"{override!r}: got no '=', wanted key=value")
+        else:
+            layers.append(OmegaConf.from_dotlist([cleaned]))
+    merged = schema
+    for layer in layers:
+        for piece in _leaves(layer):  # one leaf at a time: a merge stops at its first fault, and users want all
+            try:
+                merged = OmegaConf.merge(merged, piece)
+            except OmegaConfBaseException as error:
+                problems.append(_first_line(error))
+    missing = sorted(str(key) for key in OmegaConf.missing_keys(merged))
+    problems += [f"{key}: missing, wanted a value ({key}=...)" for key in missing]
+    if problems:
+        raise ConfigError(*problems)
+    try:
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_first_line(error)) from error
+    assert isinstance(config, RunConfig)
+    problems = check(config)
+    if problems:
+        raise ConfigError(*problems)
+    return config
+
+
+def check(config: RunConfig) -> list[str]:
+    """Every range and cross-field fault of a complete configuration, as 'key: got, wanted'."""
+
+    def get(key: str) -> Any:
+        value: Any = config
+        for part in key.split("."):
+            value = getattr(value, part)
+        return value
+
+    problems = [f"{key}: got {get(key)!r}, wanted one of {choices}" for key, choices in _CHOICES.items() if get(key) not in choices]
+    problems += [f"{key}: got {get(key)}, wanted at least {low}" for key, low in _AT_LEAST.items() if not get(key) >= low]
+    problems += [f"{key}: got {get(key)}, wanted more than 0" for key in _ABOVE_ZERO if not get(key) > 0]
+    problems += [f"{key}: got {get(key)}, wanted within [0, 1]" for key in _AT_MOST_ONE if not 0 <= get(key) <= 1]
+    problems += [f"{key}: got {value}, wanted a finite number" for key, value in _floats(config) if not math.isfinite(value)]
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
+        problems.append(f"name: got {config.name!r}, wanted letters, digits, '.', '_' and '-' (it names the run folder)")
+    frames = config.data.frames
+    if frames.min_frames > frames.max_frames:
+        problems.append(f"data.frames.min_frames: got {frames.min_frames}, wanted at most max_frames={frames.max_frames}")
+    if frames.min_frames % 2 or frames.max_frames % 2:
+        problems.append(
+            f"data.frames: got min_frames={frames.min_frames}, max_frames={frames.max_frames}, wanted even numbers "
+            "(the vision tower merges frames in pairs)"
+        )
+    if frames.min_pixels > frames.max_pixels:
+        problems.append(f"data.frames.min_pixels: got {frames.min_pixels}, wanted at most max_pixels={frames.max_pixels}")
+    if config.rollout.max_tokens >= config.model.max_context_tokens:
+        problems.append(
+            f"rollout.max_tokens: got {config.rollout.max_tokens}, wanted less than "
+            f"model.max_context_tokens={config.model.max_context_tokens}"
+        )
+    if config.rollout.top_k == 0 or config.rollout.top_k < -1:
+        problems.append(f"rollout.top_k: got {config.rollout.top_k}, wanted -1 (all) or a positive count")
+    names = [task.task for task in config.tasks]
+    problems += [f"tasks: {name!r} is configured twice, wanted once" for name in {n for n in names if names.count(n) > 1}]
+    return problems
+
+
+def save(config: RunConfig, path: Path) -> None:
+    """Write the resolved configuration as YAML."""
+    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+
+
+def _leaves(layer: Any, prefix: str = "") -> list[Any]:
+    """A nested mapping as one-key mappings, lists kept whole."""
+    plain = OmegaConf.to_container(layer) if OmegaConf.is_config(layer) else layer
+    if not isinstance(plain, dict):
+        raise ConfigError(f"config: got a {type(plain).__name__} at the top level, wanted key: value lines")
+    pieces = []
+    for key, value in plain.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            pieces += _leaves(value, f"{name}.")
+        else:
+            pieces.append(_nest(name.split("."), value))
+    return pieces
+
+
+def _nest(keys: list[str], value: Any) -> dict[str, Any]:
+    return {keys[0]: _nest(keys[1:], value) if len(keys) > 1 else value}
+
+
+def _floats(node: Any, prefix: str = "") -> list[tuple[str, float]]:
+    found = []
+    for name in node.__dataclass_fields__:
+        value = getattr(node, name)
+        if isinstance(value, float):
+            found.append((f"{prefix}{name}", value))
+        elif hasattr(value, "__dataclass_fields__"):
+            found += _floats(value, f"{prefix}{name}.")
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    key = next((line.split(":", 1)[1].strip() for line in lines if line.strip().startswith("full_key:")), "")
+    return f"{key}: {lines[0]}" if key and key not in lines[0] else lines[0]
