@@ -1,0 +1,113 @@
+"""Prompts decoded ahead of the engines, delivered in dataset order.
+
+A sample that cannot be used is left out, counted by reason and listed; too many of them end the run. Never a substitute.
+"""
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vrl.errors import DataError
+from vrl.types import Prompt, Sample
+
+logger = logging.getLogger(__name__)
+_WINDOW = 200  # samples over which max_bad_fraction is judged
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedPrompt:
+    """A prompt, the reference to its patches, and the place in the dataset order from which it came."""
+
+    prompt: Prompt
+    patches: Any  # object reference to uint8 [num_patches, patch_dim]
+    ordinal: int  # how many samples were drawn before it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BadSample:
+    """A sample that was left out."""
+
+    sample_id: str
+    reason: str
+    message: str
+
+
+class PromptFeed:
+    """Draws samples, has them prepared `prefetch` ahead, hands them out in order.
+
+    Example: `feed = PromptFeed(iter(samples), lambda s: workers.call_keeping("prepare", s), prefetch=8,
+    max_bad_fraction=0.05)`, then `prepared = await feed.next()`; None when the samples are used up.
+    """
+
+    def __init__(
+        self,
+        samples: Iterator[Sample],
+        prepare: Callable[[Sample], Awaitable[tuple[Prompt, Any]]],
+        *,
+        prefetch: int,
+        max_bad_fraction: float,
+        first_ordinal: int = 0,
+    ) -> None:
+        self._samples = samples
+        self._prepare = prepare
+        self._prefetch = prefetch
+        self._max_bad_fraction = max_bad_fraction
+        self._ordinal = first_ordinal
+        self._ahead: deque[tuple[int, Sample, asyncio.Task[tuple[Prompt, Any]]]] = deque()
+        self._recent: deque[bool] = deque(maxlen=_WINDOW)
+        self.bad: list[BadSample] = []
+        self.decodes = 0
+
+    @property
+    def bad_by_reason(self) -> dict[str, int]:
+        return dict(Counter(sample.reason for sample in self.bad))
+
+    async def next(self) -> PreparedPrompt | None:
+        """The next usable prompt, or None when the samples are used up.
+
+        Raises DataError when more than `max_bad_fraction` of the recent samples could not be used.
+        """
+        while True:
+            self._top_up()
+            if not self._ahead:
+                return None
+            ordinal, sample, task = self._ahead.popleft()
+            try:
+                prompt, patches = await task
+            except DataError as error:
+                self._record(sample, error)
+                continue
+            self._recent.append(False)
+            self.decodes += 1
+            return PreparedPrompt(prompt=prompt, patches=patches, ordinal=ordinal)
+
+    def close(self) -> None:
+        """Stop preparing."""
+        for _, _, task in self._ahead:
+            task.cancel()
+        self._ahead.clear()
+
+    def _top_up(self) -> None:
+        while len(self._ahead) < self._prefetch:
+            sample = next(self._samples, None)
+            if sample is None:
+                return
+            task = asyncio.ensure_future(self._prepare(sample))
+            self._ahead.append((self._ordinal, sample, task))
+            self._ordinal += 1
+
+    def _record(self, sample: Sample, error: DataError) -> None:
+        self.bad.append(BadSample(sample_id=sample.sample_id, reason=error.reason, message=str(error)))
+        self._recent.append(True)
+        logger.warning("sample %s left out (%s): %s", sample.sample_id, error.reason, error)
+        share = sum(self._recent) / _WINDOW
+        if share > self._max_bad_fraction:
+            worst = "; ".join(f"{bad.sample_id}: {bad.message}" for bad in self.bad[-3:])
+            raise DataError(
+                f"data: got {sum(self._recent)} unusable samples among the last {len(self._recent)}, wanted at most "
+                f"data.max_bad_fraction={self._max_bad_fraction} of {_WINDOW}. The last ones: {worst}",
+                reason="too_many_bad",
+            )
