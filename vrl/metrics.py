@@ -1,0 +1,180 @@
+"""What a run tells: the catalogue of metrics, metrics.jsonl, the terminal, TensorBoard and Prometheus.
+
+`RunLog.log` writes one JSON object a step. Nothing here computes a metric: roles report numbers, the driver names them.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from vrl.config import LogConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One series of the catalogue. A name ending in /* stands for a family."""
+
+    name: str
+    unit: str
+    meaning: str
+
+
+CATALOGUE = (
+    Metric("step", "steps", "optimizer updates done"),
+    Metric("policy_version", "version", "version of the learner's weights; one more a step"),
+    Metric("reward/mean", "reward", "mean reward of the step's rollouts, zero-spread groups included"),
+    Metric("reward/*", "reward", "mean of one part of the reward over the rollouts to which it applies"),
+    Metric("reward/task/*", "reward", "mean reward of one task's rollouts"),
+    Metric("reward/seconds", "s", "scoring, per wave"),
+    Metric("loss/policy", "nats", "clipped group-relative policy loss"),
+    Metric("loss/sft", "nats", "cross-entropy per target token"),
+    Metric("loss/kl", "nats", "k3 KL to the reference policy per token"),
+    Metric("loss/mismatch_kl", "nats", "k3 KL between engine and learner per token; rounding alone when all is well"),
+    Metric("loss/clip_frac", "share", "tokens whose ratio was clipped"),
+    Metric("loss/entropy", "nats", "mean entropy of the policy at the sampled tokens"),
+    Metric("learner/lr", "1", "learning rate of the step"),
+    Metric("learner/grad_norm", "1", "global gradient norm before clipping"),
+    Metric("learner/tokens_per_s", "tokens/s", "tokens through the learner over its seconds"),
+    Metric("learn/seconds", "s", "forward, backward and optimizer"),
+    Metric("rollout/tokens_per_s", "tokens/s", "sampled tokens over the engines' seconds"),
+    Metric("rollout/seconds", "s", "from dispatch to the last completion, mean over the step's groups"),
+    Metric("rollout/completion_tokens", "tokens", "mean length of a completion"),
+    Metric("rollout/truncated_frac", "share", "completions that ran into max_tokens"),
+    Metric("rollout/policy_age_max", "steps", "age of the step's oldest token"),
+    Metric("group/zero_spread_frac", "share", "groups whose rewards are all equal: counted and left out"),
+    Metric("pack/shared_token_frac", "share", "tokens saved by computing each prompt once per group"),
+    Metric("push/seconds", "s", "pause, send, verify, resume"),
+    Metric("push/bytes_per_s", "bytes/s", "weight bytes over push/seconds"),
+    Metric("step/seconds", "s", "wall time of the step"),
+    Metric("idle/seconds", "s", "step time in which no part of it was under way"),
+    Metric("data/decode_seconds", "s", "decode and processor, mean over the step's prompts"),
+    Metric("data/bad_samples", "samples", "samples left out since the start"),
+    Metric("val/reward", "reward", "mean reward on held-out samples"),
+    Metric("val/reward/*", "reward", "the same, one task"),
+    Metric("val/format/*", "share", "held-out completions of one task in the right format"),
+    Metric("val/loss", "nats", "cross-entropy on held-out targets"),
+)
+
+
+def prometheus_name(name: str) -> str:
+    """`rollout/tokens_per_s` -> `vrl_rollout_tokens_per_s`."""
+    return "vrl_" + name.replace("/", "_").replace("-", "_")
+
+
+class RunLog:
+    """The record of one run: metrics.jsonl, a progress line, TensorBoard and a Prometheus endpoint where asked."""
+
+    def __init__(self, run_dir: Path, config: LogConfig, *, steps: int, first_step: int = 0, title: str = "") -> None:
+        """Rows after `first_step` that an interrupted run left in metrics.jsonl are removed."""
+        self._file = run_dir / "metrics.jsonl"
+        self._steps = steps
+        _truncate(self._file, first_step)
+        self._console = Console(stderr=True)
+        self._started = time.monotonic()
+        self._board = _tensorboard(run_dir) if config.tensorboard else None
+        self._registry = CollectorRegistry()
+        self._gauges: dict[str, Gauge] = {}
+        self._server = None
+        if config.prometheus_port:
+            self._server = start_http_server(config.prometheus_port, config.prometheus_host, registry=self._registry)
+        self._progress: Progress | None = None
+        if self._console.is_terminal:
+            self._progress = Progress(
+                TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[line]}"),
+                TimeElapsedColumn(), TimeRemainingColumn(), console=self._console,
+            )  # fmt: skip
+            self._task = self._progress.add_task(title, total=steps, completed=first_step, line="")
+            self._progress.start()
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write the metrics of a finished step everywhere. `step` and `policy_version` come first in the row."""
+        row = {"step": step, **metrics}
+        with self._file.open("a") as stream:
+            stream.write(json.dumps(row, allow_nan=False) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        for name, value in row.items():
+            if self._board is not None and name != "step":
+                self._board.add_scalar(name, value, step)
+            if self._server is not None:
+                self._gauge(name).set(value)
+        self._show(step, row)
+
+    def say(self, message: str) -> None:
+        """One line for the person who watches."""
+        if self._progress is not None:
+            self._progress.console.print(message, highlight=False)
+        else:
+            elapsed = time.monotonic() - self._started
+            print(f"[{elapsed:7.1f} s] {message}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        if self._board is not None:
+            self._board.close()
+        if self._server is not None:
+            server, thread = self._server
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    def _gauge(self, name: str) -> Gauge:
+        if name not in self._gauges:
+            self._gauges[name] = Gauge(prometheus_name(name), name, registry=self._registry)
+        return self._gauges[name]
+
+    def _show(self, step: int, row: Mapping[str, float]) -> None:
+        line = "  ".join(f"{label} {row[name]:.3g}" for name, label in _LINE if name in row)
+        if self._progress is not None:
+            self._progress.update(self._task, completed=step, line=line)
+        elif step <= 3 or step % 10 == 0 or step == self._steps:
+            self.say(f"step {step}/{self._steps}  {line}")
+
+
+_LINE = (
+    ("reward/mean", "reward"),
+    ("loss/sft", "loss"),
+    ("val/loss", "val loss"),
+    ("val/reward", "val reward"),
+    ("loss/mismatch_kl", "mismatch"),
+    ("rollout/tokens_per_s", "rollout tok/s"),
+    ("learner/tokens_per_s", "learner tok/s"),
+    ("step/seconds", "s/step"),
+)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl, a torn last line left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def _truncate(path: Path, first_step: int) -> None:
+    rows = [row for row in read_rows(path) if row["step"] <= first_step]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _tensorboard(run_dir: Path) -> Any:
+    if find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(run_dir / "tensorboard"))
