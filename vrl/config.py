@@ -363,9 +363,9 @@ def check(config: RunConfig) -> list[str]:
     return problems
 
 
-def save(config: RunConfig, path: Path) -> None:
-    """Write the resolved configuration as YAML."""
-    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))
+def as_yaml(config: RunConfig) -> str:
+    """The resolved configuration as YAML: `load` reads it back to an equal RunConfig."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
 def _leaves(layer: Any, prefix: str = "") -> list[Any]:

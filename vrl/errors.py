@@ -3,7 +3,8 @@
     VrlError
       ConfigError       a key, value or combination in the configuration
       DataError         a dataset row, a media file, a prompt that does not fit
-      RolloutError      an engine could not produce completions
+      WorkerError       an actor died or did not answer in time: ends the run
+      RolloutError      an engine could not produce completions for a prompt
       RewardError       a reward function or judge failed
       LearnerError      a learner rank failed, or a loss or gradient is not finite
       WeightPushError   weights did not arrive whole
@@ -39,8 +40,12 @@ class DataError(VrlError):
         return self.message
 
 
+class WorkerError(VrlError):
+    """An actor died or did not answer in time."""
+
+
 class RolloutError(VrlError):
-    """An engine could not produce completions."""
+    """An engine could not produce completions for a prompt."""
 
 
 class RewardError(VrlError):

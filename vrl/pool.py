@@ -10,21 +10,20 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from vrl.errors import VrlError
+from vrl.errors import WorkerError
 
 
 class ActorPool:
     """Equal actors behind one door.
 
-    Example: `pool = ActorPool("reward", actors, RewardError, timeout_s=60)`, then
+    Example: `pool = ActorPool("reward", actors, timeout_s=60)`, then
     `rewards = await pool.call("score", prompt, completions)` runs on the actor with the fewest calls under way.
     """
 
-    def __init__(self, role: str, actors: Sequence[Any], error: type[VrlError], *, timeout_s: float) -> None:
-        """`error` is raised, naming role, index and cause, when an actor dies or a call outlasts `timeout_s` seconds."""
+    def __init__(self, role: str, actors: Sequence[Any], *, timeout_s: float) -> None:
+        """Calls raise WorkerError, naming role, index and cause, when an actor dies or takes over `timeout_s` seconds."""
         self.role = role
         self.actors = list(actors)
-        self._error = error
         self._timeout_s = timeout_s
         self._in_flight = [0] * len(self.actors)
 
@@ -70,12 +69,12 @@ class ActorPool:
         except RayTaskError as error:
             raise error.cause from error
         except (TimeoutError, GetTimeoutError) as error:
-            raise self._error(
+            raise WorkerError(
                 f"{self.role} worker {index}: got no answer to {method} in {self._timeout_s} s, wanted one; "
                 f"raise {self.role}.timeout_s or look at the worker's log"
             ) from error
         except RayActorError as error:
-            raise self._error(f"{self.role} worker {index} died during {method}: {error}") from error
+            raise WorkerError(f"{self.role} worker {index} died during {method}: {error}") from error
         finally:
             self._in_flight[index] -= 1
 

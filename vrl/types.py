@@ -6,6 +6,7 @@ Records are frozen; pixels travel beside them as plain arrays or object referenc
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -129,6 +130,8 @@ class RolloutGroup:
 
     group_id: int  # order of reservation, unique in a run
     prompt: Prompt
+    patches: Any  # reference to uint8 [num_patches, patch_dim] in the object store
+    ordinal: int  # samples drawn before this one: where a resumed run goes on
     rollouts: tuple[Rollout, ...]
     rollout_s: float = 0.0  # seconds from dispatch to the last completion
     reward_s: float = 0.0

@@ -1,0 +1,67 @@
+import asyncio
+
+import numpy as np
+import pytest
+
+from vrl.errors import DataError
+from vrl.rollout.feed import PromptFeed
+from vrl.types import Prompt, Sample
+
+
+def samples(count: int):
+    return iter([Sample(sample_id=str(i), task="vqa", question="?") for i in range(count)])
+
+
+def preparing(bad: set[int], log: list[str] | None = None):
+    async def prepare(sample: Sample):
+        if log is not None:
+            log.append(sample.sample_id)
+        await asyncio.sleep(0.002 * (7 - int(sample.sample_id) % 7))  # finish out of order
+        if int(sample.sample_id) in bad:
+            raise DataError(f"{sample.sample_id}.mp4: cannot be read", reason="unreadable")
+        return Prompt(sample=sample, token_ids=np.array([1])), f"patches {sample.sample_id}"
+
+    return prepare
+
+
+async def drain(feed: PromptFeed):
+    found = []
+    while (prepared := await feed.next()) is not None:
+        found.append(prepared)
+    return found
+
+
+def test_prompts_come_in_order_and_bad_samples_are_listed():
+    async def scenario():
+        feed = PromptFeed(samples(20), preparing({3, 4}), prefetch=8, max_bad_fraction=0.5, first_ordinal=100)
+        found = await drain(feed)
+        assert [p.prompt.sample.sample_id for p in found] == [str(i) for i in range(20) if i not in (3, 4)]
+        assert [p.ordinal for p in found] == [100 + i for i in range(20) if i not in (3, 4)]
+        assert found[0].patches == "patches 0"
+        assert feed.bad_by_reason == {"unreadable": 2} and feed.decodes == 18
+        assert "4.mp4" in feed.bad[1].message
+
+    asyncio.run(scenario())
+
+
+def test_no_more_than_prefetch_are_prepared_ahead():
+    async def scenario():
+        log: list[str] = []
+        feed = PromptFeed(samples(20), preparing(set(), log), prefetch=4, max_bad_fraction=0.5)
+        await feed.next()
+        await asyncio.sleep(0.05)
+        assert len(log) == 4
+        feed.close()
+
+    asyncio.run(scenario())
+
+
+def test_too_many_bad_samples_end_the_run_naming_some():
+    async def scenario():
+        feed = PromptFeed(samples(50), preparing(set(range(0, 50, 2))), prefetch=4, max_bad_fraction=0.05)
+        with pytest.raises(DataError, match=r"got 11 unusable samples among the last 21.*20: 20\.mp4") as caught:
+            await drain(feed)
+        assert caught.value.reason == "too_many_bad"
+        feed.close()
+
+    asyncio.run(scenario())

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+
+from vrl.config import as_yaml, load
+from vrl.errors import ConfigError
+
+REQUIRED = ["name=x", "model.path=m", "data.train=d.parquet"]
+
+
+def problems_of(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(None, [*REQUIRED, *overrides])
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(Path("conf").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_committed_config_loads(path: Path):
+    assert load(path).name
+
+
+def test_overrides_beat_the_file_and_the_file_beats_defaults(tmp_path: Path):
+    file = tmp_path / "c.yaml"
+    file.write_text("name: a\nmodel: {path: m}\ndata: {train: d.parquet}\nlearner: {lr: 0.5, ranks: 2}\n")
+    config = load(file, ["--learner.lr=0.25", "+steps=7"])
+    assert (config.learner.lr, config.learner.ranks, config.steps, config.learner.eps) == (0.25, 2, 7, 1e-8)
+
+
+def test_the_printed_config_loads_to_the_same_config(tmp_path: Path):
+    config = load(None, [*REQUIRED, "tasks=[{task: vqa, rewards: [{reward: accuracy, weight: 0.5}]}]"])
+    file = tmp_path / "c.yaml"
+    file.write_text(as_yaml(config))
+    assert load(file) == config
+    assert config.tasks[0].rewards[0].weight == 0.5
+
+
+def test_all_problems_are_listed_at_once():
+    text = problems_of("algo.lrr=1", "steps=abc", "nonsense", "learner.zero_stag=2")
+    assert "algo.lrr" in text and "steps" in text and "nonsense" in text and "zero_stag" in text
+
+
+def test_range_and_cross_field_problems_say_got_and_wanted():
+    text = problems_of(
+        "learner.zero_stage=4", "data.frames.max_frames=3", "rollout.max_tokens=20000", "learner.lr=nan", "data.frames.fps=-3"
+    )
+    assert "learner.zero_stage: got 4, wanted one of (0, 1, 2, 3)" in text
+    assert "wanted even numbers" in text
+    assert "rollout.max_tokens: got 20000" in text
+    assert "learner.lr" in text and "finite" in text
+    assert "data.frames.fps: got -3.0, wanted more than 0" in text
+
+
+def test_missing_values_are_named():
+    with pytest.raises(ConfigError) as caught:
+        load(None, ["name=x"])
+    assert "model.path: missing" in str(caught.value) and "data.train: missing" in str(caught.value)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: not found"):
+        load("nowhere.yaml")

@@ -1,0 +1,134 @@
+"""The `vrl` command. Parses arguments, calls one function, turns errors into exit codes; holds no logic of its own.
+
+Exit codes: 0 success, 1 the run failed, 2 wrong configuration or data, 130 and 143 ended by Ctrl-C and SIGTERM.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from vrl import __version__
+from vrl.errors import CheckpointError, ConfigError, DataError, VrlError
+
+_DESCRIPTION = "Reinforcement learning for models that reason over video: Ray, vLLM rollouts, a DeepSpeed learner."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the `vrl` command; returns the exit code."""
+    parser = _parser()
+    args, overrides = parser.parse_known_args(arguments)
+    if overrides and "config" not in vars(args):
+        parser.error(f"unrecognized arguments: {' '.join(overrides)}")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    console = Console(stderr=True)
+    try:
+        if "config" in vars(args):
+            args.overrides = [*args.overrides, *overrides]
+        return args.run(args)
+    except (ConfigError, DataError, CheckpointError) as error:
+        _explain(console, error)
+        return 2
+    except VrlError as error:
+        _explain(console, error)
+        return 1
+
+
+def _explain(console: Console, error: VrlError) -> None:
+    console.print(f"[bold red]{type(error).__name__}[/]", highlight=False)
+    for line in str(error).splitlines():
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vrl", description=_DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"vrl {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    toy = commands.add_parser("toy", help="make the embedded world: real clips, questions, a tiny model")
+    toy.add_argument("out", type=Path, help="folder to write")
+    toy.add_argument("--clips", type=int, default=0, help="training clips; 0: enough for the demo")
+    toy.add_argument("--difficulty", type=int, default=0, choices=range(4))
+    toy.add_argument("--seed", type=int, default=0)
+    toy.add_argument("--workers", type=int, default=2)
+    toy.set_defaults(run=_toy)
+
+    for name, run, text in (
+        ("sft", _sft, "cold start: supervised fine-tuning on several tasks"),
+        ("train", _train, "group-relative reinforcement learning"),
+        ("config", _config, "print the resolved configuration and check it"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("config", help="YAML file")
+        command.add_argument("overrides", nargs="*", help="key=value, as in steps=50 learner.lr=1e-4")
+        command.set_defaults(run=run)
+
+    report = commands.add_parser("report", help="one self-contained HTML page of a run")
+    report.add_argument("run_dir", type=Path)
+    report.set_defaults(run=_report)
+
+    doctor = commands.add_parser("doctor", help="check this machine, or a checkpoint's engine/learner parity")
+    doctor.add_argument("--parity", metavar="CHECKPOINT", help="compare vLLM with the learner on real clips")
+    doctor.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="for --parity")
+    doctor.add_argument("--runs-dir", type=Path, default=Path("runs"))
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _toy(args: argparse.Namespace) -> int:
+    from vrl.data.toy import make_toy
+
+    make_toy(args.out, clips=args.clips, difficulty=args.difficulty, seed=args.seed, workers=args.workers)
+    return 0
+
+
+def _sft(args: argparse.Namespace) -> int:
+    from vrl.config import load
+    from vrl.run import run_to_end
+    from vrl.sft import train_sft
+
+    config = load(args.config, args.overrides)
+    return run_to_end(lambda stop: train_sft(config, stop))
+
+
+def _train(args: argparse.Namespace) -> int:
+    from vrl.config import load
+    from vrl.run import run_to_end
+    from vrl.train import train
+
+    config = load(args.config, args.overrides)
+    return run_to_end(lambda stop: train(config, stop))
+
+
+def _config(args: argparse.Namespace) -> int:
+    from vrl.config import as_yaml, load
+
+    print(as_yaml(load(args.config, args.overrides)), end="")
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from vrl.report.page import write_report
+
+    print(write_report(args.run_dir))
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    if args.parity:
+        from vrl.checkpoint import resolve_model
+        from vrl.parity import check_checkpoint
+
+        report = check_checkpoint(str(resolve_model(args.parity)), dtype=args.dtype)
+        print(report)
+        return 0 if report.passed else 1
+    from vrl.doctor import run_doctor
+
+    return run_doctor(args.runs_dir)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""The RL driver: two loops and one buffer between them.
+
+    rollout_loop   reserve slots -> next prompts -> a wave: generate, score -> buffer
+    learn_loop     take a step's groups -> advantages -> pack -> forward, backward -> optimizer -> push weights -> release
+
+`max_policy_age = 0` is the synchronous algorithm: no slot is free before the new weights have landed. The driver is handed
+ready-made fleets and never touches Ray, a model or a pixel; with fakes it runs whole in a unit test.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vrl.algo.advantage import advantages, has_spread
+from vrl.algo.packing import pack, to_training_group
+from vrl.config import RunConfig
+from vrl.metrics import RunLog
+from vrl.rollout.buffer import Ledger, RolloutBuffer
+from vrl.rollout.feed import PreparedPrompt, PromptFeed
+from vrl.rollout.runner import Fleet, Runner, generate
+from vrl.types import Rollout, RolloutGroup
+
+
+@dataclass(kw_only=True, slots=True)
+class Progress:
+    """Where a run is: what a checkpoint stores and a resumed run starts from."""
+
+    step: int = 0
+    policy_version: int = 0
+    ordinal: int = 0  # of the first sample that no finished step has used
+    decodes: int = 0
+    completions: int = 0
+    earlier: Ledger = field(default_factory=lambda: Ledger(started=0, trained=0))  # of the runs before a resume
+
+
+class Driver:
+    """One RL run over ready-made fleets."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        feed: PromptFeed,
+        engines: Fleet,
+        rewards: Fleet,
+        learner: Any,
+        log: RunLog,
+        push_weights: Callable[[int], Coroutine[Any, Any, int]],
+        on_step: Callable[[int, Sequence[RolloutGroup], Sequence[np.ndarray]], Coroutine[Any, Any, dict[str, float]]],
+        progress: Progress,
+    ) -> None:
+        """`push_weights(version)` returns the bytes sent; `on_step` runs samples, validation and checkpoints after a step
+        and returns metrics to add to its row."""
+        self.config = config
+        self.progress = progress
+        self._feed = feed
+        self._learner = learner
+        self._log = log
+        self._push_weights = push_weights
+        self._on_step = on_step
+        algo = config.algo
+        self.buffer = RolloutBuffer(
+            groups_per_step=algo.groups_per_step,
+            max_policy_age=algo.max_policy_age,
+            steps=config.steps - progress.step,
+        )
+        self._runner = Runner(engines, rewards, self.buffer)
+        self._wave = algo.groups_per_step if algo.max_policy_age == 0 else 1
+
+    async def run(self) -> None:
+        """Train until `steps` are done or `stop` is called. The death of either loop, or of any wave, ends the run."""
+        async with asyncio.TaskGroup() as tasks:
+            rollouts = tasks.create_task(self._rollout_loop(tasks), name="rollout_loop")
+            await tasks.create_task(self._learn_loop(), name="learn_loop")
+            await self.buffer.close()
+            await rollouts
+            for wave in list(self._waves):
+                wave.cancel()
+
+    async def stop(self) -> None:
+        """Finish the step under way and return from `run`."""
+        await self.buffer.close()
+
+    @property
+    def ledger(self) -> Ledger:
+        """Every group since the first start of the run, resumed or not."""
+        now, before = self.buffer.ledger, self.progress.earlier
+        reasons = sorted({*now.dropped, *before.dropped})
+        return Ledger(
+            started=before.started + now.started,
+            trained=before.trained + now.trained,
+            dropped={reason: now.dropped.get(reason, 0) + before.dropped.get(reason, 0) for reason in reasons},
+            unfinished=before.unfinished + now.unfinished,
+        )
+
+    async def _rollout_loop(self, tasks: asyncio.TaskGroup) -> None:
+        self._waves: set[asyncio.Task[None]] = set()
+        while group_ids := await self.buffer.reserve(self._wave):
+            prepared = [job for _ in group_ids if (job := await self._feed.next()) is not None]
+            wave = tasks.create_task(self._runner.run_wave(prepared, group_ids), name=f"wave_{group_ids[0]}")
+            self._waves.add(wave)
+            wave.add_done_callback(self._waves.discard)
+
+    async def _learn_loop(self) -> None:
+        while self.progress.step < self.config.steps:
+            started = time.monotonic()
+            groups = await self.buffer.take()
+            if not groups:
+                return
+            metrics = await self._learn(groups)
+            self.progress.step += 1
+            extra = await self._on_step(self.progress.step, groups, [self._advantages(group) for group in groups])
+            step_s = time.monotonic() - started
+            busy_s = sum(metrics[f"{part}/seconds"] for part in ("rollout", "reward", "learn", "push"))
+            metrics |= extra | {"step/seconds": step_s, "idle/seconds": max(0.0, step_s - busy_s)}
+            self._log.log(self.progress.step, metrics)
+            await self.buffer.release(groups, {g.group_id: "zero_spread" for g in groups if not has_spread(g.rewards_G)})
+
+    async def _learn(self, groups: list[RolloutGroup]) -> dict[str, float]:
+        """One update from a step's groups; zero-spread groups carry no signal and are left out."""
+        started = time.monotonic()
+        version = self.progress.policy_version
+        useful = [group for group in groups if has_spread(group.rewards_G)]
+        batch = pack(
+            [to_training_group(group, self._advantages(group)) for group in useful],
+            ranks=self.config.learner.ranks,
+            micro_batch_tokens=self.config.learner.micro_batch_tokens,
+        )
+        metrics = describe(groups, version) | {"pack/loss_tokens": float(batch.num_loss_tokens)}
+        sums: dict[str, float] = {}
+        push_s, push_bytes = 0.0, 0
+        if useful:
+            sums = await self._learner.forward_backward(batch, [group.patches for group in useful])
+            update = await self._learner.optim_step()
+            metrics |= {"learner/lr": update.lr, "learner/grad_norm": update.grad_norm}
+        learn_s = time.monotonic() - started
+        if useful:
+            self.progress.policy_version = update.policy_version
+            push_bytes = await self._push_weights(update.policy_version)
+            push_s = time.monotonic() - started - learn_s
+        self.progress.ordinal = groups[-1].ordinal + 1
+        self.progress.completions += sum(len(group.rollouts) for group in groups)
+        shared = 1 - batch.num_tokens / batch.num_unshared_tokens if batch.num_unshared_tokens else 0.0
+        return {
+            "policy_version": self.progress.policy_version,
+            **metrics,
+            **sums,
+            "pack/shared_token_frac": shared,
+            "learn/seconds": learn_s,
+            "learner/tokens_per_s": batch.num_tokens / learn_s,
+            "push/seconds": push_s,
+            "push/bytes_per_s": push_bytes / push_s if push_s else 0.0,
+        }
+
+    def _advantages(self, group: RolloutGroup) -> np.ndarray:
+        return advantages(group.rewards_G, self.config.algo)
+
+
+def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, float]:
+    """What a step's rollouts look like: rewards by part and task, lengths, ages, throughput."""
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    num_tokens = sum(len(rollout.completion.token_ids) for rollout in rollouts)
+    rollout_s = float(np.mean([group.rollout_s for group in groups]))
+    by_task: dict[str, list[Rollout]] = {}
+    for group in groups:
+        by_task.setdefault(group.prompt.sample.task, []).extend(group.rollouts)
+    return {
+        "reward/mean": _mean_reward(rollouts),
+        **{f"reward/{name}": value for name, value in mean_parts(rollouts).items()},
+        **{f"reward/task/{task}": _mean_reward(of_task) for task, of_task in sorted(by_task.items())},
+        "group/zero_spread_frac": float(np.mean([not has_spread(group.rewards_G) for group in groups])),
+        "rollout/policy_age_max": float(policy_version - min(group.policy_version for group in groups)),
+        "rollout/completion_tokens": num_tokens / len(rollouts),
+        "rollout/truncated_frac": float(np.mean([r.completion.finish_reason == "length" for r in rollouts])),
+        "rollout/seconds": rollout_s,
+        "rollout/tokens_per_s": num_tokens / rollout_s,
+        "reward/seconds": float(np.mean([group.reward_s for group in groups])),
+        "data/decode_seconds": float(np.mean([group.prompt.decode_s for group in groups])),
+    }
+
+
+def mean_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Mean of every reward part over the rollouts that have it."""
+    names = sorted({name for rollout in rollouts for name in rollout.reward.breakdown})
+    values = {name: [r.reward.breakdown[name] for r in rollouts if r.reward.breakdown.get(name) is not None] for name in names}
+    return {name: float(np.mean(found)) for name, found in values.items() if found}
+
+
+async def validate(feed: PromptFeed, engines: Fleet, rewards: Fleet, *, wave: int, temperature: float) -> dict[str, float]:
+    """Mean reward of one completion for every sample of `feed`: {"mean": ..., "<task>": ..., "format/<task>": ...}.
+
+    The mean is over samples, not over tasks. Raises what generation or scoring raise: a validation is whole or absent.
+    """
+    by_task: dict[str, list[Rollout]] = {}
+    while prepared := [job for _ in range(wave) if (job := await feed.next()) is not None]:
+        completions = await generate(engines, prepared, group_size=1, temperature=temperature)
+        scored = await asyncio.gather(
+            *(rewards.call("score", job.prompt, done) for job, done in zip(prepared, completions, strict=True))
+        )
+        _collect(by_task, prepared, completions, scored)
+    everything = [rollout for rollouts in by_task.values() for rollout in rollouts]
+    result = {"mean": _mean_reward(everything)}
+    for task, rollouts in sorted(by_task.items()):
+        result[task] = _mean_reward(rollouts)
+        result |= {f"{part}/{task}": value for part, value in mean_parts(rollouts).items()}
+    return result
+
+
+def _collect(by_task: dict[str, list[Rollout]], prepared: list[PreparedPrompt], completions: list, scored: list) -> None:
+    for job, done, rewards in zip(prepared, completions, scored, strict=True):
+        rollouts = [Rollout(completion=c, reward=r) for c, r in zip(done, rewards, strict=True)]
+        by_task.setdefault(job.prompt.sample.task, []).extend(rollouts)
+
+
+def _mean_reward(rollouts: Sequence[Rollout]) -> float:
+    return float(np.mean([rollout.reward.value for rollout in rollouts]))

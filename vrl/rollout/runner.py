@@ -1,0 +1,96 @@
+"""One wave of groups, from prepared prompts to rewarded rollouts.
+
+A wave is what the engines admit together: one group when rollouts and learning overlap, a whole step's groups when they
+alternate, so that equal seeds give equal batches and equal bits. A group that cannot be made or scored is dropped with a
+reason; a dead worker ends the run.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from vrl.errors import RewardError, RolloutError
+from vrl.rollout.buffer import RolloutBuffer
+from vrl.rollout.feed import PreparedPrompt
+from vrl.types import Completion, Reward, Rollout, RolloutGroup
+
+logger = logging.getLogger(__name__)
+_MAX_FAILURES_IN_A_ROW = 32
+
+
+class Fleet(Protocol):
+    """What the runner needs of an ActorPool."""
+
+    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any: ...
+
+    def __len__(self) -> int: ...
+
+
+class Runner:
+    """Turns prompts into groups and hands them to the buffer."""
+
+    def __init__(self, engines: Fleet, rewards: Fleet, buffer: RolloutBuffer) -> None:
+        self._engines = engines
+        self._rewards = rewards
+        self._buffer = buffer
+        self._failures = 0
+
+    async def run_wave(self, prepared: Sequence[PreparedPrompt], group_ids: Sequence[int]) -> None:
+        """Generate and score every prompt of the wave; each group is put or dropped in the buffer.
+
+        Raises RolloutError or RewardError when too many groups in a row fail: something is wrong with more than a sample.
+        """
+        num_shares = min(len(self._engines), len(prepared))
+        jobs = list(zip(group_ids, prepared, strict=True))
+        await asyncio.gather(*(self._run_share(jobs[i::num_shares]) for i in range(num_shares)))
+
+    async def _run_share(self, jobs: Sequence[tuple[int, PreparedPrompt]]) -> None:
+        started = time.monotonic()
+        try:
+            completions = await generate(self._engines, [job for _, job in jobs])
+        except RolloutError as error:
+            for group_id, _ in jobs:
+                await self._drop(group_id, "rollout", error)
+            return
+        rollout_s = time.monotonic() - started
+        await asyncio.gather(
+            *(self._score(group_id, job, done, rollout_s) for (group_id, job), done in zip(jobs, completions, strict=True))
+        )
+
+    async def _score(
+        self, group_id: int, prepared: PreparedPrompt, completions: tuple[Completion, ...], rollout_s: float
+    ) -> None:
+        started = time.monotonic()
+        try:
+            rewards: tuple[Reward, ...] = await self._rewards.call("score", prepared.prompt, completions)
+        except RewardError as error:
+            await self._drop(group_id, "reward", error)
+            return
+        self._failures = 0
+        rollouts = tuple(Rollout(completion=c, reward=r) for c, r in zip(completions, rewards, strict=True))
+        await self._buffer.put(
+            RolloutGroup(
+                group_id=group_id,
+                prompt=prepared.prompt,
+                patches=prepared.patches,
+                ordinal=prepared.ordinal,
+                rollouts=rollouts,
+                rollout_s=rollout_s,
+                reward_s=time.monotonic() - started,
+            )
+        )
+
+    async def _drop(self, group_id: int, reason: str, error: RolloutError | RewardError) -> None:
+        logger.warning("group %d dropped (%s): %s", group_id, reason, error)
+        await self._buffer.drop(group_id, reason)
+        self._failures += 1
+        if self._failures >= _MAX_FAILURES_IN_A_ROW:
+            raise type(error)(f"{self._failures} groups in a row failed, the last one: {error}") from error
+
+
+async def generate(engines: Fleet, prepared: Sequence[PreparedPrompt], **sampling: Any) -> list[tuple[Completion, ...]]:
+    """The completions of each prompt, all admitted together by one engine. `sampling` overrides the engine's settings."""
+    prompts = tuple(job.prompt for job in prepared)
+    return list(await engines.call("generate", prompts, *(job.patches for job in prepared), **sampling))
