@@ -1,0 +1,106 @@
+"""Reward functions against hand-worked values."""
+
+import pytest
+
+from vrl.reward import REWARDS
+from vrl.reward.accuracy import normalise, same_number
+from vrl.reward.grounding import interval_iou, merge
+from vrl.reward.record import RewardInput
+from vrl.tasks import TASKS
+from vrl.tasks.task import EVENT_END, EVENT_START
+from vrl.types import Sample
+
+
+def score(reward: str, text: str, *, task: str = "vqa", finish_reason: str = "stop", **fields: object) -> float | None:
+    sample = Sample(**{"sample_id": "s1", "task": task, "question": "?", **fields})  # type: ignore[arg-type]
+    given = RewardInput(
+        task=TASKS[task],
+        sample=sample,
+        duration_s=10.0,
+        text=text,
+        parsed=TASKS[task].parse(text),
+        finish_reason=finish_reason,
+    )
+    return REWARDS[reward](given)
+
+
+def event(*numbers: float) -> str:
+    return f" {EVENT_START}[{numbers[0]}, {numbers[1]}]{EVENT_END}"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [(" B<|im_end|>", 1.0), (" blue", 1.0), (" A", 0.0), (" Z", 0.0), ("", 0.0), (" Because", 0.0)]
+)
+def test_choice_accuracy(text: str, value: float) -> None:
+    assert score("accuracy", text, answer_type="choice", answer="B", options=("red", "blue")) == value
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth", "same"),
+    [
+        ("3", "3", True),
+        ("3.14159", "3.14", True),
+        ("3.146", "3.14", False),
+        ("3.0", "3", False),  # Video-R1: both or neither with a decimal point
+        ("1,200", "1200", True),
+        ("-1", "1", False),
+        ("three", "3", False),
+        ("9" * 400, "3", False),
+    ],
+)
+def test_numbers_agree_after_rounding(answer: str, truth: str, same: bool) -> None:
+    assert same_number(answer, truth) is same
+
+
+def test_text_is_compared_after_normalising() -> None:
+    assert normalise("  The red,  Ball! ") == "red ball"
+    assert score("accuracy", " a RED ball.<|im_end|>", answer="the red ball") == 1.0
+    assert score("accuracy", " red balls", answer="red ball") == 0.0
+
+
+def test_accuracy_does_not_apply_to_spans() -> None:
+    assert score("accuracy", event(0.1, 0.2), task="grounding", answer_type="span", spans=((1.0, 2.0),)) is None
+
+
+def test_format_asks_for_an_end_and_for_the_sample_s_form() -> None:
+    fields = {"answer_type": "choice", "options": ("red", "blue")}
+    assert score("format", " B", **fields) == 1.0
+    assert score("format", " B", finish_reason="length", **fields) == 0.0
+    assert score("format", " E", **fields) == 0.0
+    assert score("format", event(0.2, 0.4), task="grounding") == 1.0
+    assert score("format", event(0.4, 0.2), task="grounding") == 0.0
+    assert score("format", " B", task="grounding") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (event(0.2, 0.6), 1.0),
+        (event(0.4, 0.8), 0.2 / 0.6),
+        (event(0.6, 0.9), 0.0),
+        (event(0.0, 1.0), 0.4),
+        (event(0.6, 0.2), 0.0),  # reversed
+        (event(0.3, 0.3), 0.0),  # empty
+        (event(0.2, 0.3) + event(0.5, 0.6), 0.5),
+        (event(0.2, 0.6) + event(0.2, 0.6), 1.0),
+        (" nothing", 0.0),
+    ],
+)
+def test_iou_of_one_true_event(text: str, value: float) -> None:
+    assert score("iou", text, task="grounding", spans=((2.0, 6.0),)) == pytest.approx(value)
+
+
+def test_iou_of_several_true_events_unites_them() -> None:
+    spans = ((0.0, 2.0), (1.0, 3.0), (8.0, 12.0))  # [0, .3] and [.8, 1] of 10 s
+    assert score("iou", event(0.0, 0.3) + event(0.8, 1.0), task="grounding", spans=spans) == pytest.approx(1.0)
+    assert score("iou", event(0.0, 1.0), task="grounding", spans=spans) == pytest.approx(0.5)
+
+
+def test_iou_without_truth_is_missing_not_zero() -> None:
+    assert score("iou", event(0.1, 0.2), task="grounding") is None
+
+
+def test_interval_sets() -> None:
+    assert merge([(3, 4), (1, 2), (2, 3), (9, 8)]) == [(1, 4)]
+    assert interval_iou([(0, 1), (2, 3)], [(0.5, 2.5)]) == pytest.approx(1 / 3)
+    assert interval_iou([], [(0, 1)]) == 0.0

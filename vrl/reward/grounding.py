@@ -1,0 +1,49 @@
+"""Overlap of predicted and true events in time."""
+
+from collections.abc import Iterable
+
+from vrl.reward.record import RewardInput
+
+Interval = tuple[float, float]
+
+
+def iou(given: RewardInput) -> float | None:
+    """Intersection over union of the predicted and the true events, in fractions of the duration; in [0, 1].
+
+    With one interval on each side this equals VideoReasoner's reward, inter / (max(end) - min(start)); several are
+    united first, as VideoChat-R1 does for grounded QA. A reversed or empty prediction counts as no interval, no
+    prediction as 0. None where the sample has no true span.
+    """
+    if not given.sample.spans:
+        return None
+    if given.parsed is None:
+        return 0.0
+    truth = [(start / given.duration_s, end / given.duration_s) for start, end in given.sample.spans]
+    return interval_iou(given.parsed.span_ratios, [(max(0.0, start), min(1.0, end)) for start, end in truth])
+
+
+def interval_iou(first: Iterable[Interval], second: Iterable[Interval]) -> float:
+    """IoU of two unions of intervals, any unit; 0.0 where either is empty. Intervals with end <= start are left out."""
+    a, b = merge(first), merge(second)
+    overlap = sum(max(0.0, min(a_end, b_end) - max(a_start, b_start)) for a_start, a_end in a for b_start, b_end in b)
+    if overlap <= 0:
+        return 0.0
+    return overlap / (_length(a) + _length(b) - overlap)
+
+
+def merge(intervals: Iterable[Interval]) -> list[Interval]:
+    """The same set of times as disjoint intervals in order."""
+    merged: list[Interval] = []
+    for start, end in sorted(pair for pair in intervals if pair[0] < pair[1]):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _length(intervals: Iterable[Interval]) -> float:
+    return sum(end - start for start, end in intervals)
+
+
+REWARDS = {"iou": iou}
