@@ -1,7 +1,7 @@
 """Tiny Qwen2-VL, Qwen2.5-VL and Qwen3-VL checkpoints with random weights, as ordinary Hugging Face folders.
 
-The plain ones (about a million parameters, float32) can be trained on a laptop; the sharp ones have large weights, so that
-a fault in positions or pixels shows in their log-probabilities instead of drowning in a uniform distribution.
+The plain ones (about a million parameters, float32) can be trained on a laptop; the sharp ones have large weights, so
+that a fault in positions or pixels shows in their log-probabilities instead of drowning in a uniform distribution.
 Trains nothing; the words its tokenizer knows come from the toy world.
 """
 
@@ -26,7 +26,7 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from vrl.data.toywords import corpus
+from vrl.data.toyworld_words import corpus
 from vrl.errors import ConfigError
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -50,7 +50,7 @@ SPECIAL_TOKENS = (
     "<|event_end|>",
 )
 
-# Words with their space, ".12" as one token (an edge of an event is then one decision), digits alone, the rest as it comes.
+# Words with their space, ".12" as one token (an edge of an event is then one decision), digits alone, then the rest.
 _PIECES = r" ?\p{L}+|\.\d\d|\d| ?[^\s\p{L}\p{N}]+|\s+"
 
 _CHAT_TEMPLATE = (

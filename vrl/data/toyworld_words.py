@@ -1,0 +1,64 @@
+"""The words of the toy world: colours, shapes and every sentence that is said about a clip.
+
+Holds text only: what happens in a clip is decided in toyworld_scene, which sentence is true of it in
+toyworld_questions, and which tokens the words become in toymodel.
+"""
+
+from collections.abc import Iterator
+
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (220, 40, 40),
+    "green": (40, 190, 60),
+    "blue": (50, 70, 230),
+    "yellow": (235, 220, 50),
+    "purple": (150, 50, 190),
+    "cyan": (60, 205, 215),
+    "orange": (240, 140, 30),
+    "white": (245, 245, 245),
+}
+SHAPES = ("circle", "square", "triangle", "cross")
+DIRECTIONS = ("left", "right")
+LETTERS = "ABCDEFGH"
+
+WHAT_COLOUR = "What color is the {shape}?"
+COLOUR_FIRST = "What color is the {shape} when it appears?"
+COLOUR_LAST = "What color is the {shape} when it vanishes?"
+COLOUR_WHILE = "What color is the {shape} when the {other} appears?"
+HOW_MANY = "How many colored shapes are there?"
+WHICH_FIRST = "Which shape appears first?"
+WHICH_WAY = "Which way does the {shape} move?"
+WHEN_VISIBLE = "When is the {shape} visible?"
+WHEN_COLOUR = "When is the {shape} {colour}?"
+LIST_ALL = "List the key elements."
+QUESTIONS = (
+    WHAT_COLOUR,
+    COLOUR_FIRST,
+    COLOUR_LAST,
+    COLOUR_WHILE,
+    HOW_MANY,
+    WHICH_FIRST,
+    WHICH_WAY,
+    WHEN_VISIBLE,
+    WHEN_COLOUR,
+    LIST_ALL,
+)
+
+NOTHING = "Nothing is visible."
+SEEN = "There is {things}."
+
+_PROMPT_WORDS = "system user assistant seconds video picture"
+_TASK_TEXTS = (
+    "The answer is: Answer with the letter of the option. Answer with a number.",
+    "I want to locate the key event in the video. [0.12, 0.34]",
+    "Answer with the start and the end of the event as fractions of the duration.",
+    "I want to output the key elements:",
+    "List the key elements to look for, most important first, separated by commas.",
+)
+
+
+def corpus() -> Iterator[str]:
+    """Text in which every word that the toy tokenizer should know as one token occurs, with and without its space."""
+    for word in (*COLOURS, *SHAPES, *DIRECTIONS, *LETTERS, *_PROMPT_WORDS.split()):
+        yield f"{word} {word}"
+    yield from (*QUESTIONS, NOTHING, SEEN, *_TASK_TEXTS, "a an and")
+    yield from (f"{hundredth / 100:.2f}" for hundredth in range(100))
