@@ -2,7 +2,7 @@
 
 A checkpoint is written into `step_000123.tmp/`, described by a manifest (sizes and SHA-256 of every file), flushed to
 disk, renamed to `step_000123/` and only then named in `latest`. A reader trusts a folder only if its manifest verifies.
-What is inside is the callers' business: `learner/` (DeepSpeed), `driver.json`, and `hf/`, an ordinary Hugging Face folder.
+Inside are `learner/` (DeepSpeed), `driver.json` and `hf/` (an ordinary Hugging Face folder), written by the callers.
 """
 
 import hashlib
@@ -87,7 +87,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def newest(root: Path) -> Checkpoint | None:
-    """The newest checkpoint that verifies; older ones are tried when it does not, with a warning. None: there is none."""
+    """The newest checkpoint that verifies, or None. One that does not verify is passed over with a warning."""
     for folder in _folders(root):
         try:
             return read(folder)
@@ -134,7 +134,8 @@ def resolve_model(path: str) -> Path:
             "holds no hf/ folder; wanted one (checkpoint.export=true in that run, or vrl export)"
         )
     raise CheckpointError(
-        f"model.path: got {path}, wanted a Hugging Face folder (config.json inside) or a vrl run folder (checkpoints/ inside)"
+        f"model.path: got {path}, wanted a Hugging Face folder (config.json inside) "
+        "or a vrl run folder (checkpoints/ inside)"
     )
 
 

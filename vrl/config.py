@@ -279,7 +279,13 @@ _ABOVE_ZERO = (
     "algo.std_eps",
     "push.timeout_s",
 )
-_AT_MOST_ONE = ("data.max_bad_fraction", "rollout.top_p", "rollout.gpu_memory_utilization", "learner.beta1", "learner.beta2")
+_AT_MOST_ONE = (
+    "data.max_bad_fraction",
+    "rollout.top_p",
+    "rollout.gpu_memory_utilization",
+    "learner.beta1",
+    "learner.beta2",
+)
 
 
 def load(path: str | Path | None, overrides: Sequence[str] = ()) -> RunConfig:
@@ -334,23 +340,37 @@ def check(config: RunConfig) -> list[str]:
             value = getattr(value, part)
         return value
 
-    problems = [f"{key}: got {get(key)!r}, wanted one of {choices}" for key, choices in _CHOICES.items() if get(key) not in choices]
-    problems += [f"{key}: got {get(key)}, wanted at least {low}" for key, low in _AT_LEAST.items() if not get(key) >= low]
+    problems = [
+        f"{key}: got {get(key)!r}, wanted one of {choices}"
+        for key, choices in _CHOICES.items()
+        if get(key) not in choices
+    ]
+    problems += [
+        f"{key}: got {get(key)}, wanted at least {low}" for key, low in _AT_LEAST.items() if not get(key) >= low
+    ]
     problems += [f"{key}: got {get(key)}, wanted more than 0" for key in _ABOVE_ZERO if not get(key) > 0]
     problems += [f"{key}: got {get(key)}, wanted within [0, 1]" for key in _AT_MOST_ONE if not 0 <= get(key) <= 1]
-    problems += [f"{key}: got {value}, wanted a finite number" for key, value in _floats(config) if not math.isfinite(value)]
+    problems += [
+        f"{key}: got {value}, wanted a finite number" for key, value in _floats(config) if not math.isfinite(value)
+    ]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
-        problems.append(f"name: got {config.name!r}, wanted letters, digits, '.', '_' and '-' (it names the run folder)")
+        problems.append(
+            f"name: got {config.name!r}, wanted letters, digits, '.', '_' and '-' (it names the run folder)"
+        )
     frames = config.data.frames
     if frames.min_frames > frames.max_frames:
-        problems.append(f"data.frames.min_frames: got {frames.min_frames}, wanted at most max_frames={frames.max_frames}")
+        problems.append(
+            f"data.frames.min_frames: got {frames.min_frames}, wanted at most max_frames={frames.max_frames}"
+        )
     if frames.min_frames % 2 or frames.max_frames % 2:
         problems.append(
             f"data.frames: got min_frames={frames.min_frames}, max_frames={frames.max_frames}, wanted even numbers "
             "(the vision tower merges frames in pairs)"
         )
     if frames.min_pixels > frames.max_pixels:
-        problems.append(f"data.frames.min_pixels: got {frames.min_pixels}, wanted at most max_pixels={frames.max_pixels}")
+        problems.append(
+            f"data.frames.min_pixels: got {frames.min_pixels}, wanted at most max_pixels={frames.max_pixels}"
+        )
     if config.rollout.max_tokens >= config.model.max_context_tokens:
         problems.append(
             f"rollout.max_tokens: got {config.rollout.max_tokens}, wanted less than "
@@ -359,7 +379,9 @@ def check(config: RunConfig) -> list[str]:
     if config.rollout.top_k == 0 or config.rollout.top_k < -1:
         problems.append(f"rollout.top_k: got {config.rollout.top_k}, wanted -1 (all) or a positive count")
     names = [task.task for task in config.tasks]
-    problems += [f"tasks: {name!r} is configured twice, wanted once" for name in {n for n in names if names.count(n) > 1}]
+    problems += [
+        f"tasks: {name!r} is configured twice, wanted once" for name in {n for n in names if names.count(n) > 1}
+    ]
     return problems
 
 

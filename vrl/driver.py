@@ -1,10 +1,10 @@
 """The RL driver: two loops and one buffer between them.
 
     rollout_loop   reserve slots -> next prompts -> a wave: generate, score -> buffer
-    learn_loop     take a step's groups -> advantages -> pack -> forward, backward -> optimizer -> push weights -> release
+    learn_loop     take a step's groups -> advantages -> pack -> forward, backward -> optimizer -> push -> release
 
-`max_policy_age = 0` is the synchronous algorithm: no slot is free before the new weights have landed. The driver is handed
-ready-made fleets and never touches Ray, a model or a pixel; with fakes it runs whole in a unit test.
+`max_policy_age = 0` is the synchronous algorithm: no slot is free before the new weights have landed. The driver is
+handed ready-made fleets and never touches Ray, a model or a pixel; with fakes it runs whole in a unit test.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from vrl.algo.advantage import advantages, has_spread
+from vrl.algo.advantage import advantages, is_zero_spread
 from vrl.algo.packing import pack, to_training_group
 from vrl.config import RunConfig
 from vrl.metrics import RunLog
@@ -32,8 +32,6 @@ class Progress:
     step: int = 0
     policy_version: int = 0
     ordinal: int = 0  # of the first sample that no finished step has used
-    decodes: int = 0
-    completions: int = 0
     earlier: Ledger = field(default_factory=lambda: Ledger(started=0, trained=0))  # of the runs before a resume
 
 
@@ -53,8 +51,10 @@ class Driver:
         on_step: Callable[[int, Sequence[RolloutGroup], Sequence[np.ndarray]], Coroutine[Any, Any, dict[str, float]]],
         progress: Progress,
     ) -> None:
-        """`push_weights(version)` returns the bytes sent; `on_step` runs samples, validation and checkpoints after a step
-        and returns metrics to add to its row."""
+        """`push_weights(version)` returns the bytes sent.
+
+        `on_step` runs samples, validation and checkpoints after a step and returns metrics to add to its row.
+        """
         self.config = config
         self.progress = progress
         self._feed = feed
@@ -81,9 +81,9 @@ class Driver:
             for wave in list(self._waves):
                 wave.cancel()
 
-    async def stop(self) -> None:
-        """Finish the step under way and return from `run`."""
-        await self.buffer.close()
+    def stop_soon(self) -> None:
+        """Finish the step under way and return from `run`. For a signal handler: only schedules."""
+        self._stopping = asyncio.ensure_future(self.buffer.close())
 
     @property
     def ledger(self) -> Ledger:
@@ -112,19 +112,21 @@ class Driver:
             if not groups:
                 return
             metrics = await self._learn(groups)
+            self.buffer.settle(groups, {g.group_id: "zero_spread" for g in groups if is_zero_spread(g.rewards_G)})
             self.progress.step += 1
-            extra = await self._on_step(self.progress.step, groups, [self._advantages(group) for group in groups])
+            metrics |= await self._on_step(self.progress.step, groups, [self._advantages(group) for group in groups])
             step_s = time.monotonic() - started
             busy_s = sum(metrics[f"{part}/seconds"] for part in ("rollout", "reward", "learn", "push"))
-            metrics |= extra | {"step/seconds": step_s, "idle/seconds": max(0.0, step_s - busy_s)}
-            self._log.log(self.progress.step, metrics)
-            await self.buffer.release(groups, {g.group_id: "zero_spread" for g in groups if not has_spread(g.rewards_G)})
+            self._log.log(
+                self.progress.step, metrics | {"step/seconds": step_s, "idle/seconds": max(0.0, step_s - busy_s)}
+            )
+            await self.buffer.release()
 
     async def _learn(self, groups: list[RolloutGroup]) -> dict[str, float]:
         """One update from a step's groups; zero-spread groups carry no signal and are left out."""
         started = time.monotonic()
         version = self.progress.policy_version
-        useful = [group for group in groups if has_spread(group.rewards_G)]
+        useful = [group for group in groups if not is_zero_spread(group.rewards_G)]
         batch = pack(
             [to_training_group(group, self._advantages(group)) for group in useful],
             ranks=self.config.learner.ranks,
@@ -143,7 +145,6 @@ class Driver:
             push_bytes = await self._push_weights(update.policy_version)
             push_s = time.monotonic() - started - learn_s
         self.progress.ordinal = groups[-1].ordinal + 1
-        self.progress.completions += sum(len(group.rollouts) for group in groups)
         shared = 1 - batch.num_tokens / batch.num_unshared_tokens if batch.num_unshared_tokens else 0.0
         return {
             "policy_version": self.progress.policy_version,
@@ -172,7 +173,7 @@ def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, f
         "reward/mean": _mean_reward(rollouts),
         **{f"reward/{name}": value for name, value in mean_parts(rollouts).items()},
         **{f"reward/task/{task}": _mean_reward(of_task) for task, of_task in sorted(by_task.items())},
-        "group/zero_spread_frac": float(np.mean([not has_spread(group.rewards_G) for group in groups])),
+        "group/zero_spread_frac": float(np.mean([is_zero_spread(group.rewards_G) for group in groups])),
         "rollout/policy_age_max": float(policy_version - min(group.policy_version for group in groups)),
         "rollout/completion_tokens": num_tokens / len(rollouts),
         "rollout/truncated_frac": float(np.mean([r.completion.finish_reason == "length" for r in rollouts])),
@@ -186,11 +187,15 @@ def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, f
 def mean_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Mean of every reward part over the rollouts that have it."""
     names = sorted({name for rollout in rollouts for name in rollout.reward.breakdown})
-    values = {name: [r.reward.breakdown[name] for r in rollouts if r.reward.breakdown.get(name) is not None] for name in names}
+    values = {
+        name: [r.reward.breakdown[name] for r in rollouts if r.reward.breakdown.get(name) is not None] for name in names
+    }
     return {name: float(np.mean(found)) for name, found in values.items() if found}
 
 
-async def validate(feed: PromptFeed, engines: Fleet, rewards: Fleet, *, wave: int, temperature: float) -> dict[str, float]:
+async def validate(
+    feed: PromptFeed, engines: Fleet, rewards: Fleet, *, wave: int, temperature: float
+) -> dict[str, float]:
     """Mean reward of one completion for every sample of `feed`: {"mean": ..., "<task>": ..., "format/<task>": ...}.
 
     The mean is over samples, not over tasks. Raises what generation or scoring raise: a validation is whole or absent.
@@ -210,7 +215,17 @@ async def validate(feed: PromptFeed, engines: Fleet, rewards: Fleet, *, wave: in
     return result
 
 
-def _collect(by_task: dict[str, list[Rollout]], prepared: list[PreparedPrompt], completions: list, scored: list) -> None:
+def val_metrics(result: dict[str, float]) -> dict[str, float]:
+    """`validate`'s result under the names of the metric catalogue."""
+    names = {"mean": "val/reward"} | {
+        key: f"val/{key}" if "/" in key else f"val/reward/{key}" for key in result if key != "mean"
+    }
+    return {names[key]: value for key, value in result.items()}
+
+
+def _collect(
+    by_task: dict[str, list[Rollout]], prepared: list[PreparedPrompt], completions: list, scored: list
+) -> None:
     for job, done, rewards in zip(prepared, completions, scored, strict=True):
         rollouts = [Rollout(completion=c, reward=r) for c, r in zip(done, rewards, strict=True)]
         by_task.setdefault(job.prompt.sample.task, []).extend(rollouts)

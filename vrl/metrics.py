@@ -90,9 +90,14 @@ class RunLog:
         self._progress: Progress | None = None
         if self._console.is_terminal:
             self._progress = Progress(
-                TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[line]}"),
-                TimeElapsedColumn(), TimeRemainingColumn(), console=self._console,
-            )  # fmt: skip
+                TextColumn("[bold]{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[line]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
             self._task = self._progress.add_task(title, total=steps, completed=first_step, line="")
             self._progress.start()
 

@@ -21,7 +21,7 @@ class ActorPool:
     """
 
     def __init__(self, role: str, actors: Sequence[Any], *, timeout_s: float) -> None:
-        """Calls raise WorkerError, naming role, index and cause, when an actor dies or takes over `timeout_s` seconds."""
+        """Calls raise WorkerError, naming role, index and cause, when an actor dies or is silent for `timeout_s`."""
         self.role = role
         self.actors = list(actors)
         self._timeout_s = timeout_s

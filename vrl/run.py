@@ -1,7 +1,7 @@
 """What every run shares: its folder, its summary, and how a signal ends it.
 
-Ctrl-C and SIGTERM ask a run to stop: it finishes the step under way, saves a checkpoint, frees everything and exits with
-130 or 143. A second signal cancels at once. Does not know what kind of run it is.
+Ctrl-C and SIGTERM ask a run to stop: it finishes the step under way, saves a checkpoint, frees everything and exits
+with 130 or 143. A second signal cancels at once. Does not know what kind of run it is.
 """
 
 import asyncio
@@ -14,6 +14,10 @@ from typing import Any
 
 from vrl.checkpoint import Checkpoint, find
 from vrl.config import RunConfig, as_yaml
+from vrl.data.dataset import check_media, media_root, read_samples
+from vrl.errors import DataError
+from vrl.reward.rubric import build_rubric
+from vrl.types import Sample
 
 
 class Stop:
@@ -85,3 +89,18 @@ def write_summary(run_dir: Path, summary: dict[str, Any]) -> None:
     tmp = run_dir / "summary.json.tmp"
     tmp.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
     os.replace(tmp, run_dir / "summary.json")
+
+
+def open_data(config: RunConfig) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Training and validation samples, checked as far as files can be checked without decoding them.
+
+    Raises DataError listing every row and media file at fault, and ConfigError for tasks without a rubric.
+    """
+    train = read_samples(Path(config.data.train), config.data.tasks)
+    val = read_samples(Path(config.data.val), config.data.tasks)[: config.val.samples] if config.data.val else ()
+    problems = check_media((*train, *val), media_root(config.data))
+    if problems:
+        shown = problems[:20] + ([f"... and {len(problems) - 20} more"] if len(problems) > 20 else [])
+        raise DataError("\n".join(shown), reason="media")
+    build_rubric(config.tasks, {sample.task for sample in (*train, *val)})
+    return train, val

@@ -75,10 +75,12 @@ class Prompt:
     """A sample ready for generation. Its patches (uint8 [num_patches, patch_dim]) travel beside it."""
 
     sample: Sample
-    token_ids: np.ndarray  # int64 [P], placeholders expanded; the assistant prefix included where `prefix_in_prompt`
+    token_ids: np.ndarray  # int64 [P], placeholders expanded; ends with the assistant prefix, or before it where the
+    # prefix is part of the target
     vision: tuple[VisionGrid, ...] = ()  # in prompt order
     timestamps_s: tuple[float, ...] = ()  # of the sampled frames of the first clip
     duration_s: float = 0.0  # of the first clip
+    target_token_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # SFT only: end token included
     media_key: str = ""  # content address of the patches: file identity, frame choice, pixel budget
     decode_s: float = 0.0  # seconds spent decoding and processing
 

@@ -41,7 +41,11 @@ def test_all_problems_are_listed_at_once():
 
 def test_range_and_cross_field_problems_say_got_and_wanted():
     text = problems_of(
-        "learner.zero_stage=4", "data.frames.max_frames=3", "rollout.max_tokens=20000", "learner.lr=nan", "data.frames.fps=-3"
+        "learner.zero_stage=4",
+        "data.frames.max_frames=3",
+        "rollout.max_tokens=20000",
+        "learner.lr=nan",
+        "data.frames.fps=-3",
     )
     assert "learner.zero_stage: got 4, wanted one of (0, 1, 2, 3)" in text
     assert "wanted even numbers" in text

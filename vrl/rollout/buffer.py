@@ -27,7 +27,7 @@ class RolloutBuffer:
     """Example, one group a step, synchronous:
 
     `(g,) = await buffer.reserve(1)`; generate; `buffer.put(group)`; `groups = await buffer.take()`; train; push;
-    `buffer.release(groups, trained={g})`. A second `reserve` waits until that release.
+    `buffer.settle(groups, dropped={})`; `buffer.release()`. A second `reserve` waits until that release.
     """
 
     def __init__(self, *, groups_per_step: int, max_policy_age: int, steps: int) -> None:
@@ -38,6 +38,7 @@ class RolloutBuffer:
         self._outstanding: dict[int, RolloutGroup | None] = {}  # in order of reservation; None: still being made
         self._next_id = 0
         self._taken = 0
+        self._held = 0  # slots of settled groups that are not free yet
         self._trained = 0
         self._dropped: Counter[str] = Counter()
         self._closed = False
@@ -78,7 +79,7 @@ class RolloutBuffer:
     async def take(self) -> list[RolloutGroup]:
         """Wait for the next step's groups, in order of reservation; [] once the buffer is closed.
 
-        The slots stay taken until `release`.
+        The slots stay taken until `settle` and `release`.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._head_is_ready())
@@ -87,17 +88,22 @@ class RolloutBuffer:
             head = [self._outstanding[i] for i in list(self._outstanding)[: self._groups_per_step]]
             return [group for group in head if group is not None]
 
-    async def release(self, groups: list[RolloutGroup], dropped: dict[int, str]) -> None:
-        """Free the slots of a step whose weights have landed. `dropped`: reason by group id, for those left out."""
+    def settle(self, groups: list[RolloutGroup], dropped: dict[int, str]) -> None:
+        """Account for a step's groups: trained, or left out for the reason in `dropped` (by group id)."""
+        for group in groups:
+            del self._outstanding[group.group_id]
+            reason = dropped.get(group.group_id)
+            if reason is None:
+                self._trained += 1
+            else:
+                self._dropped[reason] += 1
+        self._taken += len(groups)
+        self._held += len(groups)
+
+    async def release(self) -> None:
+        """Free the slots of the settled groups: the weights that they made have landed."""
         async with self._changed:
-            for group in groups:
-                del self._outstanding[group.group_id]
-                reason = dropped.get(group.group_id)
-                if reason is None:
-                    self._trained += 1
-                else:
-                    self._dropped[reason] += 1
-            self._taken += len(groups)
+            self._held = 0
             self._changed.notify_all()
 
     async def close(self) -> None:
@@ -117,7 +123,7 @@ class RolloutBuffer:
         return self._wanted - self._taken - len(self._outstanding)
 
     def _free(self) -> int:
-        return self._capacity - len(self._outstanding)
+        return self._capacity - len(self._outstanding) - self._held
 
     def _room(self) -> int:
         return min(self._missing(), self._free())

@@ -1,6 +1,6 @@
 """Prompts decoded ahead of the engines, delivered in dataset order.
 
-A sample that cannot be used is left out, counted by reason and listed; too many of them end the run. Never a substitute.
+A sample that cannot be used is left out, counted by reason and listed, never substituted; too many end the run.
 """
 
 import asyncio

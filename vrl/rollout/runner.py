@@ -1,8 +1,8 @@
 """One wave of groups, from prepared prompts to rewarded rollouts.
 
-A wave is what the engines admit together: one group when rollouts and learning overlap, a whole step's groups when they
-alternate, so that equal seeds give equal batches and equal bits. A group that cannot be made or scored is dropped with a
-reason; a dead worker ends the run.
+A wave is what the engines admit together: one group when rollouts and learning overlap, a whole step's groups when
+they alternate, so that equal seeds give equal batches and equal bits. A group that cannot be made or scored is dropped
+with a reason; a dead worker ends the run.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Runner:
     async def run_wave(self, prepared: Sequence[PreparedPrompt], group_ids: Sequence[int]) -> None:
         """Generate and score every prompt of the wave; each group is put or dropped in the buffer.
 
-        Raises RolloutError or RewardError when too many groups in a row fail: something is wrong with more than a sample.
+        Raises RolloutError or RewardError when too many groups in a row fail: more than a sample is wrong then.
         """
         num_shares = min(len(self._engines), len(prepared))
         jobs = list(zip(group_ids, prepared, strict=True))
@@ -56,7 +56,10 @@ class Runner:
             return
         rollout_s = time.monotonic() - started
         await asyncio.gather(
-            *(self._score(group_id, job, done, rollout_s) for (group_id, job), done in zip(jobs, completions, strict=True))
+            *(
+                self._score(group_id, job, done, rollout_s)
+                for (group_id, job), done in zip(jobs, completions, strict=True)
+            )
         )
 
     async def _score(
@@ -91,6 +94,6 @@ class Runner:
 
 
 async def generate(engines: Fleet, prepared: Sequence[PreparedPrompt], **sampling: Any) -> list[tuple[Completion, ...]]:
-    """The completions of each prompt, all admitted together by one engine. `sampling` overrides the engine's settings."""
+    """The completions of each prompt, admitted together by one engine. `sampling` overrides the engine's settings."""
     prompts = tuple(job.prompt for job in prepared)
     return list(await engines.call("generate", prompts, *(job.patches for job in prepared), **sampling))

@@ -44,8 +44,9 @@ def test_synchronous_buffer_frees_no_slot_before_release():
         await buffer.put(group(0))
         taken = await buffer.take()
         assert [g.group_id for g in taken] == [0, 1]
-        assert await is_waiting(buffer.reserve(1))  # trained, but the weights have not landed
-        await buffer.release(taken, {1: "zero_spread"})
+        buffer.settle(taken, {1: "zero_spread"})
+        assert await is_waiting(buffer.reserve(1))  # accounted for, but the weights have not landed
+        await buffer.release()
         assert await buffer.reserve(2) == (2, 3)
         ledger = buffer.ledger
         assert (ledger.started, ledger.trained, ledger.dropped, ledger.unfinished) == (4, 1, {"zero_spread": 1}, 2)
@@ -63,7 +64,8 @@ def test_a_dropped_group_is_replaced_and_counted():
         await buffer.put(group(1))
         taken = await buffer.take()
         assert [g.group_id for g in taken] == [1, 2]
-        await buffer.release(taken, {})
+        buffer.settle(taken, {})
+        await buffer.release()
         assert buffer.ledger.dropped == {"reward": 1}
 
     asyncio.run(scenario())
@@ -113,7 +115,8 @@ def test_policy_age_never_exceeds_its_bound(age: int, seed: int):
             oldest = max(oldest, max(version - g.policy_version for g in taken))
             assert len(taken) == per_step
             version += 1
-            await buffer.release(taken, {})
+            buffer.settle(taken, {})
+            await buffer.release()
         await buffer.close()
         await loop
         ledger = buffer.ledger
