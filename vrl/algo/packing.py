@@ -1,0 +1,201 @@
+"""From rollout groups to one optimizer step's work, and from a micro-batch to one packed row. Pure numpy.
+
+A group is never split: its prompt (and clip) is computed once for all its completions. The row is
+[prompt 1 | completion 11 | .. | completion 1G | prompt 2 | ..]. Does not compute advantages and holds no pixels.
+Axes: N row tokens, L completion tokens of the row, G completions of a group, V vision slots.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vrl.algo.positions import PositionRule, completion_positions, prompt_positions, vision_slots
+from vrl.errors import DataError
+from vrl.types import MicroBatch, PackedBatch, RolloutGroup, TrainingGroup, VisionGrid
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupSpan:
+    """Where one group lies in a packed row."""
+
+    start: int
+    prompt_length: int
+    completion_lengths: tuple[int, ...]
+
+    @property
+    def prompt_end(self) -> int:
+        return self.start + self.prompt_length
+
+    @property
+    def end(self) -> int:
+        return self.prompt_end + sum(self.completion_lengths)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackedRow:
+    """A micro-batch as one row. A micro-batch without groups is one inert token, so that its rank still takes part."""
+
+    token_ids_N: np.ndarray  # int64
+    positions_3N: np.ndarray  # int64, rotary: time, height, width
+    spans: tuple[GroupSpan, ...]
+    vision_slots_V: np.ndarray  # int64, row indices, in the order of the patches
+    vision: tuple[VisionGrid, ...]  # in the order of the patches
+    predictors_L: np.ndarray  # int64, row index of the hidden state that predicts each completion token
+    targets_L: np.ndarray  # int64, the completion tokens
+    loss_mask_L: np.ndarray  # bool
+    advantages_L: np.ndarray  # float32, the completion's advantage at each of its tokens
+    rollout_logprobs_L: np.ndarray  # float32; zeros in SFT
+    sequence_ids_L: np.ndarray  # int64, which completion of the row
+
+    @property
+    def completion_lengths(self) -> tuple[int, ...]:
+        return tuple(length for span in self.spans for length in span.completion_lengths)
+
+
+def to_training_group(group: RolloutGroup, advantages_G: np.ndarray) -> TrainingGroup:
+    """What the learner needs of a scored group; every sampled token trains. Raises DataError for an empty completion."""
+    completions = tuple(rollout.completion for rollout in group.rollouts)
+    if any(len(completion.token_ids) == 0 for completion in completions):
+        raise DataError(f"group {group.group_id}: got a completion without tokens, wanted at least one")
+    return TrainingGroup(
+        prompt_token_ids=group.prompt.token_ids,
+        vision=group.prompt.vision,
+        completions=tuple(completion.token_ids for completion in completions),
+        loss_masks=tuple(np.ones(len(completion.token_ids), dtype=bool) for completion in completions),
+        advantages_G=np.asarray(advantages_G, dtype=np.float32),
+        rollout_logprobs=tuple(completion.rollout_logprobs for completion in completions),
+    )
+
+
+def to_sft_group(prompt_token_ids: np.ndarray, vision: tuple[VisionGrid, ...], target_ids: np.ndarray) -> TrainingGroup:
+    """A group of one whose completion is the target; every target token trains."""
+    return TrainingGroup(
+        prompt_token_ids=prompt_token_ids,
+        vision=vision,
+        completions=(target_ids,),
+        loss_masks=(np.ones(len(target_ids), dtype=bool),),
+        advantages_G=np.ones(1, dtype=np.float32),
+    )
+
+
+def pack(groups: Sequence[TrainingGroup], *, ranks: int, micro_batch_tokens: int) -> PackedBatch:
+    """Spread groups over ranks and micro-batches, balanced by cost, the same number of micro-batches on every rank.
+
+    A micro-batch holds at most `micro_batch_tokens` tokens; a larger group is one by itself. Ranks with fewer micro-batches
+    get empty ones: a forward is a collective. Deterministic in the order of `groups`.
+    """
+    bins = [_fill(groups, indices, micro_batch_tokens) for indices in _spread(groups, ranks)]
+    depth = max(len(rank_bins) for rank_bins in bins)
+    return PackedBatch(
+        micro_batches=tuple(
+            tuple(
+                MicroBatch(groups=tuple(groups[i] for i in indices), group_indices=tuple(indices))
+                for indices in rank_bins + [[]] * (depth - len(rank_bins))
+            )
+            for rank_bins in bins
+        ),
+        num_loss_tokens=sum(group.num_loss_tokens for group in groups),
+        num_sequences=sum(bool(mask.any()) for group in groups for mask in group.loss_masks),
+        num_tokens=sum(group.num_tokens for group in groups),
+        num_unshared_tokens=sum(
+            group.num_tokens + (len(group.completions) - 1) * len(group.prompt_token_ids) for group in groups
+        ),
+    )
+
+
+def flatten(micro_batch: MicroBatch, rule: PositionRule) -> PackedRow:
+    """Lay a micro-batch out as one row, with positions and vision slots by the family's rule."""
+    if not micro_batch.groups:
+        return _inert_row()
+    spans, tokens, positions, slots, predictors = [], [], [], [], []
+    for group in micro_batch.groups:
+        start = spans[-1].end if spans else 0
+        span = GroupSpan(
+            start=start,
+            prompt_length=len(group.prompt_token_ids),
+            completion_lengths=tuple(len(completion) for completion in group.completions),
+        )
+        prompt_3P = prompt_positions(group.prompt_token_ids, group.vision, rule)
+        spans.append(span)
+        tokens += [group.prompt_token_ids, *group.completions]
+        positions += [prompt_3P, *(completion_positions(prompt_3P, len(c)) for c in group.completions)]
+        slots.append(vision_slots(group.prompt_token_ids, group.vision, rule) + start)
+        predictors += _predictors(span)
+    completions = [completion for group in micro_batch.groups for completion in group.completions]
+    lengths = [len(completion) for completion in completions]
+    advantages = np.concatenate([group.advantages_G for group in micro_batch.groups])
+    return PackedRow(
+        token_ids_N=np.concatenate(tokens),
+        positions_3N=np.concatenate(positions, axis=1),
+        spans=tuple(spans),
+        vision_slots_V=np.concatenate(slots),
+        vision=tuple(grid for group in micro_batch.groups for grid in group.vision),
+        predictors_L=np.concatenate(predictors),
+        targets_L=np.concatenate(completions),
+        loss_mask_L=np.concatenate([mask for group in micro_batch.groups for mask in group.loss_masks]),
+        advantages_L=np.repeat(advantages, lengths).astype(np.float32),
+        rollout_logprobs_L=_rollout_logprobs(micro_batch),
+        sequence_ids_L=np.repeat(np.arange(len(lengths)), lengths),
+    )
+
+
+def _spread(groups: Sequence[TrainingGroup], ranks: int) -> list[list[int]]:
+    """Group indices of each rank: the dearest first, each to the rank with the least work so far."""
+    loads, indices = [0] * ranks, [[] for _ in range(ranks)]
+    for i in sorted(range(len(groups)), key=lambda i: -_cost(groups[i])):
+        rank = loads.index(min(loads))
+        loads[rank] += _cost(groups[i])
+        indices[rank].append(i)
+    return indices
+
+
+def _fill(groups: Sequence[TrainingGroup], indices: list[int], micro_batch_tokens: int) -> list[list[int]]:
+    """First fit, in falling cost, so that the k-th micro-batches of all ranks are of like size."""
+    bins: list[list[int]] = []
+    for i in indices:
+        fits = (b for b in bins if sum(groups[j].num_tokens for j in b) + groups[i].num_tokens <= micro_batch_tokens)
+        if (target := next(fits, None)) is None:
+            bins.append([i])
+        else:
+            target.append(i)
+    return [sorted(b) for b in bins] or [[]]
+
+
+def _cost(group: TrainingGroup) -> int:
+    """Language tokens plus vision patches: our measure of one group's work."""
+    return group.num_tokens + group.num_patches
+
+
+def _predictors(span: GroupSpan) -> list[np.ndarray]:
+    """A completion's first token is predicted from the prompt's last, the others from the token before."""
+    found, start = [], span.prompt_end
+    for length in span.completion_lengths:
+        found.append(np.concatenate([[span.prompt_end - 1], np.arange(start, start + length - 1)]))
+        start += length
+    return found
+
+
+def _rollout_logprobs(micro_batch: MicroBatch) -> np.ndarray:
+    arrays = [
+        group.rollout_logprobs or tuple(np.zeros(len(c), dtype=np.float32) for c in group.completions)
+        for group in micro_batch.groups
+    ]
+    return np.concatenate([array for group in arrays for array in group]).astype(np.float32)
+
+
+def _inert_row() -> PackedRow:
+    """One prompt token and one untrained completion token, both id 0."""
+    return PackedRow(
+        token_ids_N=np.zeros(2, dtype=np.int64),
+        positions_3N=np.broadcast_to(np.arange(2), (3, 2)),
+        spans=(GroupSpan(start=0, prompt_length=1, completion_lengths=(1,)),),
+        vision_slots_V=np.zeros(0, dtype=np.int64),
+        vision=(),
+        predictors_L=np.zeros(1, dtype=np.int64),
+        targets_L=np.zeros(1, dtype=np.int64),
+        loss_mask_L=np.zeros(1, dtype=bool),
+        advantages_L=np.zeros(1, dtype=np.float32),
+        rollout_logprobs_L=np.zeros(1, dtype=np.float32),
+        sequence_ids_L=np.zeros(1, dtype=np.int64),
+    )
