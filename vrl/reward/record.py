@@ -20,4 +20,4 @@ class RewardInput:
 
 
 RewardFunction = Callable[[RewardInput], float | None]
-"""The value, or None where the reward does not apply or could not be had. Raising ends the run."""
+"""The value, or None where the reward does not apply or could not be had. Raising fails the whole group."""
