@@ -1,0 +1,216 @@
+"""From a sample and its frames to token ids and raw patches: the one pass through a checkpoint's processor.
+
+What comes out goes to the engine and to the learner alike, so both see the same ids, grids and bytes. Patches stay
+uint8: each side applies the affine map of vrl.data.normalisation. Does not decode and does not choose frames.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from transformers import AutoProcessor, Qwen3VLVideoProcessor
+
+from vrl.config import FrameConfig, ModelConfig
+from vrl.data.normalisation import normalisation
+from vrl.errors import ConfigError, DataError
+from vrl.tasks.task import Task
+from vrl.types import Frames, Media, Prompt, Sample, VisionGrid
+
+_CLOCK_HZ = (
+    1000  # times reach the processor as frame numbers of a 1000 Hz clip: true to a millisecond at any frame rate
+)
+_FAMILIES = ("Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Vision:
+    """One clip or picture after the processor."""
+
+    grid: VisionGrid
+    patches: np.ndarray  # uint8 [num_patches, patch_dim]
+    text: str  # what stands in the prompt for its placeholder
+
+
+class PromptBuilder:
+    """Builds prompts for one checkpoint and one choice of frames; room for `max_tokens` of completion is kept free.
+
+    Raises ConfigError for a checkpoint of another family, or one that normalises clips and pictures differently.
+    """
+
+    def __init__(self, model: ModelConfig, frames: FrameConfig, max_tokens: int) -> None:
+        normalisation(model.path)
+        self._processor: Any = AutoProcessor.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
+        if type(self._processor).__name__ not in _FAMILIES:
+            raise ConfigError(
+                f"model.path {model.path}: got a {type(self._processor).__name__}, wanted one of {_FAMILIES}"
+            )
+        self._tokenizer: Any = self._processor.tokenizer
+        self._end_id = self._tokenizer.convert_tokens_to_ids("<|im_end|>")
+        self._special_tokens = [str(t) for t in self._tokenizer.added_tokens_decoder.values() if t.special]
+        self._frames = frames
+        self._context = model.max_context_tokens
+        self._room = model.max_context_tokens - max_tokens
+        settings = json.dumps([self._processor.to_dict(), asdict(frames)], sort_keys=True, default=str)
+        self._fingerprint = hashlib.sha256(settings.encode()).digest()
+
+    def build(self, sample: Sample, task: Task, media: Sequence[Frames]) -> tuple[Prompt, np.ndarray]:
+        """A prompt for generation, ending in the assistant prefix, and its patches uint8 [num_patches, patch_dim].
+
+        `media[i]` are the frames of `sample.media[i]`; patches stand in that order. Raises DataError: special_token
+        (the question holds a token of the chat format), processor (frames of an impossible shape), too_long.
+        """
+        head, patches = self._head(sample, task, media)
+        prompt = replace(head, token_ids=np.concatenate([head.token_ids, self._ids(task.prefix)]))
+        self._check_length(
+            prompt, len(prompt.token_ids), self._room, "prompt", "max_context_tokens - rollout.max_tokens"
+        )
+        return prompt, patches
+
+    def build_sft(
+        self, sample: Sample, task: Task, media: Sequence[Frames], *, train_prefix: bool
+    ) -> tuple[Prompt, np.ndarray, np.ndarray]:
+        """A prompt, its patches, and the target ids int64 [C] (with the end token) that follow it.
+
+        The prefix opens the target where `train_prefix`, else it closes the prompt. Prefix and target are tokenised
+        apart, so the ids of prompt and prefix are those of `build`. Raises DataError as `build` does.
+        """
+        head, patches = self._head(sample, task, media)
+        prefix = self._ids(task.prefix)
+        answer = np.append(self._ids(task.target(sample, head.duration_s)), self._end_id)
+        if train_prefix:
+            prompt, target = head, np.concatenate([prefix, answer])
+        else:
+            prompt, target = replace(head, token_ids=np.concatenate([head.token_ids, prefix])), answer
+        self._check_length(
+            prompt, len(prompt.token_ids) + len(target), self._context, "prompt and target", "max_context_tokens"
+        )
+        return prompt, patches, target
+
+    def media_key(self, files: Sequence[tuple[Path, Media]]) -> str:
+        """A content address of the patches of these files: path, size, time of change, cut, frame choice, processor.
+
+        Raises DataError (missing) where a file has gone.
+        """
+        digest = hashlib.sha256(self._fingerprint)
+        for path, media in files:
+            try:
+                status = path.stat()
+            except FileNotFoundError as error:
+                raise DataError(f"{path}: the file has gone", reason="missing") from error
+            identity = [str(path), status.st_size, status.st_mtime_ns, media.kind, media.start_s, media.end_s]
+            digest.update(json.dumps(identity).encode())
+        return digest.hexdigest()
+
+    def clip_kwargs(self, num_frames: int) -> dict[str, Any]:
+        """What the video processor is told for a clip of so many frames; who renders by himself must say the same.
+
+        Qwen3-VL bounds the pixels of the whole clip, the older families those of one frame. `cap_pixels_per_frame` is
+        off because the bounds are ours, and its default is about to change.
+        """
+        share = num_frames if isinstance(self._processor.video_processor, Qwen3VLVideoProcessor) else 1
+        return {"do_sample_frames": False, "cap_pixels_per_frame": False, "size": self._size(share)}
+
+    def picture_kwargs(self) -> dict[str, Any]:
+        """What the image processor is told."""
+        return {"size": self._size(1)}
+
+    def _size(self, share: int) -> dict[str, int]:
+        return {"shortest_edge": self._frames.min_pixels * share, "longest_edge": self._frames.max_pixels * share}
+
+    def _head(self, sample: Sample, task: Task, media: Sequence[Frames]) -> tuple[Prompt, np.ndarray]:
+        """The prompt up to the assistant header."""
+        self._refuse_special_tokens(sample)
+        visions = [self._see(sample, item.kind, frames) for item, frames in zip(sample.media, media, strict=True)]
+        content = [{"type": item.kind} for item in sample.media] + [{"type": "text", "text": task.instruction(sample)}]
+        text = self._processor.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        texts = {kind: [v.text for v in visions if v.grid.kind == kind] for kind in ("image", "video")}
+        expanded, _ = self._processor.get_text_with_replacements([text], texts["image"], texts["video"])
+        clip = next((f for item, f in zip(sample.media, media, strict=True) if item.kind == "video"), None)
+        prompt = Prompt(
+            sample=sample,
+            token_ids=self._ids(expanded[0]),
+            vision=tuple(vision.grid for vision in visions),
+            timestamps_s=tuple(clip.timestamps_s.tolist()) if clip is not None else (),
+            duration_s=clip.duration_s if clip is not None else 0.0,
+        )
+        patches = [vision.patches for vision in visions]
+        return prompt, np.concatenate(patches) if patches else np.zeros((0, 0), dtype=np.uint8)
+
+    def _see(self, sample: Sample, kind: str, frames: Frames) -> _Vision:
+        try:
+            return self._see_clip(frames) if kind == "video" else self._see_picture(frames)
+        except ValueError as error:  # the processor's word for frames that it cannot take, such as 1 x 500 pixels
+            shape = frames.pixels_THWC.shape
+            raise DataError(
+                f"sample {sample.sample_id}: {kind} of shape {shape}: {error}", reason="processor"
+            ) from error
+
+    def _see_clip(self, frames: Frames) -> _Vision:
+        processor = self._processor.video_processor
+        out = processor(
+            videos=[frames.pixels_THWC],
+            video_metadata=[clock_metadata(frames)],
+            input_data_format="channels_last",
+            do_rescale=False,
+            do_normalize=False,
+            return_metadata=True,
+            return_tensors="pt",
+            **self.clip_kwargs(len(frames.pixels_THWC)),
+        )
+        t, h, w = out["video_grid_thw"][0].tolist()
+        seconds_per_grid = processor.temporal_patch_size / out["video_metadata"][0].sampled_fps
+        return _Vision(
+            grid=VisionGrid(kind="video", grid_thw=(t, h, w), seconds_per_grid=seconds_per_grid),
+            patches=out["pixel_values_videos"].numpy(),
+            text=self._processor.replace_video_token(out, video_idx=0),
+        )
+
+    def _see_picture(self, frames: Frames) -> _Vision:
+        picture = Image.fromarray(frames.pixels_THWC[0])
+        out = self._processor.image_processor(
+            images=[picture], do_rescale=False, do_normalize=False, return_tensors="pt", **self.picture_kwargs()
+        )
+        t, h, w = out["image_grid_thw"][0].tolist()
+        return _Vision(
+            grid=VisionGrid(kind="image", grid_thw=(t, h, w)),
+            patches=out["pixel_values"].numpy(),
+            text=self._processor.replace_image_token(out, image_idx=0),
+        )
+
+    def _ids(self, text: str) -> np.ndarray:
+        return np.array(self._tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int64)
+
+    def _refuse_special_tokens(self, sample: Sample) -> None:
+        for text in (sample.question, *sample.options):
+            found = [token for token in self._special_tokens if token in text]
+            if found:
+                raise DataError(
+                    f"sample {sample.sample_id}: got the special tokens {found} in {text!r}, wanted plain text: they "
+                    "would be read as chat format or as pixels",
+                    reason="special_token",
+                )
+
+    def _check_length(self, prompt: Prompt, got: int, limit: int, what: str, bound: str) -> None:
+        if got > limit:
+            raise DataError(
+                f"sample {prompt.sample.sample_id}: {what} of {got} tokens, wanted at most {limit} ({bound}); raise "
+                "model.max_context_tokens or lower data.frames.max_frames or data.frames.max_pixels",
+                reason="too_long",
+            )
+
+
+def clock_metadata(frames: Frames) -> dict[str, Any]:
+    """The times of a clip in the form that transformers and vLLM take (video_metadata)."""
+    return {
+        "fps": float(_CLOCK_HZ),
+        "duration": frames.duration_s,
+        "total_num_frames": round(frames.duration_s * _CLOCK_HZ),
+        "frames_indices": [round(time_s * _CLOCK_HZ) for time_s in frames.timestamps_s.tolist()],
+    }

@@ -1,0 +1,62 @@
+"""Which frames of a clip the model sees, chosen by time from the true presentation times. Pure; decodes nothing."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vrl.config import FrameConfig
+
+CUT_SLACK_S = 0.5  # a cut may end this much after the clip: annotations are rounded, containers disagree by some frames
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrameChoice:
+    """Frames of a (cut) clip."""
+
+    indices: np.ndarray  # int64 [T], into the clip's frames in presentation order, never falling
+    timestamps_s: np.ndarray  # float64 [T], true times of those frames from the start of the cut
+    duration_s: float  # of the cut
+
+
+def num_frames(duration_s: float, available: int, config: FrameConfig) -> int:
+    """How many frames to show: `duration * fps` to the nearest even count (our definition).
+
+    Kept within [min_frames, max_frames] and then to what there is: the even number at or below `available`, and 2 where
+    there is only one frame, because the vision tower merges frames in pairs.
+    """
+    wished = 2 * round(duration_s * config.fps / 2)
+    within = min(max(wished, config.min_frames), config.max_frames)
+    return max(2, min(within, available - available % 2))
+
+
+def choose_frames(
+    timestamps_s: np.ndarray,
+    duration_s: float,
+    config: FrameConfig,
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+) -> FrameChoice:
+    """The frames of [start_s, end_s) nearest to n uniform times k * duration / n, k = 0 .. n-1.
+
+    `timestamps_s`: float64 [N], rising, from the start of the clip; `duration_s`: of the whole clip. Targets are the
+    starts of n equal slots, which is how the Qwen2-VL processors spread frames, so the step between two targets is
+    exactly duration / n. Of two frames equally near the earlier one is taken. Where frames are sparse (variable rate)
+    one frame can be nearest to several targets, and then it is shown again, with its own time.
+    Raises ValueError, with a message fit for the user, where the cut holds no frame or lies outside the clip.
+    """
+    stop_s = duration_s if end_s is None else min(end_s, duration_s)
+    if start_s >= stop_s or (end_s is not None and end_s > duration_s + CUT_SLACK_S):
+        raise ValueError(f"cut: got [{start_s:g}, {end_s}] s of a clip of {duration_s:g} s, wanted it within the clip")
+    first, last = np.searchsorted(timestamps_s, [start_s, stop_s])  # frames [first, last)
+    if first == last:
+        raise ValueError(f"cut: got no frame in [{start_s:g}, {stop_s:g}) s, wanted at least one")
+    times_s = timestamps_s[first:last] - start_s
+    cut_s = stop_s - start_s
+    count = num_frames(cut_s, len(times_s), config)
+    targets_s = np.arange(count) * (cut_s / count)
+    right = np.clip(np.searchsorted(times_s, targets_s), 1, max(1, len(times_s) - 1))
+    left = right - 1
+    right = np.minimum(right, len(times_s) - 1)
+    nearest = np.where(targets_s - times_s[left] <= times_s[right] - targets_s, left, right)
+    return FrameChoice(indices=nearest + first, timestamps_s=times_s[nearest], duration_s=cut_s)

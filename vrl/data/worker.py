@@ -1,0 +1,65 @@
+"""The data worker: one actor that turns samples into prompts and patches, with one decode and one processor pass each.
+
+Owns a decode process that can be killed. Does not order samples (vrl.data.stream does) and does not cache.
+"""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from vrl.config import DataConfig, ModelConfig
+from vrl.data.dataset import media_root, resolve_media
+from vrl.data.decoder import Decoder
+from vrl.data.prompt import PromptBuilder
+from vrl.errors import DataError
+from vrl.tasks import TASKS
+from vrl.tasks.task import Task
+from vrl.types import Frames, Prompt, Sample
+
+
+class DataWorker:
+    """Prepares one sample at a time. A plain class: the pool makes an actor of it.
+
+    Example: `prompt, patches = DataWorker(model, data, max_tokens=768).prepare(sample)`.
+    """
+
+    def __init__(self, model: ModelConfig, data: DataConfig, *, max_tokens: int, train_prefix: bool = True) -> None:
+        self._root = media_root(data)
+        self._frames = data.frames
+        self._train_prefix = train_prefix
+        self._builder = PromptBuilder(model, data.frames, max_tokens)
+        self._decoder = Decoder(data.decode_timeout_s)
+        self._num_decodes = 0
+
+    def prepare(self, sample: Sample) -> tuple[Prompt, np.ndarray]:
+        """A prompt for generation, prefix included, and its patches uint8 [num_patches, patch_dim]. Raises DataError."""
+        start = time.perf_counter()
+        task, media, key = self._open(sample)
+        prompt, patches = self._builder.build(sample, task, media)
+        return replace(prompt, media_key=key, decode_s=time.perf_counter() - start), patches
+
+    def prepare_sft(self, sample: Sample) -> tuple[Prompt, np.ndarray, np.ndarray]:
+        """A prompt, its patches and the target ids int64 [C] for supervised training. Raises DataError."""
+        start = time.perf_counter()
+        task, media, key = self._open(sample)
+        prompt, patches, target = self._builder.build_sft(sample, task, media, train_prefix=self._train_prefix)
+        return replace(prompt, media_key=key, decode_s=time.perf_counter() - start), patches, target
+
+    def num_decodes(self) -> int:
+        """Clips and pictures decoded so far."""
+        return self._num_decodes
+
+    def close(self) -> None:
+        """End the decode process (it also ends with this one)."""
+        self._decoder.close()
+
+    def _open(self, sample: Sample) -> tuple[Task, list[Frames], str]:
+        if sample.task not in TASKS:
+            raise DataError(
+                f"sample {sample.sample_id}: got task {sample.task!r}, wanted one of {sorted(TASKS)}", reason="task"
+            )
+        files = [(resolve_media(self._root, media.path), media) for media in sample.media]
+        frames = [self._decoder.read(path, media, self._frames) for path, media in files]
+        self._num_decodes += len(files)
+        return TASKS[sample.task], frames, self._builder.media_key(files) if files else ""
