@@ -81,6 +81,7 @@ class Prompt:
     timestamps_s: tuple[float, ...] = ()  # of the sampled frames of the first clip
     duration_s: float = 0.0  # of the first clip
     target_token_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # SFT only: end token included
+    text: str = ""  # what token_ids spell, each clip and picture as one placeholder; for people
     media_key: str = ""  # content address of the patches: file identity, frame choice, pixel budget
     decode_s: float = 0.0  # seconds spent decoding and processing
 

@@ -4,7 +4,6 @@ Written by the driver, read by the report and by anyone with a parquet reader. D
 """
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from vrl.report.frames import frames_of, jpeg
 from vrl.types import Prompt, Rollout, RolloutGroup
 
 THUMBNAIL_PIXELS = 224  # longer side; smaller frames are kept as they are
-_PLACEHOLDERS = re.compile(r"(<\|(?:video|image)_pad\|>)(?:\1)+")
 
 _SCHEMA = pa.schema(
     [
@@ -32,6 +30,7 @@ _SCHEMA = pa.schema(
         ("spans", pa.list_(pa.list_(pa.float64()))),
         ("duration_s", pa.float64()),
         ("prompt", pa.string()),
+        ("num_prompt_tokens", pa.int64()),
         ("completion", pa.string()),
         ("finish_reason", pa.string()),
         ("num_tokens", pa.int64()),
@@ -60,7 +59,8 @@ class SampleRow:
     answer_type: str
     spans: list[list[float]]  # true events, seconds
     duration_s: float
-    prompt: str  # with special tokens; a run of placeholders is written once with its count
+    prompt: str  # with special tokens, each clip and picture as one placeholder
+    num_prompt_tokens: int  # placeholders expanded
     completion: str  # with special tokens
     finish_reason: str
     num_tokens: int  # of the completion
@@ -77,19 +77,17 @@ def write_samples(
     run_dir: Path,
     step: int,
     groups: Sequence[RolloutGroup],
-    *,
     advantages: Sequence[np.ndarray],
     patches: Sequence[np.ndarray],
-    prompt_texts: Sequence[str],
 ) -> Path:
     """Write `run_dir/samples/step_<step>.parquet` whole or not at all, and return its path.
 
-    Per group: advantages float [G], patches uint8 [num_patches, patch_dim], and the decoded prompt with special tokens.
+    Per group: advantages float [G] and patches uint8 [num_patches, patch_dim].
     """
     rows = [
         row
-        for group, advantages_G, pixels, text in zip(groups, advantages, patches, prompt_texts, strict=True)
-        for row in _rows(step, group, advantages_G, pixels, text)
+        for group, advantages_G, pixels in zip(groups, advantages, patches, strict=True)
+        for row in _rows(step, group, advantages_G, pixels)
     ]
     path = run_dir / "samples" / f"step_{step:06d}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,11 +106,11 @@ def read_samples(run_dir: Path) -> list[SampleRow]:
     return rows
 
 
-def _rows(step: int, group: RolloutGroup, advantages_G: np.ndarray, patches: np.ndarray, text: str) -> list[SampleRow]:
+def _rows(step: int, group: RolloutGroup, advantages_G: np.ndarray, patches: np.ndarray) -> list[SampleRow]:
     frames, timestamps_s = _thumbnails(group.prompt, patches)
     pairs = zip(group.rollouts, advantages_G, strict=True)
     return [
-        _row(step, group, rollout, float(advantage), text, *((frames, timestamps_s) if i == 0 else ([], [])))
+        _row(step, group, rollout, float(advantage), *((frames, timestamps_s) if i == 0 else ([], [])))
         for i, (rollout, advantage) in enumerate(pairs)
     ]
 
@@ -122,7 +120,6 @@ def _row(
     group: RolloutGroup,
     rollout: Rollout,
     advantage: float,
-    text: str,
     frames: list[bytes],
     timestamps_s: list[float | None],
 ) -> SampleRow:
@@ -138,7 +135,8 @@ def _row(
         answer_type=sample.answer_type,
         spans=[list(span) for span in sample.spans],
         duration_s=group.prompt.duration_s,
-        prompt=_PLACEHOLDERS.sub(lambda run: f"{run[1]} x {len(run[0]) // len(run[1])}", text),
+        prompt=group.prompt.text,
+        num_prompt_tokens=len(group.prompt.token_ids),
         completion=completion.text,
         finish_reason=completion.finish_reason,
         num_tokens=len(completion.token_ids),

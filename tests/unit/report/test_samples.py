@@ -28,18 +28,22 @@ def group(texts: list[str], timestamps_s: tuple[float, ...] = (0.0, 0.5, 1.0)) -
         )
         for i, text in enumerate(texts)
     )
-    prompt = Prompt(sample=sample, token_ids=np.arange(9), vision=VISION, timestamps_s=timestamps_s, duration_s=2.0)
+    prompt = Prompt(
+        sample=sample,
+        token_ids=np.arange(9),
+        vision=VISION,
+        timestamps_s=timestamps_s,
+        duration_s=2.0,
+        text="user: <|video_pad|> When?",
+    )
     return RolloutGroup(group_id=7, prompt=prompt, patches=None, ordinal=0, rollouts=rollouts)
 
 
 def write(run_dir: Path, step: int, **fields: object) -> Path:
     patches = np.full((12, 1176), 200, np.uint8)
     patches[:4] = 20
-    text = "<|vision_start|>" + "<|video_pad|>" * 40 + "<|vision_end|><|video_pad|>"
     made = group(["one<|im_end|>", "<script>"], **fields)  # type: ignore[arg-type]
-    return write_samples(
-        run_dir, step, [made], advantages=[np.array([-1.0, 1.0])], patches=[patches], prompt_texts=[text]
-    )
+    return write_samples(run_dir, step, [made], [np.array([-1.0, 1.0])], [patches])
 
 
 def test_rows_come_back_as_written(tmp_path: Path) -> None:
@@ -50,7 +54,7 @@ def test_rows_come_back_as_written(tmp_path: Path) -> None:
         (2, "one<|im_end|>"), (2, "<script>"), (10, "one<|im_end|>"), (10, "<script>"),
     ]  # fmt: skip
     first, second = rows[:2]
-    assert first.prompt == "<|vision_start|><|video_pad|> x 40<|vision_end|><|video_pad|>"
+    assert (first.prompt, first.num_prompt_tokens) == ("user: <|video_pad|> When?", 9)
     assert (second.reward, second.breakdown, second.advantage) == (0.25, {"iou": 0.5, "judge": None}, 1.0)
     assert (first.policy_version_min, first.policy_version_max, first.spans) == (4, 5, [[0.5, 1.0]])
     assert not list((tmp_path / "samples").glob("*.tmp"))
