@@ -65,7 +65,9 @@ class PromptBuilder:
         (the question holds a token of the chat format), processor (frames of an impossible shape), too_long.
         """
         head, patches = self._head(sample, task, media)
-        prompt = replace(head, token_ids=np.concatenate([head.token_ids, self._ids(task.prefix)]))
+        prompt = replace(
+            head, token_ids=np.concatenate([head.token_ids, self._ids(task.prefix)]), text=head.text + task.prefix
+        )
         self._check_length(
             prompt, len(prompt.token_ids), self._room, "prompt", "max_context_tokens - rollout.max_tokens"
         )
@@ -85,7 +87,8 @@ class PromptBuilder:
         if train_prefix:
             prompt, target = head, np.concatenate([prefix, answer])
         else:
-            prompt, target = replace(head, token_ids=np.concatenate([head.token_ids, prefix])), answer
+            ids = np.concatenate([head.token_ids, prefix])
+            prompt, target = replace(head, token_ids=ids, text=head.text + task.prefix), answer
         self._check_length(
             prompt, len(prompt.token_ids) + len(target), self._context, "prompt and target", "max_context_tokens"
         )
@@ -139,6 +142,7 @@ class PromptBuilder:
             vision=tuple(vision.grid for vision in visions),
             timestamps_s=tuple(clip.timestamps_s.tolist()) if clip is not None else (),
             duration_s=clip.duration_s if clip is not None else 0.0,
+            text=text,
         )
         patches = [vision.patches for vision in visions]
         return prompt, np.concatenate(patches) if patches else np.zeros((0, 0), dtype=np.uint8)
