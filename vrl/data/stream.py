@@ -47,8 +47,8 @@ class SampleStream:
         for key in ("seed", "shuffle", "samples"):
             if state[key] != here[key]:
                 raise CheckpointError(
-                    f"sample order: the checkpoint was made with {key}={state[key]!r}, this run has {here[key]!r}; keep "
-                    "seed, data.train, data.tasks and data.shuffle to resume"
+                    f"sample order: got {key}={here[key]!r}, the checkpoint was made with {state[key]!r}; keep seed, "
+                    "data.train, data.tasks and data.shuffle to resume"
                 )
         self._ordinal = state["ordinal"]
         self._order = self._permutation(self._ordinal // len(self._samples))

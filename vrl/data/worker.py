@@ -33,7 +33,7 @@ class DataWorker:
         self._num_decodes = 0
 
     def prepare(self, sample: Sample) -> tuple[Prompt, np.ndarray]:
-        """A prompt for generation, prefix included, and its patches uint8 [num_patches, patch_dim]. Raises DataError."""
+        """A prompt for generation, prefix included, and patches uint8 [num_patches, patch_dim]. Raises DataError."""
         start = time.perf_counter()
         task, media, key = self._open(sample)
         prompt, patches = self._builder.build(sample, task, media)

@@ -1,0 +1,162 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vrl.config import DataConfig
+from vrl.data.dataset import SCHEMA, check_media, media_root, read_samples, resolve_media, write_parquet
+from vrl.errors import ConfigError, DataError
+from vrl.types import Caption, Media, Sample
+
+FULL = Sample(
+    sample_id="a",
+    task="vqa",
+    question="What colour?",
+    answer="B",
+    answer_type="choice",
+    media=(Media(kind="video", path="a.mp4", start_s=1.5, end_s=3.0), Media(kind="image", path="b.png")),
+    options=("red", "blue"),
+    spans=((0.5, 1.25), (2.0, 3.0)),
+    captions=(Caption(start_s=0.0, end_s=1.0, text="A square appears."),),
+    key_elements=("square",),
+    source="made up",
+)
+ROW: dict[str, Any] = {"sample_id": "a", "task": "vqa", "question": "What colour?", "answer": "red"}
+
+
+def jsonl(tmp_path: Path, *rows: Any) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def problems(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        read_samples(path)
+    return str(caught.value)
+
+
+def test_every_field_survives_parquet(tmp_path: Path) -> None:
+    plain = Sample(sample_id="b", task="grounding", question="When?", answer_type="span", spans=((0.0, 1.0),))
+    write_parquet([FULL, plain], tmp_path / "x.parquet")
+    assert read_samples(tmp_path / "x.parquet") == (FULL, plain)
+
+
+def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:
+    write_parquet([FULL], tmp_path / "x.parquet")
+    write_parquet([FULL], tmp_path / "y.parquet")
+    assert (tmp_path / "x.parquet").read_bytes() == (tmp_path / "y.parquet").read_bytes()
+
+
+def test_jsonl_may_leave_out_what_has_a_default(tmp_path: Path) -> None:
+    (sample,) = read_samples(jsonl(tmp_path, {**ROW, "media": [{"kind": "video", "path": "v.mp4"}]}))
+    assert sample == Sample(
+        sample_id="a",
+        task="vqa",
+        question="What colour?",
+        answer="red",
+        media=(Media(kind="video", path="v.mp4", start_s=0.0, end_s=None),),
+    )
+
+
+def test_tasks_filter_rows_and_an_empty_result_is_an_error(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, ROW, {**ROW, "sample_id": "b", "task": "other"})
+    assert [sample.sample_id for sample in read_samples(path, ["other"])] == ["b"]
+    with pytest.raises(DataError, match=r"data\.tasks=\['none'\], the file has \['other', 'vqa'\]"):
+        read_samples(path, ["none"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"colour": "red"}, "row 1: colour: unknown column"),
+        ({"question": 3}, "row 1: question: got int, wanted text"),
+        ({"answer": None}, "row 1: answer: got null, wanted text"),
+        ({"options": "red"}, "row 1: options: got str, wanted a list"),
+        ({"options": ["red", 1]}, "row 1: options[1]: got int, wanted text"),
+        ({"media": [{"kind": "video"}]}, "row 1: media[0].path: missing"),
+        ({"media": [{"kind": "video", "path": "a", "fps": 2}]}, "row 1: media[0].fps: unknown column"),
+        ({"media": [{"kind": "audio", "path": "a"}]}, "row 1: media[0].kind: got 'audio'"),
+        ({"media": [{"kind": "video", "path": "a", "start_s": 2, "end_s": 1}]}, "media[0].end_s: got 1.0"),
+        ({"spans": [[1.0]]}, "row 1: spans[0]: got [1.0], wanted [start, end]"),
+        ({"spans": [[2.0, 1.0]]}, "row 1: spans[0]: got [2.0, 1.0], wanted start < end"),
+        ({"spans": [[-1.0, 1.0]]}, "row 1: spans[0][0]: got -1.0, wanted seconds"),
+        ({"spans": [[0.0, float("nan")]]}, "row 1: spans[0][1]: got nan, wanted seconds"),
+        ({"captions": [{"start_s": 0, "end_s": 1}]}, "row 1: captions[0].text: missing"),
+        ({"answer_type": "letter"}, "row 1: answer_type: got 'letter'"),
+        ({"answer_type": "choice", "options": ["x", "y"], "answer": "C"}, "wanted the letter of one of the 2 options"),
+        ({"answer_type": "number", "answer": "two"}, "row 1: answer: got 'two', wanted a number"),
+        ({"answer_type": "span"}, "row 1: spans: got none"),
+        ({"answer_type": "elements"}, "row 1: key_elements: got none"),
+        ({"answer": " "}, "row 1: answer: got nothing"),
+        ({"sample_id": ""}, "row 1: sample_id: got nothing"),
+    ],
+)
+def test_a_wrong_row_is_refused_with_row_and_column(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    text = problems(jsonl(tmp_path, {**ROW, **change}))
+    assert message in text
+    assert len(text.splitlines()) == 1  # one fault, one line
+
+
+def test_all_faults_of_a_file_are_listed_up_to_twenty(tmp_path: Path) -> None:
+    text = problems(jsonl(tmp_path, ROW, {"task": "vqa", "question": "?"}, {**ROW, "answer": 1}))
+    assert "row 2: sample_id: missing column" in text
+    assert "row 3: answer: got int" in text
+    many = problems(jsonl(tmp_path, *[{**ROW, "sample_id": str(i), "answer": i} for i in range(100)]))
+    assert len(many.splitlines()) == 21
+    assert "row 20:" in many and "row 21:" not in many
+
+
+def test_an_id_seen_twice_is_refused(tmp_path: Path) -> None:
+    assert "sample_id: got 'a' in 2 rows" in problems(jsonl(tmp_path, ROW, ROW))
+
+
+def test_files_that_are_no_dataset_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "torn.jsonl").write_text('{"sample_id": ')
+    (tmp_path / "list.jsonl").write_text("[1]\n")
+    (tmp_path / "text.parquet").write_text("hello")
+    (tmp_path / "x.csv").write_text("a")
+    pq.write_table(SCHEMA.empty_table(), tmp_path / "none.parquet")
+    pq.write_table(
+        pa.table({"sample_id": ["a"]}).replace_schema_metadata({"vrl_schema_version": "7"}), tmp_path / "v7.parquet"
+    )
+    for name, message in {
+        "nowhere.jsonl": "no such file",
+        "empty.jsonl": "got no rows",
+        "torn.jsonl": "row 1: not JSON",
+        "list.jsonl": "row 1: got list",
+        "text.parquet": "not a parquet file",
+        "x.csv": "got suffix '.csv'",
+        "none.parquet": "got no rows",
+        "v7.parquet": "got schema version 7, wanted 1",
+    }.items():
+        assert message in problems(tmp_path / name)
+
+
+def test_media_must_be_files_under_the_root(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    (root / "sub" / "a.mp4").write_bytes(b"x")
+    (root / "empty.mp4").write_bytes(b"")
+    (tmp_path / "secret.mp4").write_bytes(b"x")
+    (root / "link.mp4").symlink_to(tmp_path / "secret.mp4")
+    (root / "inside.mp4").symlink_to(root / "sub" / "a.mp4")
+    paths = ["sub/a.mp4", "inside.mp4", "gone.mp4", "../secret.mp4", "link.mp4", "/etc/passwd", "http://x/a.mp4"]
+    paths += ["empty.mp4", "sub", "a\0b"]
+    samples = [
+        Sample(sample_id=str(i), task="vqa", question="?", media=(Media(kind="video", path=path),))
+        for i, path in enumerate(paths)
+    ]
+    assert resolve_media(root, "inside.mp4") == (root / "sub" / "a.mp4").resolve()
+    assert [problem.split(":")[0] for problem in check_media(samples, root)] == [f"sample {i}" for i in range(2, 10)]
+
+
+def test_media_root_is_the_datasets_folder_unless_set(tmp_path: Path) -> None:
+    assert media_root(DataConfig(train="toy/train.parquet", val="toy/val.parquet")) == Path("toy")
+    assert media_root(DataConfig(train="a/t.parquet", val="b/v.parquet", root="clips")) == Path("clips")
+    with pytest.raises(ConfigError, match=r"data\.root"):
+        media_root(DataConfig(train="a/t.parquet", val="b/v.parquet"))
