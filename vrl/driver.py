@@ -133,7 +133,7 @@ class Driver:
             micro_batch_tokens=self.config.learner.micro_batch_tokens,
         )
         metrics = describe(groups, version) | {"pack/loss_tokens": float(batch.num_loss_tokens)}
-        sums: dict[str, float] = {}
+        sums = {"loss/policy": 0.0, "loss/mismatch_kl": 0.0}  # of no tokens, where no group is useful
         push_s, push_bytes = 0.0, 0
         if useful:
             sums = await self._learner.forward_backward(batch, [group.patches for group in useful])

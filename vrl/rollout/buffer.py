@@ -45,18 +45,15 @@ class RolloutBuffer:
         self._changed = asyncio.Condition()
 
     async def reserve(self, num_groups: int) -> tuple[int, ...]:
-        """Wait for `num_groups` free slots; returns their group ids, or () when no more groups are wanted.
+        """Wait for a free slot and take up to `num_groups`; returns their group ids, or () when no more are wanted.
 
-        Fewer are returned when fewer are still wanted.
+        `release` frees a whole step's slots at once, so a synchronous run gets whole waves; a dropped group frees one.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._room() > 0)
             if self._closed:
                 return ()
-            num = min(num_groups, self._missing())
-            await self._changed.wait_for(lambda: self._closed or self._free() >= num)
-            if self._closed:
-                return ()
+            num = min(num_groups, self._room())
             ids = tuple(range(self._next_id, self._next_id + num))
             self._next_id += num
             self._outstanding.update(dict.fromkeys(ids))
@@ -118,15 +115,11 @@ class RolloutBuffer:
             started=self._next_id, trained=self._trained, dropped=dict(self._dropped), unfinished=len(self._outstanding)
         )
 
-    def _missing(self) -> int:
-        """Groups still to be started for the steps to come."""
-        return self._wanted - self._taken - len(self._outstanding)
-
-    def _free(self) -> int:
-        return self._capacity - len(self._outstanding) - self._held
-
     def _room(self) -> int:
-        return min(self._missing(), self._free())
+        """Free slots, as far as the steps to come still want groups for them."""
+        wanted = self._wanted - self._taken - len(self._outstanding)
+        free = self._capacity - len(self._outstanding) - self._held
+        return min(wanted, free)
 
     def _head_is_ready(self) -> bool:
         head = list(self._outstanding.values())[: self._groups_per_step]

@@ -1,0 +1,88 @@
+"""Stand-ins for what lives on other machines: an engine fleet, a reward fleet, a learner. Deterministic, in process."""
+
+import asyncio
+import random
+from typing import Any
+
+import numpy as np
+
+from vrl.errors import RewardError
+from vrl.types import Completion, PackedBatch, Prompt, Reward, Sample, Update, VersionSpan
+
+
+class FakeEngines:
+    """Engines that answer with tokens made from the sample and remember the weights they were last given."""
+
+    def __init__(self, group_size: int = 4, num_engines: int = 1, seed: int = 0) -> None:
+        self.version = 0
+        self.calls: list[tuple[str, ...]] = []
+        self._group_size = group_size
+        self._num_engines = num_engines
+        self._rng = random.Random(seed)
+
+    def __len__(self) -> int:
+        return self._num_engines
+
+    async def call(self, method: str, *args: Any, **sampling: Any) -> Any:
+        assert method == "generate"
+        prompts, patches = args[0], args[1:]
+        assert len(prompts) == len(patches)
+        self.calls.append(tuple(prompt.sample.sample_id for prompt in prompts))
+        version = self.version  # what the tokens are sampled with, whatever lands while they are
+        for _ in range(self._rng.randrange(8)):
+            await asyncio.sleep(0)
+        return tuple(
+            tuple(self._completion(prompt, i, version) for i in range(sampling.get("group_size", self._group_size)))
+            for prompt in prompts
+        )
+
+    def _completion(self, prompt: Prompt, index: int, version: int) -> Completion:
+        tokens = np.array([int(prompt.sample.sample_id) % 50, index], dtype=np.int64)
+        return Completion(
+            token_ids=tokens,
+            rollout_logprobs=np.full(2, -1.0, dtype=np.float32),
+            text=f"{index}",
+            finish_reason="stop",
+            versions=(VersionSpan(start=0, end=2, policy_version=version),),
+        )
+
+
+class FakeRewards:
+    """Scores completion i with i % 2; samples in `flat` get equal rewards, samples in `broken` fail."""
+
+    def __init__(self, flat: frozenset[int] = frozenset(), broken: frozenset[int] = frozenset()) -> None:
+        self._flat, self._broken = flat, broken
+
+    def __len__(self) -> int:
+        return 1
+
+    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        assert method == "score" and not kwargs
+        prompt, completions = args
+        number = int(prompt.sample.sample_id)
+        if number in self._broken:
+            raise RewardError(f"sample {number}: judge is down")
+        values = [1.0 if number in self._flat else float(i % 2) for i in range(len(completions))]
+        return tuple(Reward(value=value, breakdown={"accuracy": value}) for value in values)
+
+
+class FakeLearner:
+    """Counts what it is given."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.batches: list[PackedBatch] = []
+
+    async def forward_backward(self, batch: PackedBatch, patches: list[Any]) -> dict[str, float]:
+        assert sum(len(mb.groups) for rank in batch.micro_batches for mb in rank) == len(patches)
+        self.batches.append(batch)
+        return {"loss/policy": 0.5, "loss/mismatch_kl": 0.0}
+
+    async def optim_step(self) -> Update:
+        self.version += 1
+        return Update(policy_version=self.version, lr=1e-3, grad_norm=1.0)
+
+
+async def prepare(sample: Sample) -> tuple[Prompt, Any]:
+    """A prompt of three tokens, without decoding anything."""
+    return Prompt(sample=sample, token_ids=np.array([1, 2, 3])), f"patches of {sample.sample_id}"

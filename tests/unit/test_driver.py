@@ -1,0 +1,155 @@
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from fakes import FakeEngines, FakeLearner, FakeRewards, prepare
+
+from vrl.config import AlgoConfig, LogConfig, RunConfig
+from vrl.data.stream import SampleStream
+from vrl.driver import Driver, Progress, validate
+from vrl.errors import RewardError, WorkerError
+from vrl.metrics import RunLog
+from vrl.rollout.feed import PromptFeed
+from vrl.run import first_cause
+from vrl.types import Sample
+
+SAMPLES = [Sample(sample_id=str(i), task="vqa" if i % 2 else "grounding", question="?") for i in range(40)]
+
+
+class Run:
+    """A driver over fakes, and everything that a test may want to look at."""
+
+    def __init__(self, tmp_path: Path, *, age: int = 0, steps: int = 5, rewards: FakeRewards | None = None, **kw) -> None:
+        algo = AlgoConfig(groups_per_step=4, max_policy_age=age)
+        self.config = RunConfig(name="t", runs_dir=str(tmp_path), steps=steps, algo=algo)
+        self.engines = kw.get("engines", FakeEngines())
+        self.learner = FakeLearner()
+        self.log = RunLog(tmp_path, LogConfig(tensorboard=False), steps=steps)
+        self.pushed: list[int] = []
+        self.file = tmp_path / "metrics.jsonl"
+        stream = SampleStream(SAMPLES, seed=0, shuffle=True)
+        self.feed = PromptFeed(stream, prepare, prefetch=8, max_bad_fraction=0.1)
+        self.driver = Driver(
+            self.config,
+            feed=self.feed,
+            engines=self.engines,
+            rewards=rewards or FakeRewards(),
+            learner=self.learner,
+            log=self.log,
+            push_weights=self._push,
+            on_step=kw.get("on_step", self._nothing),
+            progress=Progress(),
+        )
+
+    async def _push(self, version: int) -> int:
+        await asyncio.sleep(0)
+        self.engines.version = version
+        self.pushed.append(version)
+        return 100
+
+    async def _nothing(self, step, groups, advantages) -> dict[str, float]:
+        return {}
+
+    def rows(self) -> list[dict]:
+        return [json.loads(line) for line in self.file.read_text().splitlines()]
+
+    def go(self) -> None:
+        async def main():
+            await self.driver.run()
+            self.feed.close()
+
+        asyncio.run(main())
+        self.log.close()
+
+
+def test_synchronous_run_trains_every_group_on_its_own_version(tmp_path: Path):
+    run = Run(tmp_path)
+    run.go()
+    rows = run.rows()
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]
+    assert [row["policy_version"] for row in rows] == [1, 2, 3, 4, 5] == run.pushed
+    assert all(row["rollout/policy_age_max"] == 0 for row in rows)
+    assert [len(call) for call in run.engines.calls] == [4] * 5  # one wave a step
+    assert rows[0]["reward/mean"] == 0.5 and rows[0]["reward/accuracy"] == 0.5
+    ledger = run.driver.ledger
+    assert (ledger.started, ledger.trained, ledger.dropped, ledger.unfinished) == (20, 20, {}, 0)
+    assert run.driver.progress.ordinal == 20
+
+
+@pytest.mark.parametrize("age", [1, 2])
+def test_asynchronous_run_uses_and_respects_its_bound(tmp_path: Path, age: int):
+    run = Run(tmp_path, age=age, steps=30)
+    run.go()
+    ages = [row["rollout/policy_age_max"] for row in run.rows()]
+    assert max(ages) == age
+    assert run.driver.ledger.trained == 120 and run.driver.ledger.unfinished == 0
+
+
+def test_zero_spread_and_failed_groups_are_counted_and_left_out(tmp_path: Path):
+    run = Run(tmp_path, steps=6, rewards=FakeRewards(flat=frozenset(range(0, 40, 4)), broken=frozenset({1, 2})))
+    run.go()
+    ledger = run.driver.ledger
+    assert ledger.started == ledger.trained + sum(ledger.dropped.values()) + ledger.unfinished
+    assert ledger.dropped["zero_spread"] > 0 and ledger.dropped["reward"] > 0
+    trained = sum(len(mb.groups) for batch in run.learner.batches for rank in batch.micro_batches for mb in rank)
+    assert trained == ledger.trained
+    assert any(row["group/zero_spread_frac"] > 0 for row in run.rows())
+
+
+def test_a_step_without_any_spread_changes_no_weights(tmp_path: Path):
+    run = Run(tmp_path, steps=2, rewards=FakeRewards(flat=frozenset(range(40))))
+    run.go()
+    rows = run.rows()
+    assert run.pushed == [] and [row["policy_version"] for row in rows] == [0, 0]
+    assert rows[0]["loss/policy"] == 0.0 and rows[0]["pack/loss_tokens"] == 0.0
+
+
+def test_rewards_that_always_fail_end_the_run(tmp_path: Path):
+    run = Run(tmp_path, rewards=FakeRewards(broken=frozenset(range(40))))
+    with pytest.raises(BaseExceptionGroup) as caught:
+        run.go()
+    error = first_cause(caught.value)
+    assert isinstance(error, RewardError) and "groups in a row failed" in str(error) and "judge is down" in str(error)
+
+
+def test_a_dead_worker_ends_the_run(tmp_path: Path):
+    class DeadEngines(FakeEngines):
+        async def call(self, method, *args, **sampling):
+            if len(self.calls) == 2:
+                raise WorkerError("rollout worker 0 died")
+            return await super().call(method, *args, **sampling)
+
+    run = Run(tmp_path, engines=DeadEngines())
+    with pytest.raises(BaseExceptionGroup) as caught:
+        run.go()
+    assert isinstance(first_cause(caught.value), WorkerError)
+    assert len(run.rows()) == 2
+
+
+@pytest.mark.parametrize("age", [0, 2])
+def test_stop_ends_after_the_step_under_way(tmp_path: Path, age: int):
+    async def stop_at_three(step, groups, advantages):
+        if step == 3:
+            run.driver.stop_soon()
+            await asyncio.sleep(0)
+        return {}
+
+    run = Run(tmp_path, age=age, steps=50, on_step=stop_at_three)
+    run.go()
+    assert run.driver.progress.step == 3
+    ledger = run.driver.ledger
+    assert ledger.trained == 12 and ledger.started == ledger.trained + ledger.unfinished
+
+
+def test_validation_is_the_mean_over_samples(tmp_path: Path):
+    async def scenario():
+        feed = PromptFeed(iter(SAMPLES[:6]), prepare, prefetch=2, max_bad_fraction=0.0)
+        engines = FakeEngines()
+        result = await validate(feed, engines, FakeRewards(flat=frozenset({0, 1, 2})), wave=4, temperature=0.0)
+        assert [len(call) for call in engines.calls] == [4, 2]
+        assert result["mean"] == 0.5  # samples 0, 1, 2 earn 1, the others their only completion's 0
+        assert result["grounding"] == pytest.approx(2 / 3) and result["vqa"] == pytest.approx(1 / 3)
+        assert result["accuracy/vqa"] == pytest.approx(1 / 3)
+
+    asyncio.run(scenario())
