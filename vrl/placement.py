@@ -5,7 +5,7 @@ Starts nothing when the comparison fails. Does not know what the actors do.
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,10 +82,11 @@ class Placement:
             "max_restarts": 0,  # a restarted actor would have no weights; whoever restarts it must push them first
         }
 
-    def start(self, role: str, actor_class: type, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """One actor of a plain class for each tuple of constructor arguments."""
+    def start(self, role: str, actor_class: type, keywords: Callable[[int], dict[str, Any]]) -> list[Any]:
+        """The actors of a role: `keywords(index)` are the constructor's arguments."""
         remote_class = ray.remote(actor_class)
-        return [remote_class.options(**self.options(role, i)).remote(*args) for i, args in enumerate(arguments)]
+        count = self._roles[role].count
+        return [remote_class.options(**self.options(role, i)).remote(**keywords(i)) for i in range(count)]
 
     def close(self) -> None:
         for group in self._groups.values():

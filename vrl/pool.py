@@ -30,6 +30,11 @@ class ActorPool:
     def __len__(self) -> int:
         return len(self.actors)
 
+    async def ready(self, timeout_s: float) -> None:
+        """Wait until every actor is constructed. Raises what a constructor raised, or WorkerError."""
+        waits = (self._await(i, "__init__", a.__ray_ready__.remote(), timeout_s) for i, a in enumerate(self.actors))
+        await asyncio.gather(*waits)
+
     async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Run `method` on the least-loaded actor. Top-level object references arrive as values."""
         return await self._run(self._least_loaded(), method, args, kwargs)
@@ -62,15 +67,16 @@ class ActorPool:
     async def _run(self, index: int, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return await self._await(index, method, getattr(self.actors[index], method).remote(*args, **kwargs))
 
-    async def _await(self, index: int, method: str, ref: Any) -> Any:
+    async def _await(self, index: int, method: str, ref: Any, timeout_s: float | None = None) -> Any:
         self._in_flight[index] += 1
+        timeout_s = timeout_s or self._timeout_s
         try:
-            return await asyncio.wait_for(ref, self._timeout_s)
+            return await asyncio.wait_for(ref, timeout_s)
         except RayTaskError as error:
             raise error.cause from error
         except (TimeoutError, GetTimeoutError) as error:
             raise WorkerError(
-                f"{self.role} worker {index}: got no answer to {method} in {self._timeout_s} s, wanted one; "
+                f"{self.role} worker {index}: got no answer to {method} in {timeout_s:g} s, wanted one; "
                 f"raise {self.role}.timeout_s or look at the worker's log"
             ) from error
         except RayActorError as error:
