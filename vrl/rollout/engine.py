@@ -1,0 +1,313 @@
+"""One rollout engine: vLLM's AsyncLLM behind records. The door to vLLM; imports it late, since that takes seconds.
+
+Prompts go in processed already (token ids and raw uint8 patches), so pixels are decoded and cut into patches once for engine
+and learner. Cache keys carry the policy version: a weight push needs no cache clear and nothing stale is ever hit. Does not
+choose samples, score, or decide when weights change.
+"""
+
+import asyncio
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vrl.algo.positions import position_rule
+from vrl.algo.vocabulary import banned_token_ids
+from vrl.config import ModelConfig, RolloutConfig
+from vrl.errors import RolloutError, WeightPushError, WorkerError
+from vrl.rollout.inputs import media_spans
+from vrl.types import Completion, Prompt, VersionSpan
+from vrl.weights import differences
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
+    from vllm.inputs.engine import EngineInput
+    from vllm.outputs import CompletionOutput, RequestOutput
+
+_LOADED = "default"  # vLLM's name for the weights it started with: our version 0
+_MIN_BATCH_TOKENS = 8192  # of one forward; at least a whole prompt, so that any clip fits the encoder cache
+_CPU_BLOCK_TOKENS = 32  # vLLM's 128 would keep short prompts out of the prefix cache
+_CPU_ENV = {
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # or engines and learner would share the first cores
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # model and scheduler in one process: one import of vLLM less
+    "TORCHDYNAMO_DISABLE": "1",  # the sampler would compile C++ for 20 s, and need a compiler
+}
+
+
+class RolloutEngine:
+    """Generates groups of completions and receives weights. A plain class: the pool makes an async actor of it.
+
+    Example: `completions = await RolloutEngine(model, rollout).generate((prompt,), patches)`.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        rollout: RolloutConfig,
+        *,
+        push_backend: str = "gloo",
+        seed: int = 0,
+        index: int = 0,
+    ) -> None:
+        """Starts vLLM and waits until it is ready. Engines of one run differ in `index`, and so in what they sample."""
+        self._index = index
+        self._rollout = rollout
+        self._version = 0
+        self._requests = 0
+        self._admission = asyncio.Lock()
+        self._llm = _start(model, rollout, push_backend, seed + index)
+        hf_config = self._llm.model_config.hf_config
+        self._rule = position_rule(hf_config)
+        self._banned = banned_token_ids(hf_config)
+
+    async def ready(self) -> None:
+        """Returns once the engine can generate."""
+        await self._llm.check_health()
+
+    async def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *patches: np.ndarray,
+        group_size: int | None = None,
+        temperature: float | None = None,
+    ) -> tuple[tuple[Completion, ...], ...]:
+        """`group_size` completions for every prompt; `patches[i]` are those of `prompts[i]`, uint8 [num_patches, patch_dim].
+
+        Prompts of one call are admitted together: an idle engine that gets the same calls samples the same tokens. Raises
+        RolloutError for a request that vLLM refuses or cuts, DataError for a prompt whose grids do not match its ids,
+        WorkerError when the engine is dead.
+        """
+        params = self._sampling(group_size or self._rollout.group_size, temperature)
+        async with self._admission:
+            requests = [self._request(prompt, pixels) for prompt, pixels in zip(prompts, patches, strict=True)]
+            outputs = await self._guarded(self._admit(requests, params))
+        try:
+            finished = await asyncio.gather(*(self._guarded(output.get()) for output in outputs))
+        except BaseException:  # one failed, or the caller gave up: the rest must not run on
+            await self._llm.abort([output.request_id for output in outputs], internal=True)
+            raise
+        return tuple(self._completions(output) for output in finished)
+
+    async def pause(self) -> None:
+        """Freeze running requests and admit no new ones until `resume`; they keep the tokens they have."""
+        await self._admission.acquire()
+        await self._guarded(self._llm.pause_generation(mode="keep", clear_cache=False))
+
+    async def resume(self) -> None:
+        """Go on, with whatever weights are there now."""
+        await self._guarded(self._llm.resume_generation())
+        self._admission.release()
+
+    async def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        """Join the learner; with the three methods below, what vLLM's weight transfer calls."""
+        from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
+
+        await self._guarded(self._llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=init_info)))
+
+    async def start_weight_update(self) -> None:
+        await self._guarded(self._llm.start_weight_update())
+
+    async def update_weights(self, update_info: Any) -> None:
+        from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
+
+        await self._guarded(self._llm.update_weights(WeightTransferUpdateRequest(update_info=update_info)))
+
+    async def finish_weight_update(self, weight_version: str) -> None:
+        await self._guarded(self._llm.finish_weight_update(weight_version))
+        self._version = int(weight_version)
+
+    async def verify_weights(self, policy_version: int, digests: Mapping[str, int]) -> None:
+        """Compare every parameter of the live model with the learner's digests (vrl.packets.value_digest, by sent name).
+
+        Raises WeightPushError naming the first parameter that differs, or the version when the engine holds another.
+        """
+        if self._version != policy_version:
+            raise WeightPushError(
+                f"engine {self._index}: got policy version {self._version}, wanted {policy_version}: it missed a push"
+            )
+        held = await self._guarded(self._llm.collective_rpc("vrl_weight_digests"))
+        names = await self._guarded(self._llm.collective_rpc("vrl_parameter_names", args=(list(digests),)))
+        wrong = differences(digests, names[0], held)
+        if wrong:
+            raise WeightPushError(
+                f"engine {self._index}: {len(wrong)} of {len(held[0])} parameters differ from the learner's at policy "
+                f"version {policy_version}, the first is {wrong[0]}; the engine must not sample"
+            )
+
+    def shutdown(self) -> None:
+        """End vLLM's processes; the engine cannot be used after."""
+        self._llm.shutdown()
+        del self._llm  # its finaliser fails in an interpreter that is going down
+
+    def _sampling(self, group_size: int, temperature: float | None) -> "SamplingParams":
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        rollout = self._rollout
+        temperature = rollout.temperature if temperature is None else temperature
+        if temperature == 0 and group_size > 1:
+            raise RolloutError(f"got group_size {group_size} at temperature 0, wanted 1: greedy completions are all equal")
+        return SamplingParams(
+            n=group_size,
+            temperature=temperature,
+            top_p=rollout.top_p,
+            top_k=rollout.top_k,
+            max_tokens=rollout.max_tokens,
+            logprobs=0,  # of the sampled token only
+            flat_logprobs=True,
+            logit_bias=dict.fromkeys(self._banned, float("-inf")),
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_special_tokens=False,
+            spaces_between_special_tokens=False,
+            include_stop_str_in_output=True,
+        )
+
+    def _request(self, prompt: Prompt, patches: np.ndarray) -> "EngineInput":
+        """A prompt in the form that vLLM's own processor would have given it."""
+        from vllm.inputs.engine import mm_input, tokens_input
+        from vllm.multimodal.inputs import MultiModalKwargsItems, PlaceholderRange
+
+        token_ids, salt = prompt.token_ids.tolist(), f"v{self._version}"
+        if not prompt.vision:
+            return tokens_input(token_ids, cache_salt=salt)
+        spans = media_spans(prompt, self._rule)
+        hf_inputs = _hf_inputs([(span.grid, patches[span.first_patch :][: span.grid.num_patches]) for span in spans])
+        processor = self._llm.renderer.get_mm_processor()
+        fields = processor._get_mm_fields_config(hf_inputs, {})
+        hashes: dict[str, list[str]] = {}
+        places: dict[str, list[PlaceholderRange]] = {}
+        for i, span in enumerate(spans):
+            hashes.setdefault(span.grid.kind, []).append(f"{prompt.media_key}-{i}-{salt}")
+            place = PlaceholderRange(
+                offset=span.start, length=len(span.is_slot_L), is_embed=_partial(span.is_slot_L)
+            )
+            places.setdefault(span.grid.kind, []).append(place)
+        items = MultiModalKwargsItems.from_hf_inputs(hf_inputs, fields)
+        return mm_input(token_ids, items, hashes, places, cache_salt=salt)
+
+    async def _admit(self, requests: "Sequence[EngineInput]", params: "SamplingParams") -> list[Any]:
+        """Add requests in order. Behind a pause when the engine is idle: its first batch then holds them all."""
+        idle = self._llm.get_num_unfinished_requests() == 0
+        if idle:
+            await self._llm.pause_generation(mode="keep", clear_cache=False)
+        try:
+            outputs = []
+            for request in requests:
+                self._requests += 1
+                outputs.append(await self._llm.add_request(str(self._requests), request, params))
+            return outputs
+        finally:
+            if idle:
+                await self._llm.resume_generation()
+
+    async def _guarded(self, call: Any) -> Any:
+        """Await a call of vLLM and say in our words how it failed."""
+        from vllm.exceptions import VLLMClientError
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            return await call
+        except EngineDeadError as error:
+            raise WorkerError(f"engine {self._index}: vLLM's core process died; its log says why") from error
+        except VLLMClientError as error:
+            raise RolloutError(f"engine {self._index}: vLLM refuses the request: {error}") from error
+
+    def _completions(self, output: "RequestOutput") -> tuple[Completion, ...]:
+        return tuple(self._completion(one) for one in output.outputs)
+
+    def _completion(self, output: "CompletionOutput") -> Completion:
+        if output.finish_reason not in ("stop", "length"):
+            raise RolloutError(f"engine {self._index}: got a completion that ended by {output.finish_reason!r}")
+        logprobs = np.array(output.logprobs.logprobs, dtype=np.float32)
+        if len(logprobs) != len(output.token_ids) or not np.isfinite(logprobs).all():
+            raise RolloutError(
+                f"engine {self._index}: got {len(logprobs)} log-probs for {len(output.token_ids)} tokens, wanted one finite "
+                "number each"
+            )
+        return Completion(
+            token_ids=np.array(output.token_ids, dtype=np.int64),
+            rollout_logprobs=logprobs,
+            text=output.text,
+            finish_reason=output.finish_reason,
+            versions=tuple(
+                VersionSpan(start=s.start, end=s.end, policy_version=0 if s.version == _LOADED else int(s.version))
+                for s in output.weight_versions or ()
+            ),
+        )
+
+
+def _start(model: ModelConfig, rollout: RolloutConfig, push_backend: str, seed: int) -> Any:
+    os.environ["OMP_NUM_THREADS"] = str(rollout.threads)
+    if push_backend == "ipc":
+        os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # its handles reach the worker as pickles
+    from vllm import AsyncEngineArgs
+    from vllm.config import WeightTransferConfig
+    from vllm.platforms import current_platform
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    import vrl.rollout.extension  # noqa: F401  (registers the gloo transport here too, where vLLM checks its name)
+
+    on_cpu = current_platform.is_cpu()
+    if on_cpu:
+        os.environ.update(_CPU_ENV)
+    device = (
+        {"kv_cache_memory_bytes": int(rollout.kv_cache_gib * 2**30), "block_size": _CPU_BLOCK_TOKENS}
+        if on_cpu
+        else {"gpu_memory_utilization": rollout.gpu_memory_utilization}
+    )
+    args = AsyncEngineArgs(
+        model=model.path,
+        dtype=model.dtype,
+        trust_remote_code=model.trust_remote_code,
+        max_model_len=model.max_context_tokens,
+        max_num_seqs=rollout.max_num_seqs,
+        max_num_batched_tokens=max(_MIN_BATCH_TOKENS, model.max_context_tokens),
+        tensor_parallel_size=rollout.tensor_parallel,
+        enforce_eager=rollout.enforce_eager or on_cpu,
+        seed=seed,
+        enable_prefix_caching=True,
+        logprobs_mode="processed_logprobs",  # at the sampling temperature, over the tokens that may be sampled
+        mm_processor_cache_gb=0,  # inputs come processed
+        skip_mm_profiling=on_cpu,
+        disable_log_stats=True,
+        weight_transfer_config=WeightTransferConfig(backend=push_backend),
+        worker_extension_cls="vrl.rollout.extension.EngineExtension",
+        **device,
+    )
+    return AsyncLLM.from_engine_args(args)
+
+
+def _hf_inputs(media: "Sequence[tuple[Any, np.ndarray]]") -> Any:
+    """What the Hugging Face processor calls the patches and grids of pictures and clips."""
+    import torch
+    from transformers import BatchFeature
+
+    names = {"image": ("pixel_values", "image_grid_thw"), "video": ("pixel_values_videos", "video_grid_thw")}
+    data: dict[str, torch.Tensor] = {}
+    for kind, (pixel_name, grid_name) in names.items():
+        mine = [(grid, patches) for grid, patches in media if grid.kind == kind]
+        if mine:
+            data[pixel_name] = torch.cat([_tensor(patches) for _, patches in mine])
+            data[grid_name] = torch.tensor([grid.grid_thw for grid, _ in mine])
+    clips = [grid.seconds_per_grid for grid, _ in media if grid.kind == "video"]
+    if clips:
+        data["second_per_grid_ts"] = torch.tensor(clips, dtype=torch.float32)
+    return BatchFeature(data)
+
+
+def _tensor(array: np.ndarray) -> Any:
+    """A tensor over the array's memory; arrays out of the object store are read-only, and so is our use of them."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+def _partial(is_slot_L: np.ndarray) -> Any:
+    """The mask of a span in which only some tokens are slots; None where all are."""
+    import torch
+
+    return None if is_slot_L.all() else torch.from_numpy(is_slot_L)

@@ -1,0 +1,152 @@
+"""What runs inside a vLLM worker process: the receiving half of the gloo transport, weight digests and the parity tap.
+
+vLLM imports this module in every worker (worker_extension_cls) and mixes EngineExtension into its worker class; importing it
+registers the transport. Methods are called by name through AsyncLLM.collective_rpc and return plain values.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from vllm.distributed.weight_transfer.base import (
+    WeightTransferEngine,
+    WeightTransferInitInfo,
+    WeightTransferUpdateInfo,
+)
+from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
+from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
+from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
+
+from vrl.errors import WeightPushError
+from vrl.packets import PacketGroup, join_store, unpack, value_digest
+
+_ROWS = 1024  # of the identity matrix that reads packed weights back
+
+
+@dataclass
+class GlooInitInfo(WeightTransferInitInfo):
+    """Where the learner waits, and which rank the first worker of this engine has."""
+
+    address: str
+    port: int
+    world_size: int
+    rank_offset: int
+    timeout_s: float
+
+
+@dataclass
+class GlooUpdateInfo(WeightTransferUpdateInfo):
+    """Empty: packets say what is in them."""
+
+
+class GlooTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
+    """Receives weights over gloo and loads them all at once, when every packet has arrived whole."""
+
+    init_info_cls = GlooInitInfo
+    update_info_cls = GlooUpdateInfo
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._group: PacketGroup | None = None
+        self._received: list[tuple[str, torch.Tensor]] = []
+
+    def init_transfer_engine(self, init_info: GlooInitInfo) -> None:
+        """Join the learner's group, leaving an older one."""
+        rank = init_info.rank_offset + self.parallel_config.rank
+        store = join_store(init_info.address, init_info.port, init_info.timeout_s)
+        self._group = PacketGroup(
+            store, "weights", rank=rank, world_size=init_info.world_size, timeout_s=init_info.timeout_s
+        )
+
+    def start_weight_update(self) -> None:
+        """Nothing yet: the model stays as it is until `finish_weight_update`."""
+        self._received = []
+
+    def receive_weights(self, update_info: GlooUpdateInfo) -> None:
+        """Take all packets of a round. Raises WeightPushError, and the model stays as it was, for a damaged or missing tensor."""
+        if self._group is None:
+            raise WeightPushError(
+                "weight push: got an update before init_weight_transfer_engine, wanted the group first"
+            )
+        damaged: WeightPushError | None = None
+        while (packet := self._group.receive()) is not None:  # to the end even after damage: all ranks stay in step
+            try:
+                self._received += unpack(packet)
+            except WeightPushError as error:
+                damaged = damaged or error
+        if damaged is not None:
+            raise damaged
+        names = {parameter_name(self.model, name) for name, _ in self._received}
+        missing = sorted(dict(self.model.named_parameters()).keys() - names)
+        if missing:
+            raise WeightPushError(
+                f"weight push: got {len(self._received)} tensors and none for {missing[0]} ({len(missing)} missing), wanted "
+                "all parameters of the model"
+            )
+
+    def finish_weight_update(self) -> None:
+        """Load what was received through vLLM's layerwise reload, which also repacks weights for CPUs."""
+        initialize_layerwise_reload(self.model)
+        self.model.load_weights(iter(self._received))
+        finalize_layerwise_reload(self.model, self.model_config)
+        self._received = []
+
+    def shutdown(self) -> None:
+        self._group = None
+
+
+if "gloo" not in WeightTransferEngineFactory._registry:
+    WeightTransferEngineFactory.register_engine("gloo", GlooTransferEngine)
+
+
+def parameter_name(model: torch.nn.Module, name: str) -> str:
+    """The engine parameter that a Hugging Face tensor is loaded into, by the name mappers of the model and its parts."""
+    for prefix, module in model.named_modules():  # outer modules come first
+        mapper = getattr(module, "hf_to_vllm_mapper", None)
+        head = f"{prefix}." if prefix else ""
+        if mapper is not None and name.startswith(head):
+            name = head + (mapper.map_name(name.removeprefix(head)) or "")
+    return name
+
+
+class EngineExtension:
+    """Mixed into the worker class; `model_runner` is the worker's."""
+
+    model_runner: Any
+
+    def vrl_weight_digests(self) -> dict[str, int]:
+        """Digest of every parameter of the live model, read back from packed form where that is what the engine computes with.
+
+        A parameter of which plain and packed copy differ gets -1, which no digest equals.
+        """
+        model = self.model_runner.get_model()
+        digests = {name: value_digest(p) for name, p in model.named_parameters() if p.numel()}
+        for prefix, module in model.named_modules():
+            if hasattr(module, "cpu_linear"):
+                name, packed = f"{prefix}.weight", value_digest(_packed_weight(module))
+                digests[name] = packed if digests.get(name, packed) == packed else -1
+        return digests
+
+    def vrl_parameter_names(self, names: list[str]) -> dict[str, str]:
+        """Which engine parameter holds each Hugging Face tensor."""
+        model = self.model_runner.get_model()
+        return {name: parameter_name(model, name) for name in names}
+
+    def vrl_flip_element(self, name: str, index: int) -> None:
+        """Negate one weight of the live model, for tests of the check that should notice it."""
+        parameter = dict(self.model_runner.get_model().named_parameters())[name]
+        parameter.data.view(-1)[index].neg_()
+
+
+def _packed_weight(module: Any) -> torch.Tensor:
+    """The weight [N, K] of a CPU linear layer, by multiplying an identity: exact, since each sum has one non-zero term."""
+    weight = get_layerwise_info(module).restore_metadata[0]["weight"]
+    num_inputs, dtype = weight.shape[1], weight.dtype
+    return torch.cat([module.cpu_linear(rows, module.weight, None) for rows in _identity(num_inputs, dtype)]).t()
+
+
+def _identity(size: int, dtype: torch.dtype) -> Iterator[torch.Tensor]:
+    for start in range(0, size, _ROWS):
+        rows = torch.arange(start, min(start + _ROWS, size))
+        yield torch.zeros(len(rows), size, dtype=dtype).scatter_(1, rows[:, None], 1.0)
