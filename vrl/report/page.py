@@ -1,0 +1,119 @@
+"""The run report: one self-contained HTML page from a run folder, finished or not. Reads files only; needs no network.
+
+All of a run goes in as one JSON block that the page's scripts turn into text nodes, and the page's policy forbids any
+request, so nothing that a model wrote can act. Does not decide what is measured: see vrl.metrics.
+"""
+
+import base64
+import json
+import os
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from vrl.errors import ConfigError
+from vrl.metrics import CATALOGUE, read_rows
+from vrl.report.samples import SampleRow, read_samples
+from vrl.tasks import TASKS
+
+MAX_GROUPS = 240  # on the page; of longer runs an even choice over time is shown, and the page says so
+_ASSETS = ("page.css", "charts.js", "samples.js", "page.js")
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `run_dir/report.html` and return its path. Raises ConfigError where `run_dir` is no run folder."""
+    if not (run_dir / "config.yaml").is_file():
+        raise ConfigError(f"{run_dir}: got no config.yaml in it, wanted the folder of a run (runs/<name>)")
+    path = run_dir / "report.html"
+    tmp = path.with_suffix(".tmp")
+    tmp.write_text(render(run_data(run_dir)), encoding="utf-8")
+    os.replace(tmp, path)
+    return path
+
+
+def render(data: dict[str, Any]) -> str:
+    """The page that shows `data`: template, style, scripts and data in one string."""
+    folder = files("vrl.report") / "assets"
+    pieces = {name: (folder / name).read_text(encoding="utf-8") for name in _ASSETS}
+    # No '<' in the block: text of a model can then neither close the script element nor open a comment.
+    pieces["data"] = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    return re.sub(r"@@([\w.]+)@@", lambda mark: pieces[mark[1]], page)
+
+
+def run_data(run_dir: Path) -> dict[str, Any]:
+    """Everything that the page shows, ready for JSON."""
+    summary_file = run_dir / "summary.json"
+    summary = json.loads(summary_file.read_text()) if summary_file.is_file() else None
+    config = (run_dir / "config.yaml").read_text()
+    rows = read_rows(run_dir / "metrics.jsonl")
+    groups = [list(rows) for _, rows in groupby(read_samples(run_dir), key=lambda row: (row.step, row.group_id))]
+    shown = [groups[i] for i in evenly(len(groups), MAX_GROUPS)]
+    steps = re.search(r"^steps: (\d+)$", config, re.MULTILINE)
+    return {
+        "title": run_dir.resolve().name,
+        "kind": _kind(summary, rows),
+        "steps": int(steps[1]) if steps is not None else None,
+        "summary": summary,
+        "config": config,
+        "rows": rows,
+        "catalogue": {metric.name: {"unit": metric.unit, "meaning": metric.meaning} for metric in CATALOGUE},
+        "groups": [_group(rows) for rows in shown],
+        "omitted_groups": len(groups) - len(shown),
+    }
+
+
+def evenly(total: int, count: int) -> list[int]:
+    """At most `count` (two or more) of the indices 0 .. total - 1, evenly spread, first and last among them."""
+    if total <= count:
+        return list(range(total))
+    return [round(i * (total - 1) / (count - 1)) for i in range(count)]
+
+
+def _kind(summary: dict[str, Any] | None, rows: Sequence[dict[str, Any]]) -> str:
+    if summary is not None:
+        return summary["kind"]
+    return "sft" if any("loss/sft" in row for row in rows) else "rl" if rows else ""
+
+
+def _group(rows: Sequence[SampleRow]) -> dict[str, Any]:
+    first = rows[0]
+    return {
+        "step": first.step,
+        "group_id": first.group_id,
+        "sample_id": first.sample_id,
+        "task": first.task,
+        "question": first.question,
+        "options": first.options,
+        "answer": first.answer,
+        "spans": first.spans,
+        "duration_s": first.duration_s,
+        "prompt": first.prompt,
+        "num_prompt_tokens": first.num_prompt_tokens,
+        "frames": [f"data:image/jpeg;base64,{base64.b64encode(data).decode()}" for data in first.frames],
+        "timestamps_s": first.timestamps_s,
+        "mean": sum(row.reward for row in rows) / len(rows),
+        "rollouts": [_rollout(row) for row in rows],
+    }
+
+
+def _rollout(row: SampleRow) -> dict[str, Any]:
+    return {
+        "completion": row.completion,
+        "finish_reason": row.finish_reason,
+        "num_tokens": row.num_tokens,
+        "reward": row.reward,
+        "breakdown": row.breakdown,
+        "advantage": row.advantage,
+        "versions": [row.policy_version_min, row.policy_version_max],
+        "spans": _predicted_spans(row),
+    }
+
+
+def _predicted_spans(row: SampleRow) -> list[list[float]]:
+    """The events that a completion claims, in seconds as written; none for a task that this installation lacks."""
+    parsed = TASKS[row.task].parse(row.completion) if row.task in TASKS else None
+    return [[start * row.duration_s, end * row.duration_s] for start, end in parsed.span_ratios] if parsed else []
