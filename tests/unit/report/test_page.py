@@ -64,7 +64,7 @@ def test_the_page_holds_the_run_and_nothing_the_model_wrote_is_markup(tmp_path: 
     assert data == run_data(tmp_path / "toy")
     assert data["groups"][0]["rollouts"][1]["completion"] == HOSTILE
     assert len(re.findall("<script", page)) == 4 and "alert(1)</script>" not in page and "<!-- " not in page
-    assert "@@" not in page.replace("@@page.js@@", "", 4)  # every mark of the template was filled
+    assert page.count("@@") == 2 * page.count("@@page.js@@") == 2 * 6  # the model's own; every mark was filled
 
 
 def test_the_page_asks_the_network_for_nothing(tmp_path: Path) -> None:

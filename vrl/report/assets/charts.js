@@ -31,12 +31,14 @@ function ticks(low, high, wanted) {
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= raw);
   const found = [];
-  for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-6; at += step) found.push(Number(at.toPrecision(12)));
+  for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-6; at += step)
+    found.push(Number(at.toPrecision(12)));
   return found;
 }
 
 function smooth(points, weight) {
-  let mean = 0, total = 0;
+  let mean = 0,
+    total = 0;
   return points.map(([x, y]) => {
     mean = weight * mean + (1 - weight) * y;
     total = weight * total + (1 - weight);
@@ -46,7 +48,12 @@ function smooth(points, weight) {
 
 // chart: {title, unit, series: [{name, points: [[step, value]], sparse}], log, from_zero}
 function drawChart(chart, smoothing) {
-  const width = 400, height = 215, left = 46, right = 8, top = 10, bottom = 24;
+  const width = 400,
+    height = 215,
+    left = 46,
+    right = 8,
+    top = 10,
+    bottom = 24;
   const log = chart.log && chart.series.every((s) => s.points.every(([, y]) => y > 0));
   const scale = log ? Math.log10 : (y) => y;
   const all = chart.series.flatMap((s) => s.points);
@@ -71,13 +78,21 @@ function drawChart(chart, smoothing) {
     svg.append(node("text", { x: px(x), y: height - 7, "text-anchor": "middle" }, String(x)));
   }
   chart.series.forEach((series, i) => {
-    const path = (points) => points.map(([x, y], k) => `${k ? "L" : "M"}${px(x).toFixed(1)} ${py(y).toFixed(1)}`).join("");
+    const path = (points) =>
+      points.map(([x, y], k) => `${k ? "L" : "M"}${px(x).toFixed(1)} ${py(y).toFixed(1)}`).join("");
     const soft = smoothing > 0 && !series.sparse && series.points.length > 4;
     const line = { fill: "none", stroke: colour(i), "stroke-linejoin": "round" };
     if (soft) svg.append(node("path", { ...line, d: path(series.points), opacity: 0.22 }));
-    svg.append(node("path", { ...line, d: path(soft ? smooth(series.points, smoothing) : series.points), "stroke-width": 1.8 }));
+    svg.append(
+      node("path", {
+        ...line,
+        d: path(soft ? smooth(series.points, smoothing) : series.points),
+        "stroke-width": 1.8,
+      }),
+    );
     if (series.sparse || series.points.length < 12) {
-      for (const [x, y] of series.points) svg.append(node("circle", { cx: px(x), cy: py(y), r: 2.8, fill: colour(i) }));
+      for (const [x, y] of series.points)
+        svg.append(node("circle", { cx: px(x), cy: py(y), r: 2.8, fill: colour(i) }));
     }
   });
 
@@ -85,8 +100,20 @@ function drawChart(chart, smoothing) {
   svg.append(cursor);
   const values = chart.series.map(() => node("span"));
   const where = node("span", { class: "quiet" });
-  const legend = node("div", { class: "legend" }, ...chart.series.map((series, i) =>
-    node("span", { title: series.meaning }, node("i", { style: `background:${colour(i)}` }), `${series.name} `, values[i])), where);
+  const legend = node(
+    "div",
+    { class: "legend" },
+    ...chart.series.map((series, i) =>
+      node(
+        "span",
+        { title: series.meaning },
+        node("i", { style: `background:${colour(i)}` }),
+        `${series.name} `,
+        values[i],
+      ),
+    ),
+    where,
+  );
   const read = (step) => {
     chart.series.forEach((series, i) => {
       const upto = series.points.filter(([x]) => step === null || x <= step);
@@ -96,7 +123,8 @@ function drawChart(chart, smoothing) {
   };
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect();
-    const x = xs[0] + (((event.clientX - box.left) / box.width) * width - left) / (width - left - right) * (xs[1] - xs[0]);
+    const x =
+      xs[0] + ((((event.clientX - box.left) / box.width) * width - left) / (width - left - right)) * (xs[1] - xs[0]);
     const nearest = all.reduce((best, [at]) => (Math.abs(at - x) < Math.abs(best - x) ? at : best), all[0][0]);
     cursor.setAttribute("x1", px(nearest));
     cursor.setAttribute("x2", px(nearest));
@@ -108,5 +136,11 @@ function drawChart(chart, smoothing) {
     read(null);
   });
   read(null);
-  return node("div", { class: "panel chart" }, node("h3", {}, chart.title, " ", node("span", {}, chart.unit)), svg, legend);
+  return node(
+    "div",
+    { class: "panel chart" },
+    node("h3", {}, chart.title, " ", node("span", {}, chart.unit)),
+    svg,
+    legend,
+  );
 }

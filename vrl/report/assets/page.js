@@ -4,94 +4,237 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const summary = data.summary || {};
 const steps = data.rows.map((row) => row.step);
-const catalogued = (name) => data.catalogue[name] || data.catalogue[name.replace(/\/[^/]*$/, "/*")] || { unit: "", meaning: "" };
+const catalogued = (name) =>
+  data.catalogue[name] || data.catalogue[name.replace(/\/[^/]*$/, "/*")] || { unit: "", meaning: "" };
 const names = [...new Set(data.rows.flatMap((row) => Object.keys(row)))].filter((name) => name !== "step");
-const pointsOf = (name) => data.rows.filter((row) => typeof row[name] === "number").map((row) => [row.step, row[name]]);
+const pointsOf = (name) =>
+  data.rows.filter((row) => typeof row[name] === "number").map((row) => [row.step, row[name]]);
 
 function heldOut(task) {
   const points = pointsOf(task ? `val/reward/${task}` : "val/reward");
-  const key = task || "mean", last = steps.length ? steps[steps.length - 1] : 0;
+  const key = task || "mean",
+    last = steps.length ? steps[steps.length - 1] : 0;
   if (summary.val_before && key in summary.val_before) points.unshift([0, summary.val_before[key]]);
-  if (summary.val_after && key in summary.val_after && !points.some(([x]) => x === last && x > 0)) points.push([last, summary.val_after[key]]);
+  if (summary.val_after && key in summary.val_after && !points.some(([x]) => x === last && x > 0))
+    points.push([last, summary.val_after[key]]);
   return points;
 }
 
 function heldOutTasks() {
-  const known = [...Object.keys(summary.val_before || {}), ...Object.keys(summary.val_after || {})].filter((key) => key !== "mean" && !key.includes("/"));
-  const logged = names.filter((name) => name.startsWith("val/reward/")).map((name) => name.slice("val/reward/".length));
+  const known = [...Object.keys(summary.val_before || {}), ...Object.keys(summary.val_after || {})].filter(
+    (key) => key !== "mean" && !key.includes("/"),
+  );
+  const logged = names
+    .filter((name) => name.startsWith("val/reward/"))
+    .map((name) => name.slice("val/reward/".length));
   return [...new Set([...known, ...logged])].sort();
 }
 
 function charts() {
-  const line = (name, shown) => ({ name: shown || name, points: pointsOf(name), sparse: name.startsWith("val/"), meaning: catalogued(name).meaning });
-  const family = (prefix) => names.filter((name) => name.startsWith(prefix)).sort().map((name) => line(name, name.slice(prefix.length)));
-  const parts = names.filter((name) => /^reward\/[^/]+$/.test(name) && !["reward/mean", "reward/seconds"].includes(name)).sort();
-  const rewards = [null, ...heldOutTasks()].map((task) => ({ name: task || "mean", points: heldOut(task), sparse: true, meaning: "held-out samples" }));
+  const line = (name, shown) => ({
+    name: shown || name,
+    points: pointsOf(name),
+    sparse: name.startsWith("val/"),
+    meaning: catalogued(name).meaning,
+  });
+  const family = (prefix) =>
+    names
+      .filter((name) => name.startsWith(prefix))
+      .sort()
+      .map((name) => line(name, name.slice(prefix.length)));
+  const parts = names
+    .filter((name) => /^reward\/[^/]+$/.test(name) && !["reward/mean", "reward/seconds"].includes(name))
+    .sort();
+  const rewards = [null, ...heldOutTasks()].map((task) => ({
+    name: task || "mean",
+    points: heldOut(task),
+    sparse: true,
+    meaning: "held-out samples",
+  }));
   const wanted = [
-    { title: "Reward", unit: "of rollouts, by task", series: [line("reward/mean", "mean"), ...family("reward/task/")], from_zero: true },
+    {
+      title: "Reward",
+      unit: "of rollouts, by task",
+      series: [line("reward/mean", "mean"), ...family("reward/task/")],
+      from_zero: true,
+    },
     { title: "Held-out reward", unit: "by task", series: rewards, from_zero: true },
-    { title: "Reward parts", unit: "mean where it applies", series: parts.map((name) => line(name, name.slice(7))), from_zero: true },
+    {
+      title: "Reward parts",
+      unit: "mean where it applies",
+      series: parts.map((name) => line(name, name.slice(7))),
+      from_zero: true,
+    },
     { title: "Held-out format", unit: "share", series: family("val/format/"), from_zero: true },
-    { title: "Cross-entropy", unit: "nats per target token", series: [line("loss/sft", "training"), line("val/loss", "held-out")], from_zero: true },
+    {
+      title: "Cross-entropy",
+      unit: "nats per target token",
+      series: [line("loss/sft", "training"), line("val/loss", "held-out")],
+      from_zero: true,
+    },
     { title: "Policy loss", unit: "nats", series: [line("loss/policy", "policy")] },
-    { title: "Engine against learner", unit: "mismatch KL, nats per token", series: [line("loss/mismatch_kl", "mismatch KL")], log: true },
+    {
+      title: "Engine against learner",
+      unit: "mismatch KL, nats per token",
+      series: [line("loss/mismatch_kl", "mismatch KL")],
+      log: true,
+    },
     { title: "KL to the reference", unit: "nats per token", series: [line("loss/kl", "k3")], from_zero: true },
     { title: "Entropy", unit: "nats", series: [line("loss/entropy", "policy")], from_zero: true },
-    { title: "Groups and completions", unit: "share", series: [line("group/zero_spread_frac", "groups without spread"), line("rollout/truncated_frac", "completions cut off"), line("loss/clip_frac", "tokens clipped")], from_zero: true },
-    { title: "Where a step's time goes", unit: "seconds", series: ["step", "rollout", "reward", "learn", "push", "idle"].map((part) => line(`${part}/seconds`, part)), from_zero: true },
-    { title: "Throughput", unit: "tokens per second", series: [line("rollout/tokens_per_s", "sampled"), line("learner/tokens_per_s", "learned from")], from_zero: true },
-    { title: "Completion length", unit: "tokens", series: [line("rollout/completion_tokens", "mean")], from_zero: true },
-    { title: "Policy age", unit: "steps, oldest token", series: [line("rollout/policy_age_max", "oldest")], from_zero: true, if_any: true },
+    {
+      title: "Groups and completions",
+      unit: "share",
+      series: [
+        line("group/zero_spread_frac", "groups without spread"),
+        line("rollout/truncated_frac", "completions cut off"),
+        line("loss/clip_frac", "tokens clipped"),
+      ],
+      from_zero: true,
+    },
+    {
+      title: "Where a step's time goes",
+      unit: "seconds",
+      series: ["step", "rollout", "reward", "learn", "push", "idle"].map((part) => line(`${part}/seconds`, part)),
+      from_zero: true,
+    },
+    {
+      title: "Throughput",
+      unit: "tokens per second",
+      series: [line("rollout/tokens_per_s", "sampled"), line("learner/tokens_per_s", "learned from")],
+      from_zero: true,
+    },
+    {
+      title: "Completion length",
+      unit: "tokens",
+      series: [line("rollout/completion_tokens", "mean")],
+      from_zero: true,
+    },
+    {
+      title: "Policy age",
+      unit: "steps, oldest token",
+      series: [line("rollout/policy_age_max", "oldest")],
+      from_zero: true,
+      if_any: true,
+    },
     { title: "Gradient norm", unit: "before clipping", series: [line("learner/grad_norm", "norm")], from_zero: true },
     { title: "Learning rate", unit: "", series: [line("learner/lr", "lr")], from_zero: true },
   ];
-  return wanted.map((chart) => ({ ...chart, series: chart.series.filter((s) => s.points.length) }))
-    .filter((chart) => chart.series.length && !(chart.if_any && chart.series.every((s) => s.points.every(([, y]) => y === 0))));
+  return wanted
+    .map((chart) => ({ ...chart, series: chart.series.filter((s) => s.points.length) }))
+    .filter(
+      (chart) =>
+        chart.series.length && !(chart.if_any && chart.series.every((s) => s.points.every(([, y]) => y === 0))),
+    );
 }
 
 function card(label, value, note) {
-  return node("div", { class: "panel" }, node("div", { class: "label" }, label), node("div", { class: "value" }, value), node("div", { class: "note" }, note || ""));
+  return node(
+    "div",
+    { class: "panel" },
+    node("div", { class: "label" }, label),
+    node("div", { class: "value" }, value),
+    node("div", { class: "note" }, note || ""),
+  );
 }
 
 function cards() {
   const last = data.rows[data.rows.length - 1] || {};
-  const dropped = Object.entries(summary.groups_dropped || {}).filter(([, n]) => n).map(([reason, n]) => `${n} ${reason}`).join(", ");
+  const dropped = Object.entries(summary.groups_dropped || {})
+    .filter(([, n]) => n)
+    .map(([reason, n]) => `${n} dropped (${reason}), `)
+    .join("");
   const made = [card("steps", String(summary.steps ?? last.step ?? 0), data.steps ? `of ${data.steps}` : "")];
-  const before = (summary.val_before || {}).mean, after = (summary.val_after || {}).mean;
-  if (after !== undefined) made.push(card("held-out reward", show(after), before !== undefined ? `${show(before)} before, ${after >= before ? "+" : ""}${show(after - before)}` : "at the end"));
-  if ("reward/mean" in last) made.push(card("reward, last step", show(last["reward/mean"]), `first step ${show(data.rows[0]["reward/mean"])}`));
-  if ("loss/sft" in last) made.push(card("training loss", show(last["loss/sft"]), `first step ${show(data.rows[0]["loss/sft"])}`));
-  if (summary.wall_s !== undefined) made.push(card("wall time", seconds(summary.wall_s), summary.steps ? `${seconds(summary.wall_s / summary.steps)} a step` : ""));
-  if (summary.groups_started !== undefined) made.push(card("groups trained", String(summary.groups_trained), `of ${summary.groups_started} started; ${dropped ? `dropped: ${dropped}; ` : ""}${summary.groups_unfinished} unfinished`));
-  if (summary.samples_seen !== undefined) made.push(card("samples seen", String(summary.samples_seen), `${summary.decodes} decodes`));
-  if ("loss/mismatch_kl" in last) made.push(card("mismatch KL", show(Math.max(...pointsOf("loss/mismatch_kl").map(([, y]) => y))), "largest of all steps, nats"));
+  const before = (summary.val_before || {}).mean,
+    after = (summary.val_after || {}).mean;
+  if (after !== undefined)
+    made.push(
+      card(
+        "held-out reward",
+        show(after),
+        before !== undefined
+          ? `${show(before)} before, ${after >= before ? "+" : ""}${show(after - before)}`
+          : "at the end",
+      ),
+    );
+  if ("reward/mean" in last)
+    made.push(
+      card("reward, last step", show(last["reward/mean"]), `first step ${show(data.rows[0]["reward/mean"])}`),
+    );
+  if ("loss/sft" in last)
+    made.push(card("training loss", show(last["loss/sft"]), `first step ${show(data.rows[0]["loss/sft"])}`));
+  if (summary.wall_s !== undefined)
+    made.push(
+      card(
+        "wall time",
+        seconds(summary.wall_s),
+        summary.steps ? `${seconds(summary.wall_s / summary.steps)} a step` : "",
+      ),
+    );
+  if (summary.groups_started !== undefined)
+    made.push(
+      card(
+        "groups trained",
+        String(summary.groups_trained),
+        `of ${summary.groups_started} started; ${dropped}${summary.groups_unfinished} unfinished`,
+      ),
+    );
+  if (summary.samples_seen !== undefined)
+    made.push(card("samples seen", String(summary.samples_seen), `${summary.decodes} decodes`));
+  if ("loss/mismatch_kl" in last)
+    made.push(
+      card(
+        "mismatch KL",
+        show(Math.max(...pointsOf("loss/mismatch_kl").map(([, y]) => y))),
+        "largest of all steps, nats",
+      ),
+    );
   return made;
 }
 
 function beforeAfter() {
-  const before = summary.val_before || {}, after = summary.val_after || {};
+  const before = summary.val_before || {},
+    after = summary.val_after || {};
   const keys = ["mean", ...heldOutTasks()].filter((key) => key in after);
   if (!keys.length) return null;
   const top = Math.max(1, ...keys.flatMap((key) => [before[key] ?? 0, after[key]]));
   const rows = keys.flatMap((key) => {
     const [from, to] = [((before[key] ?? 0) / top) * 100, (after[key] / top) * 100];
-    const svg = node("svg", { viewBox: "0 0 100 18", preserveAspectRatio: "none" },
+    const svg = node(
+      "svg",
+      { viewBox: "0 0 100 18", preserveAspectRatio: "none" },
       node("rect", { x: 0, y: 6, width: 100, height: 6, fill: "var(--wash)" }),
       node("rect", { x: 0, y: 6, width: Math.max(0, to), height: 6, fill: "var(--accent)" }),
-      key in before ? node("rect", { x: Math.max(0, from) - 0.15, y: 1, width: 0.3, height: 16, fill: "var(--ink)" }) : null);
+      key in before
+        ? node("rect", { x: Math.max(0, from) - 0.15, y: 1, width: 0.3, height: 16, fill: "var(--ink)" })
+        : null,
+    );
     const text = key in before ? `${show(before[key])} to ${show(after[key])}` : show(after[key]);
     return [node("span", {}, key === "mean" ? "all" : key), svg, node("span", {}, text)];
   });
   const title = Object.keys(before).length ? "Held-out reward: mark before, bar after" : "Held-out reward";
-  return node("div", { class: "panel" }, node("div", { class: "label quiet" }, title), node("div", { class: "ranges" }, ...rows));
+  return node(
+    "div",
+    { class: "panel" },
+    node("div", { class: "label quiet" }, title),
+    node("div", { class: "ranges" }, ...rows),
+  );
 }
 
 function metricTable() {
   const rows = names.map((name) => {
     const values = pointsOf(name).map(([, y]) => y);
     const number = (value) => node("td", { class: "number" }, show(value));
-    return node("tr", {}, node("td", {}, name), number(values[0]), number(Math.min(...values)), number(Math.max(...values)),
-      number(values[values.length - 1]), node("td", {}, catalogued(name).unit), node("td", { class: "quiet" }, catalogued(name).meaning));
+    return node(
+      "tr",
+      {},
+      node("td", {}, name),
+      number(values[0]),
+      number(Math.min(...values)),
+      number(Math.max(...values)),
+      number(values[values.length - 1]),
+      node("td", {}, catalogued(name).unit),
+      node("td", { class: "quiet" }, catalogued(name).meaning),
+    );
   });
   const head = ["metric", "first", "least", "most", "last", "unit", "meaning"].map((title) => node("th", {}, title));
   return node("table", {}, node("thead", {}, node("tr", {}, ...head)), node("tbody", {}, ...rows));
@@ -108,16 +251,22 @@ function main() {
   element("cards").append(...cards());
   const ranges = beforeAfter();
   if (ranges) element("heldout").append(ranges);
-  const drawn = charts(), slider = element("smoothing");
-  const draw = () => element("charts").replaceChildren(...(drawn.length
-    ? drawn.map((chart) => drawChart(chart, Number(slider.value)))
-    : [node("p", { class: "empty" }, "No step has been logged yet.")]));
+  const drawn = charts(),
+    slider = element("smoothing");
+  const draw = () =>
+    element("charts").replaceChildren(
+      ...(drawn.length
+        ? drawn.map((chart) => drawChart(chart, Number(slider.value)))
+        : [node("p", { class: "empty" }, "No step has been logged yet.")]),
+    );
   slider.value = steps.length > 40 ? 0.7 : 0;
   slider.addEventListener("input", draw);
   draw();
   browse(data.groups, data.omitted_groups);
   element("table").append(metricTable());
-  element("summary").textContent = data.summary ? JSON.stringify(data.summary, null, 1) : "The run has not ended: there is no summary.json yet.";
+  element("summary").textContent = data.summary
+    ? JSON.stringify(data.summary, null, 1)
+    : "The run has not ended: there is no summary.json yet.";
   element("config").textContent = data.config;
 }
 
