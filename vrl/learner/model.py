@@ -6,7 +6,7 @@ Axes: N row tokens, L completion tokens of the row, V vision slots, D hidden siz
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,9 +26,8 @@ _LOGIT_CHUNK = 2**26  # logits held at once: 256 MiB in float32
 _BANNED_LOGIT = -1e9  # finite, so that 0 x logit stays 0 in the entropy
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TokenScores:
-    """What the policy thinks of each completion token of a row."""
+class TokenScores(NamedTuple):
+    """What the policy thinks of each completion token of a row. A tuple: ZeRO-3 looks for tensors in what modules return."""
 
     logprobs_L: Tensor  # float32, with gradient, at the sampling temperature
     entropy_L: Tensor  # float32, nats, without gradient

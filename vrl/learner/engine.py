@@ -1,0 +1,201 @@
+"""One rank of the optimizer: the door to DeepSpeed. Gradients, steps, checkpoints and whole parameters under ZeRO 0 to 3.
+
+Every method that touches parameters or gradients is a collective: all ranks call it, in the same order. Does not know losses,
+groups or who calls. Checkpoint folders are given and committed by the caller: DeepSpeed's own save is not atomic.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+from torch import Tensor, distributed
+
+from vrl.algo.packing import PackedRow
+from vrl.config import LearnerConfig
+from vrl.errors import CheckpointError, LearnerError
+from vrl.learner.model import GroupedPolicy, TokenScores
+from vrl.learner.schedule import learning_rate
+
+
+def join_ranks(rank: int, world_size: int, master_address: str, master_port: int) -> None:
+    """Enter the learner's process group (gloo on a CPU, nccl on a GPU). Every rank calls it once, before the engine is built."""
+    deepspeed.ops.__compatible_ops__ = {}  # or its CPU backend compiles a shared-memory op, on a machine with a compiler
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    # Each rank is a process that sees one device, so its local rank is 0.
+    os.environ.update(dict(zip(names, map(str, (rank, 0, world_size, 1, master_address, master_port)), strict=True)))
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    deepspeed.init_distributed(
+        dist_backend=backend, rank=rank, world_size=world_size, auto_mpi_discovery=False, verbose=False
+    )
+
+
+class LearnerEngine:
+    """A policy under DeepSpeed. Losses of all micro-batches and ranks add up; `step` applies what was accumulated."""
+
+    def __init__(self, policy: GroupedPolicy, config: LearnerConfig, *, total_steps: int) -> None:
+        self._config = config
+        self._total_steps = total_steps
+        self._steps = 0
+        self._policy = policy
+        if config.gradient_checkpointing:
+            policy.hf.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+        if not trained:
+            raise LearnerError("model.freeze: got a list that freezes every parameter, wanted at least one that trains")
+        self._finite_probe = torch.zeros((), device="cuda" if torch.cuda.is_available() else "cpu")
+        for parameter in trained:
+            parameter.register_hook(self._probe)
+        self._engine, *_ = deepspeed.initialize(
+            model=policy,
+            model_parameters=trained,
+            config=_deepspeed_config(config, policy.hf.dtype),
+            dist_init_required=False,
+        )
+        policy.train()
+        self._grad_norm = 0.0
+        if _clips_by_itself(config, policy.hf.dtype):
+            self._engine.optimizer.register_step_pre_hook(lambda *_: self._clip(trained))
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps taken so far."""
+        return self._steps
+
+    def forward(self, row: PackedRow, patches: Tensor) -> TokenScores:
+        """Score a packed row; see GroupedPolicy.forward."""
+        return self._engine(row, patches)
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate the gradient of a scalar that is this rank's and micro-batch's share of the step's loss.
+
+        A loss that is not finite shows at `step`, on every rank: raising here would leave the other ranks in a collective.
+        """
+        self._probe(loss)
+        self._engine.backward(loss * distributed.get_world_size())  # DeepSpeed averages over ranks; our losses add up
+
+    def step(self) -> tuple[float, float]:
+        """Apply the accumulated gradients. Returns the learning rate and the gradient norm before clipping.
+
+        Raises LearnerError on every rank, and moves no weight, if a loss or gradient of any rank was not finite.
+        """
+        distributed.all_reduce(self._finite_probe)
+        if not torch.isfinite(self._finite_probe):
+            raise LearnerError(
+                f"loss or gradients of optimizer step {self._steps}: got NaN or infinity, wanted finite numbers; "
+                "no weight was moved; lower learner.lr or learner.max_grad_norm, or look at the step's samples"
+            )
+        self._finite_probe.zero_()
+        rate = learning_rate(self._steps, self._config, self._total_steps)
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = rate
+        self._engine.step()
+        self._steps += 1
+        norm = self._engine.get_global_grad_norm()
+        return rate, self._grad_norm if norm is None else float(norm)
+
+    def full_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Every whole parameter under its Hugging Face name, in a fixed order; tied ones once. A collective under ZeRO-3.
+
+        A tensor is valid until the next one is asked for: copy what must last.
+        """
+        for name, parameter in self._policy.hf.named_parameters():
+            with self._gathered(parameter):
+                yield name, parameter.detach()
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and whole shapes of what `full_parameters` yields, in its order, without gathering."""
+        parameters = self._policy.hf.named_parameters()
+        return {name: tuple(getattr(parameter, "ds_shape", parameter.shape)) for name, parameter in parameters}
+
+    def save(self, folder: Path) -> None:
+        """Write weights, optimizer state, step count and random state into an existing folder."""
+        self._engine.save_checkpoint(str(folder), tag="state", save_latest=False)
+        torch.save(torch.get_rng_state(), folder / f"rng_{distributed.get_rank()}.pt")
+        if distributed.get_rank() == 0:
+            (folder / "learner.json").write_text(json.dumps(self._layout() | {"steps": self._steps}))
+        distributed.barrier()
+
+    def load(self, folder: Path) -> None:
+        """Restore what `save` wrote. Raises CheckpointError for another number of ranks, another ZeRO stage or a torn folder."""
+        description = folder / "learner.json"
+        if not description.is_file():
+            raise CheckpointError(f"{folder}: got no learner.json, wanted a folder written by the learner's save")
+        found = json.loads(description.read_text())
+        steps = found.pop("steps")
+        if found != self._layout():
+            raise CheckpointError(
+                f"{folder}: got {found}, wanted {self._layout()}: set learner.ranks and learner.zero_stage alike"
+            )
+        path, _ = self._engine.load_checkpoint(str(folder), tag="state", load_lr_scheduler_states=False)
+        if path is None:
+            raise CheckpointError(f"{folder}: got no DeepSpeed state in it, wanted {folder / 'state'}")
+        torch.set_rng_state(torch.load(folder / f"rng_{distributed.get_rank()}.pt", weights_only=True))
+        self._steps = steps
+
+    def export(self, folder: Path, source: Path) -> None:
+        """Write a Hugging Face folder: weights (safetensors) and config of the policy, all other files as they are in `source`."""
+        state = {}
+        for name, tensor in self.full_parameters():
+            if distributed.get_rank() == 0:
+                state[name] = tensor.to("cpu", copy=True)
+        if distributed.get_rank() == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in source.iterdir():
+                if file.is_file() and not file.name.endswith((".safetensors", ".bin", ".index.json")):
+                    shutil.copyfile(file, folder / file.name)
+            self._policy.hf.save_pretrained(folder, state_dict=state)
+        distributed.barrier()
+
+    def _layout(self) -> dict[str, int]:
+        return {"ranks": distributed.get_world_size(), "zero_stage": self._config.zero_stage}
+
+    def _gathered(self, parameter: torch.nn.Parameter) -> AbstractContextManager[Any]:
+        if self._config.zero_stage < 3:
+            return nullcontext()
+        return deepspeed.zero.GatheredParameters([parameter])
+
+    def _probe(self, values: Tensor) -> None:
+        """One sum notices NaN and infinity at any ZeRO stage; DeepSpeed itself calls such a norm -1 and steps."""
+        self._finite_probe += values.detach().sum(dtype=torch.float32) * 0.0  # 0 where finite, else NaN
+
+    def _clip(self, parameters: list[torch.nn.Parameter]) -> None:
+        self._grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, self._config.max_grad_norm))
+
+
+def _clips_by_itself(config: LearnerConfig, dtype: torch.dtype) -> bool:
+    """Plain float32 data parallelism is the one case in which DeepSpeed clips without telling the norm."""
+    return config.zero_stage == 0 and dtype == torch.float32
+
+
+def _deepspeed_config(config: LearnerConfig, dtype: torch.dtype) -> dict[str, Any]:
+    on_cpu = not torch.cuda.is_available()
+    zero: dict[str, Any] = {"stage": config.zero_stage, "overlap_comm": False}
+    if config.offload and not on_cpu:
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
+        if config.zero_stage == 3:
+            zero["offload_param"] = {"device": "cpu", "pin_memory": True}
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "managed_gradient_accumulation": False,  # step() is the boundary, however many backwards came before
+        "optimizer": {
+            "type": "AdamW",
+            "params": {
+                "lr": config.lr,
+                "betas": [config.beta1, config.beta2],
+                "eps": config.eps,
+                "weight_decay": config.weight_decay,
+                "torch_adam": "offload_optimizer" not in zero,  # DeepSpeed's own Adam is for offloaded state
+            },
+        },
+        "gradient_clipping": 0.0 if _clips_by_itself(config, dtype) else config.max_grad_norm,
+        "zero_optimization": zero,
+        "bf16": {"enabled": dtype == torch.bfloat16},
+        "steps_per_print": 2**31,
+    }

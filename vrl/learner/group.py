@@ -1,0 +1,157 @@
+"""All learner ranks as one: every method runs on every rank at once, and sums what the ranks return. The learner's door to Ray.
+
+Does not place actors (it takes options for each rank) and does not decide when to step, save or push.
+"""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+from ray.util import get_node_ip_address
+
+from vrl.config import AlgoConfig, LearnerConfig, ModelConfig, PushConfig
+from vrl.errors import LearnerError
+from vrl.learner.worker import LearnerWorker
+from vrl.types import MicroBatch, PackedBatch, Update
+
+_PLACEMENT = ("scheduling_strategy", "resources", "label_selector")  # options that say where, not how much
+
+
+class LearnerGroup:
+    """The learner as the drivers see it. Patches are arrays or object references, one for each group of the batch."""
+
+    def __init__(self, ranks: Sequence[Any], *, address: str, timeout_s: float) -> None:
+        """`ranks`: handles of LearnerWorker actors; `address`: of the node of rank 0, for those who join it."""
+        self._ranks = list(ranks)
+        self._timeout_s = timeout_s
+        self.address = address
+
+    @classmethod
+    async def start(
+        cls,
+        options: Sequence[dict[str, Any]],
+        *,
+        model_config: ModelConfig,
+        learner_config: LearnerConfig,
+        algo_config: AlgoConfig,
+        temperature: float,
+        total_steps: int,
+        seed: int,
+    ) -> "LearnerGroup":
+        """Start one rank for each entry of `options` (Ray actor options) and wait until all have joined."""
+        where = {key: value for key, value in options[0].items() if key in _PLACEMENT}
+        address, port = await ray.remote(_free_port).options(num_cpus=0, **where).remote()
+        worker = ray.remote(LearnerWorker)
+        shared = (address, port, model_config, learner_config, algo_config, temperature, total_steps, seed)
+        ranks = [worker.options(**own).remote(rank, len(options), *shared) for rank, own in enumerate(options)]
+        group = cls(ranks, address=address, timeout_s=learner_config.timeout_s)
+        await group._all("__ray_ready__")
+        return group
+
+    async def forward_backward(self, batch: PackedBatch, patches: Sequence[Any]) -> dict[str, float]:
+        """Accumulate the gradient of a whole step; returns its metrics (loss/policy, loss/mismatch_kl, ...)."""
+        counts = (batch.num_loss_tokens, batch.num_sequences)
+        return _sum(await self._micro_batches("forward_backward", batch, counts, patches))
+
+    async def forward_backward_sft(self, batch: PackedBatch, patches: Sequence[Any]) -> dict[str, float]:
+        """The same for supervised targets; returns loss/sft and loss/entropy."""
+        return _sum(await self._micro_batches("forward_backward_sft", batch, (batch.num_loss_tokens,), patches))
+
+    async def sft_loss(self, batch: PackedBatch, patches: Sequence[Any]) -> float:
+        """Mean negative log-likelihood of the batch's targets, without gradient."""
+        return float(sum(await self._micro_batches("sft_loss", batch, (batch.num_loss_tokens,), patches)))
+
+    async def logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]:
+        """Log-probs of every completion, one tuple for each group, in the order the groups had before packing."""
+        scored = await self._micro_batches("logprobs", batch, (), patches)
+        by_group: dict[int, tuple[np.ndarray, ...]] = {}
+        for micro_batch, arrays in zip(_in_order(batch), scored, strict=True):
+            start = 0
+            for index, group in zip(micro_batch.group_indices, micro_batch.groups, strict=True):
+                by_group[index] = arrays[start : start + len(group.completions)]
+                start += len(group.completions)
+        return [by_group[index] for index in sorted(by_group)]
+
+    async def optim_step(self) -> Update:
+        """One optimizer step on all ranks."""
+        return (await self._all("optim_step"))[0]
+
+    async def save(self, folder: Path) -> None:
+        """Write the learner's state into `folder`, made if missing, which all ranks must reach."""
+        folder.mkdir(parents=True, exist_ok=True)
+        await self._all("save", folder)
+
+    async def load(self, folder: Path) -> int:
+        """Restore what `save` wrote; returns the policy version."""
+        return (await self._all("load", folder))[0]
+
+    async def export(self, folder: Path) -> None:
+        """Write the policy as a Hugging Face folder."""
+        await self._all("export", folder)
+
+    async def connect_engines(
+        self, engines: Sequence[Any], backend: str, config: PushConfig, workers_per_engine: int = 1
+    ) -> None:
+        """Open the way from rank 0 to the rollout engines, which are Ray handles."""
+        await self._all("connect_engines", list(engines), self.address, backend, config, workers_per_engine)
+
+    async def push_weights(self, policy_version: int) -> int:
+        """Send the weights to the connected engines; returns the bytes sent to each."""
+        return (await self._all("push_weights", policy_version))[0]
+
+    async def checksums(self) -> dict[str, int]:
+        """A digest of every whole parameter."""
+        return (await self._all("checksums"))[0]
+
+    def close(self) -> None:
+        """End all ranks."""
+        for rank in self._ranks:
+            ray.kill(rank)
+        self._ranks = []
+
+    async def _micro_batches(
+        self, method: str, batch: PackedBatch, counts: tuple[int, ...], patches: Sequence[Any]
+    ) -> list[Any]:
+        """Run `method` on every micro-batch; results rank after rank. References go as top-level arguments: Ray fetches them."""
+        refs = [
+            getattr(rank, method).remote(micro_batch, *counts, *(patches[i] for i in micro_batch.group_indices))
+            for rank, micro_batches in zip(self._ranks, batch.micro_batches, strict=True)
+            for micro_batch in micro_batches
+        ]
+        return await self._gather(method, refs)
+
+    async def _all(self, method: str, *args: Any) -> list[Any]:
+        return await self._gather(method, [getattr(rank, method).remote(*args) for rank in self._ranks])
+
+    async def _gather(self, method: str, refs: Sequence[Any]) -> list[Any]:
+        """All results, or the first failure: the ranks still in a collective would wait for the failed one for ever."""
+        try:
+            return list(await asyncio.wait_for(asyncio.gather(*refs), self._timeout_s))
+        except RayTaskError as error:
+            raise error.cause from error
+        except TimeoutError as error:
+            raise LearnerError(
+                f"learner: got no answer to {method} in {self._timeout_s:g} s, wanted one; raise learner.timeout_s"
+            ) from error
+        except RayActorError as error:
+            raise LearnerError(f"a learner rank died during {method}: {error}") from error
+
+
+def _free_port() -> tuple[str, int]:
+    """An address of this node and a port that was free on it a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return get_node_ip_address(), probe.getsockname()[1]
+
+
+def _in_order(batch: PackedBatch) -> list[MicroBatch]:
+    return [micro_batch for micro_batches in batch.micro_batches for micro_batch in micro_batches]
+
+
+def _sum(shares: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(share[name] for share in shares) for name in shares[0]}

@@ -1,0 +1,22 @@
+"""The learning rate of a step. A pure function, so that there is no scheduler state to save."""
+
+import math
+
+from vrl.config import LearnerConfig
+
+
+def learning_rate(step: int, config: LearnerConfig, total_steps: int) -> float:
+    """Rate of the optimizer step that follows `step` finished ones.
+
+    Linear warm-up over `warmup_steps` (the first step is lr / warmup_steps), then constant, or falling to 0 at `total_steps`
+    along a line or half a cosine.
+    """
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    progress = min(1.0, (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps))
+    match config.lr_schedule:
+        case "linear":
+            return config.lr * (1 - progress)
+        case "cosine":
+            return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
+    return config.lr

@@ -1,0 +1,203 @@
+"""One learner rank: losses of micro-batches in, updates, checkpoints and pushed weights out. A plain class; Ray makes it an actor.
+
+All ranks of a group call the same methods in the same order. Joins the objective (algo/loss), the policy (learner/model) and
+the optimizer (learner/engine); computes no advantages and packs nothing. Axes: L completion tokens of a packed row.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vrl.algo import loss as losses
+from vrl.algo.packing import PackedRow, flatten
+from vrl.algo.vocabulary import banned_token_ids
+from vrl.config import AlgoConfig, LearnerConfig, ModelConfig, PushConfig
+from vrl.data.normalisation import normalisation
+from vrl.errors import LearnerError
+from vrl.learner.engine import LearnerEngine, join_ranks
+from vrl.learner.model import GroupedPolicy, load_hf_model
+from vrl.types import MicroBatch, Update
+from vrl.packets import value_digest
+from vrl.weights import WeightPusher
+
+
+class LearnerWorker:
+    """The policy, its optimizer and, when algo.kl_coef > 0, a frozen reference with the weights at model.path."""
+
+    def __init__(
+        self,
+        rank: int,
+        world_size: int,
+        master_address: str,
+        master_port: int,
+        model_config: ModelConfig,
+        learner_config: LearnerConfig,
+        algo_config: AlgoConfig,
+        temperature: float,
+        total_steps: int,
+        seed: int,
+    ) -> None:
+        """Joins the other ranks: returns when all have come. `temperature` is the one completions are sampled at."""
+        torch.set_num_threads(learner_config.threads)
+        torch.manual_seed(seed)
+        join_ranks(rank, world_size, master_address, master_port)
+        self._rank = rank
+        self._model_config = model_config
+        self._algo = algo_config
+        self._policy = build_policy(model_config, temperature)
+        self._engine = LearnerEngine(self._policy, learner_config, total_steps=total_steps)
+        self._reference = build_policy(model_config, temperature).requires_grad_(False) if algo_config.kl_coef else None
+        if self._reference is not None:
+            self._reference.to(self._policy.hf.device)
+        self._pusher: WeightPusher | None = None
+
+    def forward_backward(
+        self, micro_batch: MicroBatch, num_loss_tokens: int, num_sequences: int, *patches: np.ndarray
+    ) -> dict[str, float]:
+        """Add the micro-batch's gradient of the policy objective; `patches` are one array a group, uint8.
+
+        The counts are the step's, over all ranks. Returns shares of the step's metrics: they add up over micro-batches
+        and ranks. The first of a step's updates is on-policy for the learner, so old log-probs are its own, without gradient.
+        """
+        row = flatten(micro_batch, self._policy.rule)
+        pixels = _join(patches)
+        scores = self._engine.forward(row, pixels)
+        mask, advantages, rollout_logprobs, sequence_ids = self._tensors(row)
+        logprobs, sampled = scores.logprobs_L, scores.logprobs_L.detach()
+        policy_L, clipped_L = losses.policy_loss(
+            logprobs, sampled, advantages, clip_low=self._algo.clip_low, clip_high=self._algo.clip_high
+        )
+        total_L = policy_L
+        means = {
+            "loss/mismatch_kl": losses.mismatch_kl(rollout_logprobs, sampled),
+            "loss/mismatch_kl_reverse": losses.mismatch_kl_reverse(rollout_logprobs, sampled),
+            "loss/entropy": scores.entropy_L,
+            "loss/clip_frac": clipped_L.float(),
+        }
+        if self._reference is not None:
+            with torch.no_grad():
+                ref_logprobs = self._reference(row, pixels).logprobs_L
+            kl_L = losses.k3_kl(logprobs, ref_logprobs)
+            total_L = policy_L + self._algo.kl_coef * kl_L
+            means["loss/kl"] = kl_L.detach()
+
+        def aggregate(loss_L: Tensor) -> Tensor:
+            if self._algo.loss_aggregation == "sequence_mean":
+                return losses.sequence_mean(loss_L, mask, sequence_ids, num_sequences)
+            return losses.token_mean(loss_L, mask, num_loss_tokens)
+
+        self._engine.backward(aggregate(total_L))
+        metrics = {name: losses.token_mean(value, mask, num_loss_tokens) for name, value in means.items()}
+        return _numbers(metrics | {"loss/policy": aggregate(policy_L.detach())})
+
+    def forward_backward_sft(
+        self, micro_batch: MicroBatch, num_loss_tokens: int, *patches: np.ndarray
+    ) -> dict[str, float]:
+        """Add the micro-batch's gradient of the mean negative log-likelihood of the targets; see `forward_backward`."""
+        row = flatten(micro_batch, self._policy.rule)
+        scores = self._engine.forward(row, _join(patches))
+        mask, *_ = self._tensors(row)
+        loss = losses.token_mean(losses.sft_loss(scores.logprobs_L), mask, num_loss_tokens)
+        self._engine.backward(loss)
+        entropy = losses.token_mean(scores.entropy_L, mask, num_loss_tokens)
+        return _numbers({"loss/sft": loss.detach(), "loss/entropy": entropy})
+
+    def sft_loss(self, micro_batch: MicroBatch, num_loss_tokens: int, *patches: np.ndarray) -> float:
+        """The micro-batch's share of the mean negative log-likelihood, without gradient: for validation."""
+        row = flatten(micro_batch, self._policy.rule)
+        with torch.no_grad():
+            scores = self._engine.forward(row, _join(patches))
+        mask, *_ = self._tensors(row)
+        return float(losses.token_mean(losses.sft_loss(scores.logprobs_L), mask, num_loss_tokens))
+
+    def logprobs(self, micro_batch: MicroBatch, *patches: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Log-probs float32 [C] of every completion of the micro-batch, group after group, without gradient."""
+        row = flatten(micro_batch, self._policy.rule)
+        with torch.no_grad():
+            scores = self._engine.forward(row, _join(patches))
+        if not micro_batch.groups:
+            return ()
+        return tuple(np.split(scores.logprobs_L.cpu().numpy(), np.cumsum(row.completion_lengths)[:-1]))
+
+    def optim_step(self) -> Update:
+        """Apply the gradients of all micro-batches since the last step. Raises LearnerError if any was not finite."""
+        lr, grad_norm = self._engine.step()
+        return Update(policy_version=self._engine.steps, lr=lr, grad_norm=grad_norm)
+
+    def save(self, folder: Path) -> None:
+        """Write everything a resumed run needs into an existing folder that all ranks can reach."""
+        self._engine.save(folder)
+
+    def load(self, folder: Path) -> int:
+        """Restore what `save` wrote; returns the policy version."""
+        self._engine.load(folder)
+        return self._engine.steps
+
+    def export(self, folder: Path) -> None:
+        """Write the policy as a Hugging Face folder, with the tokenizer and processor files of model.path."""
+        self._engine.export(folder, Path(self._model_config.path))
+
+    def checksums(self) -> dict[str, int]:
+        """A digest of every whole parameter; equal on all ranks."""
+        return {name: value_digest(tensor) for name, tensor in self._engine.full_parameters()}
+
+    def connect_engines(
+        self, engines: Sequence[Any], address: str, backend: str, config: PushConfig, workers_per_engine: int = 1
+    ) -> None:
+        """Open the way to the rollout engines, which must hold the configured dtype; see WeightPusher."""
+        if self._pusher is not None:
+            self._pusher.close()
+        self._pusher = WeightPusher(
+            self._engine,
+            engines,
+            backend=backend,
+            rank=self._rank,
+            address=address,
+            dtype=getattr(torch, self._model_config.dtype),
+            config=config,
+            workers_per_engine=workers_per_engine,
+        )
+
+    def push_weights(self, policy_version: int) -> int:
+        """Send the weights to the connected engines as `policy_version`; returns the bytes sent to each."""
+        if self._pusher is None:
+            raise LearnerError("push_weights: got no engines, wanted connect_engines first")
+        return self._pusher.push(policy_version)
+
+    def close(self) -> None:
+        """Leave the engines and the other ranks."""
+        if self._pusher is not None:
+            self._pusher.close()
+        torch.distributed.destroy_process_group()
+
+    def _tensors(self, row: PackedRow) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        arrays = (row.loss_mask_L, row.advantages_L, row.rollout_logprobs_L, row.sequence_ids_L)
+        mask, advantages, rollout_logprobs, sequence_ids = (
+            torch.from_numpy(array).to(self._policy.hf.device) for array in arrays
+        )
+        return mask, advantages, rollout_logprobs, sequence_ids
+
+
+def build_policy(config: ModelConfig, temperature: float) -> GroupedPolicy:
+    """The checkpoint at model.path as the policy of this process, with its own pixel constants and banned tokens."""
+    hf = load_hf_model(config)
+    return GroupedPolicy(
+        hf,
+        normalisation=normalisation(config.path),
+        temperature=temperature,
+        banned_token_ids=banned_token_ids(hf.config),
+    )
+
+
+def _join(patches: Sequence[np.ndarray]) -> Tensor:
+    """The patches of all groups as one uint8 tensor [num_patches, patch_dim]; groups without pixels have none."""
+    seen = [array for array in patches if len(array)]
+    return torch.from_numpy(np.concatenate(seen)) if seen else torch.zeros((0, 1), dtype=torch.uint8)
+
+
+def _numbers(metrics: dict[str, Tensor]) -> dict[str, float]:
+    return dict(zip(metrics, torch.stack(list(metrics.values())).tolist(), strict=True))
