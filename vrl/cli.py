@@ -87,19 +87,23 @@ def _toy(args: argparse.Namespace) -> int:
 
 def _sft(args: argparse.Namespace) -> int:
     from vrl.config import load
-    from vrl.run import run_to_end
-    from vrl.sft import train_sft
+    from vrl.run import guard_private_ray, run_to_end
 
     config = load(args.config, args.overrides)
+    guard_private_ray(config)
+    from vrl.sft import train_sft
+
     return run_to_end(lambda stop: train_sft(config, stop))
 
 
 def _train(args: argparse.Namespace) -> int:
     from vrl.config import load
-    from vrl.run import run_to_end
-    from vrl.train import train
+    from vrl.run import guard_private_ray, run_to_end
 
     config = load(args.config, args.overrides)
+    guard_private_ray(config)
+    from vrl.train import train
+
     return run_to_end(lambda stop: train(config, stop))
 
 

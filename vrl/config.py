@@ -7,7 +7,7 @@ checks run and every problem is reported at once. Does not touch hardware: place
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,34 @@ from omegaconf.errors import OmegaConfBaseException
 from vrl.errors import ConfigError
 
 
+def at_least(low: int, default: Any) -> Any:
+    """A number not below `low`."""
+    return field(default=default, metadata={"wanted": f"at least {low}", "check": lambda value: value >= low})
+
+
+def above_zero(default: float) -> Any:
+    """A positive number."""
+    return field(default=default, metadata={"wanted": "more than 0", "check": lambda value: value > 0})
+
+
+def share(default: float) -> Any:
+    """A number within [0, 1]."""
+    return field(default=default, metadata={"wanted": "a number within [0, 1]", "check": lambda value: 0 <= value <= 1})
+
+
+def one_of(default: Any, *others: Any) -> Any:
+    """The default or one of the others."""
+    choices = (default, *others)
+    return field(default=default, metadata={"wanted": f"one of {choices}", "check": lambda value: value in choices})
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The policy."""
 
     path: str = MISSING  # a Hugging Face folder, or a vrl run folder (its newest exported checkpoint)
-    dtype: str = "bfloat16"  # bfloat16 | float32
-    max_context_tokens: int = 16384  # prompt + completion
+    dtype: str = one_of("bfloat16", "float32")
+    max_context_tokens: int = at_least(16, 16384)  # prompt + completion
     trust_remote_code: bool = False
     freeze: list[str] = field(default_factory=list)  # parameter-name prefixes that do not train, e.g. model.visual
 
@@ -32,11 +53,11 @@ class ModelConfig:
 class FrameConfig:
     """Which frames of a clip the model sees, chosen by time."""
 
-    fps: float = 2.0  # wished frames a second
-    min_frames: int = 4
-    max_frames: int = 32  # longer clips are spread over this many; always even (Qwen merges frames in pairs)
-    min_pixels: int = 128 * 28 * 28  # of one frame after resizing
-    max_pixels: int = 128 * 28 * 28
+    fps: float = above_zero(2.0)  # wished frames a second
+    min_frames: int = at_least(2, 4)
+    max_frames: int = at_least(2, 32)  # longer clips are spread over this many; even: Qwen merges frames in pairs
+    min_pixels: int = at_least(1, 128 * 28 * 28)  # of one frame after resizing
+    max_pixels: int = at_least(1, 128 * 28 * 28)
 
 
 @dataclass(frozen=True)
@@ -49,10 +70,10 @@ class DataConfig:
     frames: FrameConfig = field(default_factory=FrameConfig)
     shuffle: bool = True
     tasks: list[str] = field(default_factory=list)  # keep only rows of these tasks; empty: all
-    workers: int = 1  # decode worker actors
-    prefetch: int = 16  # prompts decoded ahead of the engines
-    decode_timeout_s: float = 30.0  # a clip that takes longer is dropped and its decoder killed
-    max_bad_fraction: float = 0.05  # of the last 200 samples; more ends the run
+    workers: int = at_least(1, 1)  # decode worker actors
+    prefetch: int = at_least(1, 16)  # prompts decoded ahead of the engines
+    decode_timeout_s: float = above_zero(30.0)  # a clip that takes longer is dropped and its decoder killed
+    max_bad_fraction: float = share(0.05)  # of the last 200 samples; more ends the run
 
 
 @dataclass(frozen=True)
@@ -75,70 +96,70 @@ class TaskConfig:
 class RolloutConfig:
     """The vLLM engines and how they sample."""
 
-    engines: int = 1
-    tensor_parallel: int = 1  # GPUs an engine
-    group_size: int = 8
-    temperature: float = 1.0
-    top_p: float = 1.0
+    engines: int = at_least(1, 1)
+    tensor_parallel: int = at_least(1, 1)  # GPUs an engine
+    group_size: int = at_least(1, 8)
+    temperature: float = above_zero(1.0)  # greedy tokens have no log-probs to learn from
+    top_p: float = share(1.0)
     top_k: int = -1  # -1: all
-    max_tokens: int = 768  # of a completion
-    max_num_seqs: int = 128  # completions an engine runs at once
-    kv_cache_gib: float = 1.0  # CPU engines
-    gpu_memory_utilization: float = 0.85  # GPU engines
+    max_tokens: int = at_least(1, 768)  # of a completion
+    max_num_seqs: int = at_least(1, 128)  # completions an engine runs at once
+    kv_cache_gib: float = above_zero(1.0)  # CPU engines
+    gpu_memory_utilization: float = share(0.85)  # GPU engines
     enforce_eager: bool = False
-    threads: int = 1  # CPU threads an engine
-    timeout_s: float = 600.0  # a group that takes longer fails
+    threads: int = at_least(1, 1)  # CPU threads an engine
+    timeout_s: float = above_zero(600.0)  # a group that takes longer fails
 
 
 @dataclass(frozen=True)
 class RewardConfig:
     """The reward workers."""
 
-    workers: int = 1
-    timeout_s: float = 60.0  # scoring one group
+    workers: int = at_least(1, 1)
+    timeout_s: float = above_zero(60.0)  # scoring one group
 
 
 @dataclass(frozen=True)
 class LearnerConfig:
     """The DeepSpeed learner."""
 
-    ranks: int = 1
-    zero_stage: int = 2  # 0 | 1 | 2 | 3
+    ranks: int = at_least(1, 1)
+    zero_stage: int = one_of(2, 0, 1, 3)
     offload: bool = False  # optimizer state (and ZeRO-3 parameters) to the host
-    lr: float = 1e-6
-    lr_schedule: str = "constant"  # constant | cosine | linear, over `steps`, after the warm-up
-    warmup_steps: int = 0
-    weight_decay: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    max_grad_norm: float = 1.0
-    micro_batch_tokens: int = 16384  # tokens of one forward on one rank; a group is never split
+    lr: float = at_least(0, 1e-6)
+    lr_schedule: str = one_of("constant", "cosine", "linear")  # over `steps`, after the warm-up
+    warmup_steps: int = at_least(0, 0)
+    weight_decay: float = at_least(0, 0.01)
+    beta1: float = share(0.9)
+    beta2: float = share(0.999)
+    eps: float = above_zero(1e-8)
+    max_grad_norm: float = above_zero(1.0)
+    micro_batch_tokens: int = at_least(1, 16384)  # tokens of one forward on one rank; a group is never split
     gradient_checkpointing: bool = False
-    threads: int = 1  # CPU threads a rank
-    timeout_s: float = 1800.0  # one call
+    threads: int = at_least(1, 1)  # CPU threads a rank
+    timeout_s: float = above_zero(1800.0)  # one call
 
 
 @dataclass(frozen=True)
 class AlgoConfig:
     """The group-relative update."""
 
-    groups_per_step: int = 16
-    max_policy_age: int = 0  # steps a rollout's oldest token may lag behind the learner; 0 is synchronous
-    advantage: str = "grpo"  # grpo (centred, over std) | grpo_no_std (centred)
-    std_eps: float = 1e-4
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    kl_coef: float = 0.0  # weight of the k3 KL to the reference policy (the starting weights); 0: no reference
-    loss_aggregation: str = "token_mean"  # token_mean | sequence_mean
+    groups_per_step: int = at_least(1, 16)
+    max_policy_age: int = at_least(0, 0)  # steps a rollout's oldest token may lag behind the learner; 0 is synchronous
+    advantage: str = one_of("grpo", "grpo_no_std")  # grpo (centred, over std) | grpo_no_std (centred)
+    std_eps: float = above_zero(1e-4)
+    clip_low: float = at_least(0, 0.2)
+    clip_high: float = at_least(0, 0.2)
+    kl_coef: float = at_least(0, 0.0)  # of the k3 KL to the reference, the starting weights; 0: no reference
+    loss_aggregation: str = one_of("token_mean", "sequence_mean")
 
 
 @dataclass(frozen=True)
 class PushConfig:
     """How weights reach the engines."""
 
-    backend: str = "auto"  # auto | gloo | nccl | ipc
-    timeout_s: float = 300.0
+    backend: str = one_of("auto", "gloo", "nccl", "ipc")  # auto: nccl with GPUs, gloo without
+    timeout_s: float = above_zero(300.0)
     verify: bool = True  # compare checksums of all tensors after every push
 
 
@@ -147,24 +168,24 @@ class GateConfig:
     """The engine-against-learner parity check before the first step."""
 
     enabled: bool = True
-    prompts: int = 4  # samples of the training set to compare on
-    max_logprob_gap: float = 0.0  # 0: 1e-5 in float32 (or 3x the learner's own rounding), 0.15 in bfloat16
+    prompts: int = at_least(0, 4)  # samples of the training set to compare on
+    max_logprob_gap: float = at_least(0, 0.0)  # 0: 1e-5 in float32 (or 3x the learner's own rounding), 0.15 in bfloat16
 
 
 @dataclass(frozen=True)
 class ValConfig:
     """Validation: mean reward on held-out samples, greedy."""
 
-    every: int = 0  # steps; 0: only before the first and after the last
-    samples: int = 256
-    temperature: float = 0.0
+    every: int = at_least(0, 0)  # steps; 0: only before the first and after the last
+    samples: int = at_least(1, 256)
+    temperature: float = at_least(0, 0.0)
 
 
 @dataclass(frozen=True)
 class SftConfig:
     """Cold start."""
 
-    batch_size: int = 32  # samples a step
+    batch_size: int = at_least(1, 32)  # samples a step
     train_prefix: bool = True  # the assistant prefix is part of the target (VideoReasoner)
     generate: bool = True  # measure the format rate with a live engine at validation
 
@@ -173,8 +194,8 @@ class SftConfig:
 class CheckpointConfig:
     """What is kept on disk."""
 
-    every: int = 0  # steps; 0: only at the end (and when the run is stopped)
-    keep_last: int = 2
+    every: int = at_least(0, 0)  # steps; 0: only at the end (and when the run is stopped)
+    keep_last: int = at_least(1, 2)
     export: bool = True  # write the Hugging Face folder beside the last checkpoint
 
 
@@ -182,10 +203,10 @@ class CheckpointConfig:
 class LogConfig:
     """What a run shows."""
 
-    samples_every: int = 10  # steps between two sample files; 0: none
-    samples_groups: int = 4  # groups in a sample file
+    samples_every: int = at_least(0, 10)  # steps between two sample files; 0: none
+    samples_groups: int = at_least(0, 4)  # groups in a sample file
     tensorboard: bool = True  # when installed
-    prometheus_port: int = 0  # 0: no endpoint
+    prometheus_port: int = at_least(0, 0)  # 0: no endpoint
     prometheus_host: str = "127.0.0.1"
 
 
@@ -196,7 +217,7 @@ class RunConfig:
     name: str = MISSING  # the run folder is runs_dir/name
     runs_dir: str = "runs"
     seed: int = 0
-    steps: int = 100  # optimizer updates
+    steps: int = at_least(1, 100)  # optimizer updates
     resume: str = "never"  # never | auto | must | a checkpoint folder
     ray_address: str = ""  # empty: a private local Ray; "auto": the cluster this process belongs to
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -216,76 +237,6 @@ class RunConfig:
     @property
     def run_dir(self) -> Path:
         return Path(self.runs_dir) / self.name
-
-
-_CHOICES = {
-    "model.dtype": ("bfloat16", "float32"),
-    "learner.zero_stage": (0, 1, 2, 3),
-    "learner.lr_schedule": ("constant", "cosine", "linear"),
-    "algo.advantage": ("grpo", "grpo_no_std"),
-    "algo.loss_aggregation": ("token_mean", "sequence_mean"),
-    "push.backend": ("auto", "gloo", "nccl", "ipc"),
-}
-_AT_LEAST = {
-    "steps": 1,
-    "model.max_context_tokens": 16,
-    "data.frames.min_frames": 2,
-    "data.frames.max_frames": 2,
-    "data.frames.min_pixels": 1,
-    "data.frames.max_pixels": 1,
-    "data.workers": 1,
-    "data.prefetch": 1,
-    "rollout.engines": 1,
-    "rollout.tensor_parallel": 1,
-    "rollout.group_size": 1,
-    "rollout.temperature": 0,
-    "rollout.max_tokens": 1,
-    "rollout.max_num_seqs": 1,
-    "rollout.threads": 1,
-    "reward.workers": 1,
-    "learner.ranks": 1,
-    "learner.lr": 0,
-    "learner.warmup_steps": 0,
-    "learner.weight_decay": 0,
-    "learner.micro_batch_tokens": 1,
-    "learner.threads": 1,
-    "algo.groups_per_step": 1,
-    "algo.max_policy_age": 0,
-    "algo.clip_low": 0,
-    "algo.clip_high": 0,
-    "algo.kl_coef": 0,
-    "gate.prompts": 0,
-    "gate.max_logprob_gap": 0,
-    "val.every": 0,
-    "val.samples": 1,
-    "val.temperature": 0,
-    "sft.batch_size": 1,
-    "checkpoint.every": 0,
-    "checkpoint.keep_last": 1,
-    "log.samples_every": 0,
-    "log.samples_groups": 0,
-    "log.prometheus_port": 0,
-}
-_ABOVE_ZERO = (
-    "data.frames.fps",
-    "data.decode_timeout_s",
-    "rollout.kv_cache_gib",
-    "rollout.gpu_memory_utilization",
-    "rollout.timeout_s",
-    "reward.timeout_s",
-    "learner.eps",
-    "learner.max_grad_norm",
-    "learner.timeout_s",
-    "algo.std_eps",
-    "push.timeout_s",
-)
-_AT_MOST_ONE = (
-    "data.max_bad_fraction",
-    "rollout.top_p",
-    "rollout.gpu_memory_utilization",
-    "learner.beta1",
-    "learner.beta2",
-)
 
 
 def load(path: str | Path | None, overrides: Sequence[str] = ()) -> RunConfig:
@@ -334,25 +285,7 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> RunConfig:
 def check(config: RunConfig) -> list[str]:
     """Every range and cross-field fault of a complete configuration, as 'key: got, wanted'."""
 
-    def get(key: str) -> Any:
-        value: Any = config
-        for part in key.split("."):
-            value = getattr(value, part)
-        return value
-
-    problems = [
-        f"{key}: got {get(key)!r}, wanted one of {choices}"
-        for key, choices in _CHOICES.items()
-        if get(key) not in choices
-    ]
-    problems += [
-        f"{key}: got {get(key)}, wanted at least {low}" for key, low in _AT_LEAST.items() if not get(key) >= low
-    ]
-    problems += [f"{key}: got {get(key)}, wanted more than 0" for key in _ABOVE_ZERO if not get(key) > 0]
-    problems += [f"{key}: got {get(key)}, wanted within [0, 1]" for key in _AT_MOST_ONE if not 0 <= get(key) <= 1]
-    problems += [
-        f"{key}: got {value}, wanted a finite number" for key, value in _floats(config) if not math.isfinite(value)
-    ]
+    problems = _out_of_range(config)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
         problems.append(
             f"name: got {config.name!r}, wanted letters, digits, '.', '_' and '-' (it names the run folder)"
@@ -409,15 +342,18 @@ def _nest(keys: list[str], value: Any) -> dict[str, Any]:
     return {keys[0]: _nest(keys[1:], value) if len(keys) > 1 else value}
 
 
-def _floats(node: Any, prefix: str = "") -> list[tuple[str, float]]:
-    found = []
-    for name in node.__dataclass_fields__:
-        value = getattr(node, name)
-        if isinstance(value, float):
-            found.append((f"{prefix}{name}", value))
-        elif hasattr(value, "__dataclass_fields__"):
-            found += _floats(value, f"{prefix}{name}.")
-    return found
+def _out_of_range(section: Any, prefix: str = "") -> list[str]:
+    """The checks that stand beside the fields, over all sections."""
+    problems = []
+    for entry in fields(section):
+        key, value = f"{prefix}{entry.name}", getattr(section, entry.name)
+        if is_dataclass(value):
+            problems += _out_of_range(value, f"{key}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            problems.append(f"{key}: got {value}, wanted a finite number")
+        elif "check" in entry.metadata and not entry.metadata["check"](value):
+            problems.append(f"{key}: got {value!r}, wanted {entry.metadata['wanted']}")
+    return problems
 
 
 def _first_line(error: Exception) -> str:

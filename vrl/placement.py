@@ -4,7 +4,6 @@ Starts nothing when the comparison fails. Does not know what the actors do.
 """
 
 import os
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -53,9 +52,8 @@ class Placement:
     def __init__(self, config: RunConfig, *, engines: bool = True) -> None:
         """Join the cluster at `ray_address`, or start a private Ray on this machine, and reserve room for every role.
 
-        A private Ray offers as many logical CPUs as the run asks for (a laptop may oversubscribe its cores) and is
-        guarded by a token that never touches the disk. Raises ConfigError with both numbers when a cluster has less
-        than the run asks for.
+        A private Ray offers as many logical CPUs as the run asks for: a laptop may oversubscribe its cores. Raises
+        ConfigError with both numbers when a cluster has less than the run asks for.
         """
         self._private = not config.ray_address
         if self._private:
@@ -100,10 +98,6 @@ class Placement:
         self.close()
 
     def _start_private(self, asked: tuple[Role, ...]) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        if "RAY_AUTH_MODE" not in os.environ:
-            os.environ["RAY_AUTH_MODE"] = "token"
-            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         num_cpus = sum(role.count * role.num_cpus for role in asked)
         ray.init(
             num_cpus=max(int(num_cpus), os.cpu_count() or 1),

@@ -7,6 +7,7 @@ with 130 or 143. A second signal cancels at once. Does not know what kind of run
 import asyncio
 import json
 import os
+import secrets
 import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -70,6 +71,13 @@ def first_cause(group: BaseExceptionGroup) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def guard_private_ray(config: RunConfig) -> None:
+    """Give a private Ray a random token that never touches the disk. Before the first `import ray`, which reads these."""
+    if not config.ray_address and "RAY_AUTH_MODE" not in os.environ:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 
 def open_run(config: RunConfig) -> Checkpoint | None:

@@ -47,7 +47,7 @@ def test_range_and_cross_field_problems_say_got_and_wanted():
         "learner.lr=nan",
         "data.frames.fps=-3",
     )
-    assert "learner.zero_stage: got 4, wanted one of (0, 1, 2, 3)" in text
+    assert "learner.zero_stage: got 4, wanted one of (2, 0, 1, 3)" in text
     assert "wanted even numbers" in text
     assert "rollout.max_tokens: got 20000" in text
     assert "learner.lr" in text and "finite" in text
