@@ -75,24 +75,23 @@ class PromptBuilder:
 
     def build_sft(
         self, sample: Sample, task: Task, media: Sequence[Frames], *, train_prefix: bool
-    ) -> tuple[Prompt, np.ndarray, np.ndarray]:
-        """A prompt, its patches, and the target ids int64 [C] (with the end token) that follow it.
+    ) -> tuple[Prompt, np.ndarray]:
+        """A prompt with its `target_token_ids` (end token included), and its patches.
 
         The prefix opens the target where `train_prefix`, else it closes the prompt. Prefix and target are tokenised
         apart, so the ids of prompt and prefix are those of `build`. Raises DataError as `build` does.
         """
         head, patches = self._head(sample, task, media)
         prefix = self._ids(task.prefix)
-        answer = np.append(self._ids(task.target(sample, head.duration_s)), self._end_id)
+        target = np.append(self._ids(task.target(sample, head.duration_s)), self._end_id)
         if train_prefix:
-            prompt, target = head, np.concatenate([prefix, answer])
+            prompt = replace(head, target_token_ids=np.concatenate([prefix, target]))
         else:
             ids = np.concatenate([head.token_ids, prefix])
-            prompt, target = replace(head, token_ids=ids, text=head.text + task.prefix), answer
-        self._check_length(
-            prompt, len(prompt.token_ids) + len(target), self._context, "prompt and target", "max_context_tokens"
-        )
-        return prompt, patches, target
+            prompt = replace(head, token_ids=ids, text=head.text + task.prefix, target_token_ids=target)
+        length = len(prompt.token_ids) + len(prompt.target_token_ids)
+        self._check_length(prompt, length, self._context, "prompt and target", "max_context_tokens")
+        return prompt, patches
 
     def media_key(self, files: Sequence[tuple[Path, Media]]) -> str:
         """A content address of the patches of these files: path, size, time of change, cut, frame choice, processor.

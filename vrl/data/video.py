@@ -19,7 +19,10 @@ from vrl.data.sampling import choose_frames
 from vrl.errors import DataError
 from vrl.types import Frames, Media
 
-_DECORD_CODECS = ("h264", "hevc", "vp9", "mpeg4")  # decord 0.6 bundles FFmpeg 4.1: no AV1; others were never compared
+# decord 0.6 bundles FFmpeg 4.1: no AV1, and other codecs were never compared. It gives wrong frames, without a word,
+# where an edit list hides packets, and near keyframes with leading pictures (open GOPs, the default of x265): it takes
+# a keyframe's place in decoding order for its place in presentation order.
+_DECORD_CODECS = ("h264", "hevc", "vp9", "mpeg4")
 av.logging.set_level(None)
 decord.logging.set_level(decord.logging.QUIET)
 
@@ -33,6 +36,7 @@ class VideoProbe:
     timestamps_s: np.ndarray  # float64 [N], from the start of the file
     pts: np.ndarray  # int64 [N], the same in stream ticks
     keyframe_pts: np.ndarray  # int64 [K], rising
+    closed_gops: bool  # whatever is decoded after a keyframe is also shown after it
     duration_s: float  # to the end of the last frame
     width: int  # as coded, before rotation
     height: int
@@ -46,32 +50,39 @@ def probe(path: Path) -> VideoProbe:
             if not container.streams.video:
                 raise DataError(f"{path}: got no video stream", reason="no_video")
             stream = container.streams.video[0]
-            packets = [packet for packet in container.demux(stream) if packet.pts is not None]
+            rows = [
+                (packet.pts, packet.duration or 0, packet.is_keyframe, packet.is_discard)
+                for packet in container.demux(stream)
+                if packet.pts is not None
+            ]
+            context, tick_s = stream.codec_context, float(stream.time_base or 0)
             origin_s = (container.start_time or 0) / av.time_base
-            codec = stream.codec_context
-            return _summarise(path, packets, origin_s, codec.name, codec.width, codec.height)
+            size = (context.name, context.width, context.height)
     except av.error.FFmpegError as error:
         raise DataError(f"{path}: cannot be read as video: {error}", reason="corrupt") from error
-
-
-def _summarise(path: Path, packets: list, origin_s: float, codec: str, width: int, height: int) -> VideoProbe:
-    shown = sorted((p for p in packets if not p.is_discard), key=lambda packet: packet.pts)
-    if not shown:
+    if all(hidden for *_, hidden in rows):
         raise DataError(f"{path}: got a video stream without frames", reason="no_video")
-    tick_s = float(shown[0].time_base)
-    pts = np.array([packet.pts for packet in shown], dtype=np.int64)
-    if shown[-1].duration:
-        last_s = shown[-1].duration * tick_s
-    else:
-        last_s = float(np.median(np.diff(pts))) * tick_s if len(pts) > 1 else 0.0
-    timestamps_s = pts * tick_s - origin_s
+    return _summarise(rows, tick_s, origin_s, *size)
+
+
+def _summarise(
+    rows: list[tuple[int, int, bool, bool]], tick_s: float, origin_s: float, codec: str, width: int, height: int
+) -> VideoProbe:
+    """`rows`: (pts, duration in ticks, is a keyframe, is hidden) of every packet in decoding order."""
+    pts, ticks, keyframe, hidden = (np.array(column) for column in zip(*rows, strict=True))
+    order = np.argsort(pts[~hidden], kind="stable")
+    shown_pts = pts[~hidden][order]
+    last = ticks[~hidden][order][-1] or (np.median(np.diff(shown_pts)) if len(order) > 1 else 0)
+    moved = order != np.arange(len(order))  # decoding order against presentation order
+    timestamps_s = shown_pts * tick_s - origin_s
     return VideoProbe(
-        num_frames=len(shown),
-        num_hidden=len(packets) - len(shown),
+        num_frames=len(order),
+        num_hidden=int(hidden.sum()),
         timestamps_s=timestamps_s,
-        pts=pts,
-        keyframe_pts=np.array(sorted(packet.pts for packet in packets if packet.is_keyframe), dtype=np.int64),
-        duration_s=float(timestamps_s[-1] + last_s),
+        pts=shown_pts,
+        keyframe_pts=np.sort(pts[keyframe]),
+        closed_gops=not np.isin(np.flatnonzero(keyframe[~hidden]), order[moved]).any(),
+        duration_s=float(timestamps_s[-1] + last * tick_s),
         width=width,
         height=height,
         codec=codec,
@@ -90,7 +101,7 @@ def read(path: Path, media: Media, config: FrameConfig) -> Frames:
         choice = choose_frames(clip.timestamps_s, clip.duration_s, config, start_s=media.start_s, end_s=media.end_s)
     except ValueError as error:
         raise DataError(f"{path}: {error}", reason="cut") from error
-    trusted = clip.codec in _DECORD_CODECS and clip.num_hidden == 0
+    trusted = clip.codec in _DECORD_CODECS and clip.num_hidden == 0 and clip.closed_gops
     pixels_THWC = _decode_decord(path, clip, choice.indices) if trusted else None
     if pixels_THWC is None:
         pixels_THWC = decode_pyav(path, clip, choice.indices)

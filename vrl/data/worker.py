@@ -39,12 +39,12 @@ class DataWorker:
         prompt, patches = self._builder.build(sample, task, media)
         return replace(prompt, media_key=key, decode_s=time.perf_counter() - start), patches
 
-    def prepare_sft(self, sample: Sample) -> tuple[Prompt, np.ndarray, np.ndarray]:
-        """A prompt, its patches and the target ids int64 [C] for supervised training. Raises DataError."""
+    def prepare_sft(self, sample: Sample) -> tuple[Prompt, np.ndarray]:
+        """A prompt with its target for supervised training, and patches. Raises DataError."""
         start = time.perf_counter()
         task, media, key = self._open(sample)
-        prompt, patches, target = self._builder.build_sft(sample, task, media, train_prefix=self._train_prefix)
-        return replace(prompt, media_key=key, decode_s=time.perf_counter() - start), patches, target
+        prompt, patches = self._builder.build_sft(sample, task, media, train_prefix=self._train_prefix)
+        return replace(prompt, media_key=key, decode_s=time.perf_counter() - start), patches
 
     def num_decodes(self) -> int:
         """Clips and pictures decoded so far."""
