@@ -1,0 +1,189 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from transformers import AutoProcessor
+
+from vrl.config import FrameConfig, ModelConfig
+from vrl.data.prompt import PromptBuilder, clock_metadata
+from vrl.errors import ConfigError, DataError
+from vrl.tasks import TASKS
+from vrl.types import Frames, Media, Sample
+
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+FRAMES = FrameConfig(min_pixels=28 * 28, max_pixels=84 * 84)
+VQA = TASKS["vqa"]
+CLIP, PICTURE = Media(kind="video", path="a.mp4"), Media(kind="image", path="b.png")
+SAMPLE = Sample(
+    sample_id="s", task="vqa", question="What colour?", answer="B", answer_type="choice", options=("red", "blue")
+)
+
+
+def clip(num_frames: int, step_s: float, height: int = 56, width: int = 56) -> Frames:
+    pixels = np.random.default_rng(num_frames).integers(0, 256, (num_frames, height, width, 3), dtype=np.uint8)
+    return Frames(
+        pixels_THWC=pixels, timestamps_s=np.arange(num_frames) * step_s, duration_s=float(num_frames * step_s)
+    )
+
+
+def picture(height: int, width: int) -> Frames:
+    frames = clip(1, 0.0, height, width)
+    return replace(frames, duration_s=0.0)
+
+
+def builder(folder: Path, frames: FrameConfig = FRAMES, context: int = 4096, max_tokens: int = 16) -> PromptBuilder:
+    return PromptBuilder(ModelConfig(path=str(folder), max_context_tokens=context), frames, max_tokens)
+
+
+def rendered(folder: Path, prompts: PromptBuilder, sample: Sample, media: list[Frames]) -> Any:
+    """The same sample by the checkpoint's processor in one call, as an engine renders a request."""
+    processor: Any = AutoProcessor.from_pretrained(folder)
+    content = [{"type": item.kind} for item in sample.media] + [{"type": "text", "text": VQA.instruction(sample)}]
+    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    clips = [frames for item, frames in zip(sample.media, media, strict=True) if item.kind == "video"]
+    pictures = [frames for item, frames in zip(sample.media, media, strict=True) if item.kind == "image"]
+    raw = {"do_rescale": False, "do_normalize": False}
+    return processor(
+        text=[text + VQA.prefix],
+        videos=[frames.pixels_THWC for frames in clips] or None,
+        images=[Image.fromarray(frames.pixels_THWC[0]) for frames in pictures] or None,
+        video_metadata=[clock_metadata(frames) for frames in clips],
+        videos_kwargs={**raw, **prompts.clip_kwargs(len(clips[0].pixels_THWC) if clips else 2)},
+        images_kwargs={**raw, **prompts.picture_kwargs()},
+        return_tensors="np",
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "media",
+    [
+        pytest.param([(CLIP, clip(16, 0.25))], id="clip"),
+        pytest.param([(CLIP, clip(32, 0.48))], id="every 12th frame at 25 fps"),
+        pytest.param([(CLIP, clip(16, 7 / 29.97, 100, 75))], id="odd rate, odd size"),
+        pytest.param([(CLIP, clip(8, 0.5, 300, 200))], id="shrunk"),
+        pytest.param([(PICTURE, picture(112, 84))], id="picture"),
+        pytest.param([(PICTURE, picture(84, 84)), (CLIP, clip(8, 1.0)), (PICTURE, picture(56, 56))], id="mixed"),
+        pytest.param([(CLIP, clip(8, 1.0)), (CLIP, clip(8, 0.25, 84, 56))], id="two clips"),
+        pytest.param([], id="text"),
+    ],
+)
+def test_ids_grids_and_bytes_are_those_of_the_processor(
+    checkpoints: dict[str, Path], family: str, media: list[tuple[Media, Frames]]
+) -> None:
+    sample = replace(SAMPLE, media=tuple(item for item, _ in media))
+    frames = [frames for _, frames in media]
+    prompts = builder(checkpoints[family])
+    prompt, patches = prompts.build(sample, VQA, frames)
+    wanted = rendered(checkpoints[family], prompts, sample, frames)
+    assert prompt.token_ids.tolist() == wanted["input_ids"][0].tolist()
+    clips, pictures = ([grid for grid in prompt.vision if grid.kind == kind] for kind in ("video", "image"))
+    assert [list(grid.grid_thw) for grid in clips] == wanted.get("video_grid_thw", np.zeros((0, 3))).tolist()
+    assert [list(grid.grid_thw) for grid in pictures] == wanted.get("image_grid_thw", np.zeros((0, 3))).tolist()
+    if clips and family == "qwen2_5_vl":
+        assert [grid.seconds_per_grid for grid in clips] == wanted["second_per_grid_ts"].tolist()
+    ends = np.cumsum([grid.num_patches for grid in prompt.vision]).tolist()
+    parts = [patches[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    for kind, key in (("video", "pixel_values_videos"), ("image", "pixel_values")):
+        mine = [part for part, grid in zip(parts, prompt.vision, strict=True) if grid.kind == kind]
+        if mine:
+            assert wanted[key].dtype == patches.dtype == np.uint8
+            np.testing.assert_array_equal(np.concatenate(mine), wanted[key])
+    assert sum(map(len, parts)) == len(patches)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_true_times_reach_the_model(checkpoints: dict[str, Path], family: str) -> None:
+    times_s = np.array([0.0, 0.7, 1.9, 2.1, 4.0, 4.4, 6.6, 7.0])  # a variable-rate clip
+    frames = replace(clip(8, 1.0), timestamps_s=times_s)
+    prompts = builder(checkpoints[family])
+    prompt, _ = prompts.build(replace(SAMPLE, media=(CLIP,)), VQA, [frames])
+    assert prompt.timestamps_s == tuple(times_s.tolist()) and prompt.duration_s == 8.0
+    assert prompt.vision[0].seconds_per_grid == 2.0  # eight frames in 8 s, two a grid step
+    text = prompts._tokenizer.decode(prompt.token_ids)
+    for seconds in ("0.3", "2.0", "4.2", "6.8"):  # the middle of each pair
+        assert (f"<{seconds} seconds>" in text) == (family == "qwen3_vl")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pixel_budget_is_of_one_frame_whatever_the_length(checkpoints: dict[str, Path], family: str) -> None:
+    prompts = builder(checkpoints[family], FrameConfig(min_pixels=56 * 56, max_pixels=56 * 56))
+    for num_frames in (4, 32):
+        prompt, patches = prompts.build(replace(SAMPLE, media=(CLIP,)), VQA, [clip(num_frames, 0.5, 120, 120)])
+        assert prompt.vision[0].grid_thw == (num_frames // 2, 4, 4)
+        assert patches.shape == (num_frames // 2 * 16, 3 * 2 * 14 * 14)
+
+
+def test_sft_prompt_and_target_join_into_the_rl_prompt_and_its_answer(checkpoints: dict[str, Path]) -> None:
+    prompts = builder(checkpoints["qwen2_vl"])
+    rl, _ = prompts.build(SAMPLE, VQA, [])
+    for train_prefix in (True, False):
+        sft, _ = prompts.build_sft(SAMPLE, VQA, [], train_prefix=train_prefix)
+        whole = [*sft.token_ids, *sft.target_token_ids]
+        assert whole[: len(rl.token_ids)] == rl.token_ids.tolist()
+        assert prompts._tokenizer.decode(whole[len(rl.token_ids) :]) == " B<|im_end|>"
+        text = prompts._tokenizer.decode(sft.target_token_ids)
+        assert text == ("The answer is: B<|im_end|>" if train_prefix else " B<|im_end|>")
+    assert prompts._tokenizer.decode(rl.token_ids).endswith("<|im_start|>assistant\nThe answer is:")
+
+
+@pytest.mark.parametrize("token", ["<|video_pad|>", "<|image_pad|>", "<|vision_start|>", "<|im_end|>"])
+def test_a_question_or_option_with_a_special_token_is_refused(checkpoints: dict[str, Path], token: str) -> None:
+    prompts = builder(checkpoints["qwen2_vl"])
+    for sample in (replace(SAMPLE, question=f"What {token}?"), replace(SAMPLE, options=("red", f"x{token}"))):
+        with pytest.raises(DataError, match="special tokens") as caught:
+            prompts.build(sample, VQA, [])
+        assert caught.value.reason == "special_token"
+
+
+def test_a_prompt_without_room_for_its_completion_is_refused(checkpoints: dict[str, Path]) -> None:
+    prompt, _ = builder(checkpoints["qwen2_vl"]).build(SAMPLE, VQA, [])
+    length = len(prompt.token_ids)
+    builder(checkpoints["qwen2_vl"], context=length + 16).build(SAMPLE, VQA, [])
+    with pytest.raises(DataError, match=f"prompt of {length} tokens, wanted at most {length - 1}") as caught:
+        builder(checkpoints["qwen2_vl"], context=length + 15).build(SAMPLE, VQA, [])
+    assert caught.value.reason == "too_long"
+    with pytest.raises(DataError, match=f"prompt and target of {length + 2} tokens"):  # " B" and the end token
+        builder(checkpoints["qwen2_vl"], context=length + 1, max_tokens=1).build_sft(SAMPLE, VQA, [], train_prefix=True)
+
+
+def test_frames_that_cannot_be_shown_name_the_sample(checkpoints: dict[str, Path]) -> None:
+    with pytest.raises(DataError, match=r"sample s: image of shape \(1, 2, 900, 3\): .*aspect ratio") as caught:
+        builder(checkpoints["qwen2_vl"]).build(replace(SAMPLE, media=(PICTURE,)), VQA, [picture(2, 900)])
+    assert caught.value.reason == "processor"
+
+
+def test_media_key_changes_with_whatever_changes_the_patches(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "b").write_bytes(b"1")
+    a, b = tmp_path / "a", tmp_path / "b"
+    prompts = builder(checkpoints["qwen2_vl"])
+    keys = [
+        prompts.media_key([(a, CLIP)]),
+        prompts.media_key([(b, CLIP)]),
+        prompts.media_key([(a, CLIP), (b, CLIP)]),
+        prompts.media_key([(a, replace(CLIP, end_s=1.0))]),
+        builder(checkpoints["qwen2_vl"], FrameConfig(fps=1.0)).media_key([(a, CLIP)]),
+        builder(checkpoints["qwen3_vl"]).media_key([(a, CLIP)]),
+    ]
+    a.write_bytes(b"12")
+    keys.append(prompts.media_key([(a, CLIP)]))
+    assert len(set(keys)) == len(keys)
+    assert builder(checkpoints["qwen2_vl"]).media_key([(a, CLIP)]) == keys[-1]
+    with pytest.raises(DataError, match="gone"):
+        prompts.media_key([(tmp_path / "c", CLIP)])
+
+
+def test_checkpoints_that_would_be_read_wrongly_are_refused(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoints["qwen3_vl"], folder)
+    config = json.loads((folder / "processor_config.json").read_text())
+    config["video_processor"]["image_mean"] = [0.4] * 3
+    (folder / "processor_config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="normalised differently"):
+        builder(folder)
