@@ -16,6 +16,7 @@ from vrl.data.toyworld_words import (
     COLOUR_WHILE,
     DIRECTIONS,
     HOW_MANY,
+    HOW_MANY_COLOURS,
     LIST_ALL,
     NOTHING,
     SEEN,
@@ -29,6 +30,8 @@ from vrl.data.toyworld_words import (
 from vrl.types import Caption, Media, Sample
 
 SOURCE = "toyworld"
+
+_MAX_OPTIONS = 4
 
 
 def ask(scene: Scene, *, clip_id: str, path: str, rng: np.random.Generator) -> tuple[Sample, ...]:
@@ -67,7 +70,8 @@ def _article(word: str) -> str:
 
 def _visual_questions(scene: Scene, rng: np.random.Generator) -> Iterator[Sample]:
     lives = [(thing.born, thing.gone) for thing in scene.things]
-    yield _vqa(HOW_MANY, str(len(scene.things)), "number", lives)
+    if len(scene.things) > 1:
+        yield _vqa(HOW_MANY, str(len(scene.things)), "number", lives)
     for thing in scene.things:
         yield from _about_one(scene, thing, rng)
         for other in scene.things:
@@ -79,6 +83,7 @@ def _visual_questions(scene: Scene, rng: np.random.Generator) -> Iterator[Sample
 
 def _about_one(scene: Scene, thing: Thing, rng: np.random.Generator) -> Iterator[Sample]:
     first, last = thing.phases[0], thing.phases[-1]
+    yield _vqa(HOW_MANY_COLOURS.format(shape=thing.shape), str(len(thing.phases)), "number", [(thing.born, thing.gone)])
     if first is last:
         yield from _colour(WHAT_COLOUR.format(shape=thing.shape), first.colour, first.ticks, scene, rng)
     else:
@@ -132,10 +137,12 @@ def _colour(
 def _choice(
     question: str, answer: str, choices: Sequence[str], ticks: Sequence[tuple[int, int]], rng: np.random.Generator
 ) -> Sample:
-    """Up to four options in random order, the right one among them."""
-    wrong = [choice for choice in choices if choice != answer]
-    options = [answer, *(wrong[i] for i in rng.permutation(len(wrong))[:3])]
-    options = [options[i] for i in rng.permutation(len(options))]
+    """Up to four of the choices, the right one among them: all of them in their order, or some in a random order."""
+    options = list(choices)
+    if len(options) > _MAX_OPTIONS:
+        wrong = [choice for choice in choices if choice != answer]
+        options = [answer, *(wrong[i] for i in rng.permutation(len(wrong))[: _MAX_OPTIONS - 1])]
+        options = [options[i] for i in rng.permutation(len(options))]
     return replace(_vqa(question, chr(65 + options.index(answer)), "choice", ticks), options=tuple(options))
 
 

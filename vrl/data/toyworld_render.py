@@ -13,23 +13,21 @@ _RGB = COLOURS | {GREY: (150, 150, 150)}
 def render(scene: Scene) -> np.ndarray:
     """Frames of a scene, uint8 [num_frames, side, side, 3], RGB.
 
-    The background brightens with time and a white bar along the bottom grows; things hide distractors.
+    The background, a still texture, brightens with time while a white bar along the bottom grows. Things hide
+    distractors.
     """
     frames_THWC = _background(scene)
     for thing in (*scene.distractors, *scene.things):
         _draw(frames_THWC, thing)
-    if scene.noise:
-        rng = np.random.default_rng(scene.noise_seed)
-        noise = rng.integers(-scene.noise, scene.noise + 1, size=frames_THWC.shape, dtype=np.int16)
-        frames_THWC = np.clip(frames_THWC + noise, 0, 255).astype(np.uint8)
     return frames_THWC
 
 
 def _background(scene: Scene) -> np.ndarray:
     fraction_T = np.arange(scene.num_frames) / max(scene.num_frames - 1, 1)
-    shade_T = np.rint(_SHADES[0] + (_SHADES[1] - _SHADES[0]) * fraction_T).astype(np.uint8)
-    frames_THWC = np.empty((scene.num_frames, scene.side, scene.side, 3), dtype=np.uint8)
-    frames_THWC[:] = shade_T[:, None, None, None]
+    shade_T = np.rint(_SHADES[0] + (_SHADES[1] - _SHADES[0]) * fraction_T)
+    rng = np.random.default_rng(scene.noise_seed)
+    texture_HWC = rng.integers(-scene.noise, scene.noise + 1, size=(scene.side, scene.side, 3))
+    frames_THWC = (shade_T[:, None, None, None] + texture_HWC).astype(np.uint8)
     for frame_HWC, fraction in zip(frames_THWC, fraction_T, strict=True):
         frame_HWC[-_BAR:, : round(fraction * scene.side)] = 255
     return frames_THWC

@@ -12,8 +12,6 @@ from vrl.data.toyworld_words import COLOURS, SHAPES
 TICK_S = 0.5
 FRAMES_PER_TICK = 4
 FPS = 8  # FRAMES_PER_TICK / TICK_S
-CELL = 28  # pixels: one visual token of a model with patches of 14, merged two by two
-MIN_LIFE = 2  # ticks
 GREY = "grey"  # the colour of distractors, which no question is about
 
 
@@ -63,7 +61,7 @@ class Scene:
     palette: tuple[str, ...]  # the colours that a thing could have
     things: tuple[Thing, ...]
     distractors: tuple[Thing, ...]
-    noise: int  # largest change of a pixel value
+    noise: int  # largest change of a background pixel
     noise_seed: int
 
     @property
@@ -80,7 +78,11 @@ class Level:
     """One difficulty. Pairs are (least, most)."""
 
     side: int
+    cell: int  # pixels of the place or lane that belongs to one thing alone
+    radius: int
     ticks: tuple[int, int]
+    life: tuple[int, int]  # ticks
+    min_phase: int  # ticks
     things: tuple[int, int]
     colours: int
     distractors: int
@@ -88,12 +90,18 @@ class Level:
     motion: bool
 
 
+# fmt: off
 LEVELS = (
-    Level(side=56, ticks=(16, 16), things=(1, 2), colours=4, distractors=0, noise=0, motion=False),
-    Level(side=84, ticks=(16, 24), things=(2, 3), colours=5, distractors=1, noise=6, motion=False),
-    Level(side=112, ticks=(24, 32), things=(2, 4), colours=6, distractors=2, noise=10, motion=True),
-    Level(side=112, ticks=(32, 48), things=(3, 4), colours=8, distractors=4, noise=16, motion=True),
+    Level(side=56, cell=56, radius=18, ticks=(16, 16), life=(4, 10), min_phase=3, things=(1, 1), colours=4,
+          distractors=0, noise=0, motion=False),
+    Level(side=84, cell=28, radius=11, ticks=(16, 24), life=(4, 14), min_phase=3, things=(2, 3), colours=5,
+          distractors=1, noise=6, motion=False),
+    Level(side=112, cell=28, radius=11, ticks=(24, 32), life=(4, 20), min_phase=2, things=(2, 4), colours=6,
+          distractors=2, noise=10, motion=True),
+    Level(side=112, cell=28, radius=11, ticks=(32, 48), life=(4, 28), min_phase=2, things=(3, 4), colours=8,
+          distractors=4, noise=16, motion=True),
 )
+# fmt: on
 
 
 def draw_scene(rng: np.random.Generator, difficulty: int) -> Scene:
@@ -125,21 +133,21 @@ def _draw_thing(
 ) -> Thing:
     return Thing(
         shape=shape,
-        radius=CELL // 2 - 3,
-        phases=_draw_phases(rng, level, _draw_life(rng, ticks)),
+        radius=level.radius,
+        phases=_draw_phases(rng, level, _draw_life(rng, level, ticks)),
         start_xy=route[0],
         end_xy=route[1],
     )
 
 
 def _draw_phases(rng: np.random.Generator, level: Level, life: tuple[int, int]) -> tuple[Phase, ...]:
-    """One colour, or, half of the time where the life is long enough, two."""
+    """One colour, or two: mostly two where the life is long enough."""
     palette = _palette(level)
     first, second = (palette[i] for i in rng.permutation(len(palette))[:2])
     born, gone = life
-    if gone - born < 2 * MIN_LIFE or rng.random() < 0.5:
+    if gone - born < 2 * level.min_phase or rng.random() < 0.3:
         return (Phase(ticks=life, colour=first),)
-    change = int(rng.integers(born + MIN_LIFE, gone - MIN_LIFE + 1))
+    change = int(rng.integers(born + level.min_phase, gone - level.min_phase + 1))
     return (Phase(ticks=(born, change), colour=first), Phase(ticks=(change, gone), colour=second))
 
 
@@ -148,33 +156,33 @@ def _draw_distractor(rng: np.random.Generator, level: Level, ticks: int) -> Thin
     return Thing(
         shape=SHAPES[int(rng.integers(len(SHAPES)))],
         radius=3,
-        phases=(Phase(ticks=_draw_life(rng, ticks), colour=GREY),),
+        phases=(Phase(ticks=_draw_life(rng, level, ticks), colour=GREY),),
         start_xy=(x, y),
         end_xy=(x, y),
     )
 
 
-def _draw_life(rng: np.random.Generator, ticks: int) -> tuple[int, int]:
-    """Any pair of ticks that are at least MIN_LIFE apart, all equally likely."""
-    edges = [(a, b) for a in range(ticks) for b in range(a + MIN_LIFE, ticks + 1)]
-    return edges[int(rng.integers(len(edges)))]
+def _draw_life(rng: np.random.Generator, level: Level, ticks: int) -> tuple[int, int]:
+    """Any length that the level allows, then any place in the clip, all equally likely."""
+    length = int(rng.integers(level.life[0], level.life[1] + 1))
+    born = int(rng.integers(ticks - length + 1))
+    return born, born + length
 
 
 def _routes(rng: np.random.Generator, level: Level, count: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Where each thing starts and ends: in a cell of its own, or at the two ends of a lane of its own."""
-    cells = level.side // CELL
+    cells = level.side // level.cell
+    half = level.cell // 2
     if level.motion:
-        lanes = rng.permutation(cells)[:count]
-        ends = (CELL // 2, level.side - CELL // 2)
-        routes = []
-        for lane in lanes:
-            y = int(lane) * CELL + CELL // 2
-            left_to_right = rng.random() < 0.5
-            start, end = ends if left_to_right else ends[::-1]
-            routes.append(((start, y), (end, y)))
-        return routes
-    chosen = rng.permutation(cells * cells)[:count]
-    centres = [(int(c) % cells * CELL + CELL // 2, int(c) // cells * CELL + CELL // 2) for c in chosen]
-    jitter = rng.integers(-2, 3, size=(count, 2))
-    places = [(x + int(dx), y + int(dy)) for (x, y), (dx, dy) in zip(centres, jitter, strict=True)]
+        ends = (half, level.side - half)
+        lanes = [int(lane) * level.cell + half for lane in rng.permutation(cells)[:count]]
+        ways = [ends if rng.random() < 0.5 else ends[::-1] for _ in lanes]
+        return [((start, y), (end, y)) for y, (start, end) in zip(lanes, ways, strict=True)]
+    chosen = [divmod(int(cell), cells) for cell in rng.permutation(cells * cells)[:count]]
+    reach = half - level.radius - 1
+    jitter = rng.integers(-reach, reach + 1, size=(count, 2)).tolist()
+    places = [
+        (column * level.cell + half + dx, row * level.cell + half + dy)
+        for (row, column), (dx, dy) in zip(chosen, jitter, strict=True)
+    ]
     return [(place, place) for place in places]

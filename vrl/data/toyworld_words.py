@@ -25,6 +25,7 @@ COLOUR_FIRST = "What color is the {shape} when it appears?"
 COLOUR_LAST = "What color is the {shape} when it vanishes?"
 COLOUR_WHILE = "What color is the {shape} when the {other} appears?"
 HOW_MANY = "How many colored shapes are there?"
+HOW_MANY_COLOURS = "How many colors does the {shape} have?"
 WHICH_FIRST = "Which shape appears first?"
 WHICH_WAY = "Which way does the {shape} move?"
 WHEN_VISIBLE = "When is the {shape} visible?"
@@ -36,6 +37,7 @@ QUESTIONS = (
     COLOUR_LAST,
     COLOUR_WHILE,
     HOW_MANY,
+    HOW_MANY_COLOURS,
     WHICH_FIRST,
     WHICH_WAY,
     WHEN_VISIBLE,
