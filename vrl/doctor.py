@@ -184,7 +184,8 @@ def check_shared_memory(path: Path, memory: int) -> Finding:
         cure += "; or remove segments that killed runs left (psm_*, deepspeed_*)"
     if usage.free < GIB / 8:
         return Finding(topic="shared memory", level="fail", found=found, cure=cure)
-    found += f"; Ray would put its object store ({store / GIB:.1f} GiB) on a disk, which is slow"
+    if usage.free < store:
+        found += f"; Ray would put its object store ({store / GIB:.1f} GiB) on a disk, which is slow"
     return Finding(topic="shared memory", level="warn", found=found, cure=cure)
 
 
