@@ -142,7 +142,7 @@ def decode_pyav(path: Path, clip: VideoProbe, indices: np.ndarray) -> np.ndarray
                 keyframes = clip.keyframe_pts[clip.keyframe_pts <= pts]
                 keyframe = int(keyframes[-1]) if len(keyframes) else int(clip.pts[0])
                 if pts not in found and (not found or keyframe > position):
-                    container.seek(int(clip.pts[0]), stream=stream, backward=True)
+                    container.seek(keyframe, stream=stream, backward=True)
                     frames = container.decode(stream)
                 for frame in frames if pts not in found else ():
                     position = frame.pts if frame.pts is not None else position
