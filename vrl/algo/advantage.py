@@ -24,14 +24,14 @@ def advantages(rewards_G: np.ndarray, config: AlgoConfig) -> np.ndarray:
 def grpo(rewards_G: np.ndarray, std_eps: float) -> np.ndarray:
     """(r - mean) / (std + std_eps), float32 [G] (DeepSeekMath, arXiv 2402.03300, section 4.1.2).
 
-    std is the sample deviation (divisor G - 1), as torch.std gives it in the trainers whose papers we follow; 0 for G = 1.
+    std is the sample deviation (divisor G - 1), as torch.std gives it in the trainers of the papers; 0 for G = 1.
     """
     std = rewards_G.std(ddof=1) if len(rewards_G) > 1 else 0.0
     return ((rewards_G - rewards_G.mean()) / (std + std_eps)).astype(np.float32)
 
 
 def grpo_no_std(rewards_G: np.ndarray) -> np.ndarray:
-    """r - mean, float32 [G]: no division that favours groups of little spread (Dr. GRPO, arXiv 2503.20783, section 3.2)."""
+    """r - mean, float32 [G]: nothing favours groups of little spread (Dr. GRPO, arXiv 2503.20783, section 3.2)."""
     return (rewards_G - rewards_G.mean()).astype(np.float32)
 
 

@@ -1,7 +1,7 @@
 """Losses per token, and how they become one number. Pure torch functions; they know no model, rank or micro-batch.
 
-All token tensors are float32 [L], one entry for each completion token of a packed row. A loss is summed over the tokens that
-train and divided once by a count over the whole step, so that micro-batching, packing and ranks do not change it.
+All token tensors are float32 [L], one entry for each completion token of a packed row. A loss is summed over the tokens
+that train and divided once by a count over the whole step, so that micro-batching, packing and ranks do not change it.
 """
 
 import torch
@@ -13,7 +13,7 @@ def policy_loss(
 ) -> tuple[Tensor, Tensor]:
     """Clipped ratio loss and where the clip acts (bool), both [L] (PPO, arXiv 1707.06347, equation 7, negated).
 
-    The bounds are 1 - clip_low and 1 + clip_high; unequal bounds are DAPO's clip-higher (arXiv 2503.14476, equation 10).
+    The bounds are 1 - clip_low and 1 + clip_high; unequal bounds are clip-higher (DAPO, arXiv 2503.14476, equation 10).
     """
     ratio = torch.exp(logprobs - old_logprobs)
     clipped = torch.clamp(ratio, 1 - clip_low, 1 + clip_high)
@@ -22,16 +22,17 @@ def policy_loss(
 
 
 def k3_kl(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """KL(policy || reference) per token [L], for tokens sampled by the policy; never negative (GRPO, arXiv 2402.03300, equation 4).
+    """KL(policy || reference) per token [L], from tokens that the policy sampled (GRPO, arXiv 2402.03300, equation 4).
 
-    exp(d) - 1 - d with d = ref - log-prob: the unbiased low-variance estimator "k3" of Schulman, Approximating KL divergence.
+    exp(d) - 1 - d with d = reference - policy: never negative, unbiased, of low variance ("k3" in Schulman's note
+    "Approximating KL divergence").
     """
     difference = ref_logprobs - logprobs
     return torch.expm1(difference) - difference
 
 
 def mismatch_kl(rollout_logprobs: Tensor, logprobs: Tensor) -> Tensor:
-    """KL(engine || learner) per token [L]: how far the sampler's distribution is from the learner's for the same tokens.
+    """KL(engine || learner) per token [L]: how far the sampler's distribution is from the learner's on its tokens.
 
     The tokens were sampled by the engine, so k3 with d = learner - engine estimates this direction without bias.
     """
@@ -59,15 +60,13 @@ def token_mean(loss: Tensor, loss_mask: Tensor, num_loss_tokens: int) -> Tensor:
 
 
 def sequence_mean(loss: Tensor, loss_mask: Tensor, sequence_ids: Tensor, num_sequences: int) -> Tensor:
-    """Mean over each completion's trained tokens, summed, over the step's count of completions (GRPO, equation 3). Scalar.
+    """Mean over each completion's trained tokens, summed, over the step's count of completions. Scalar.
 
-    `sequence_ids` int64 [L] says which completion of the row a token belongs to.
+    GRPO, arXiv 2402.03300, equation 3. `sequence_ids` int64 [L] says which completion of the row a token belongs to.
     """
     tokens = torch.bincount(sequence_ids, weights=loss_mask.to(loss.dtype))
     return (_masked(loss, loss_mask) / tokens.clamp(min=1)[sequence_ids]).sum() / num_sequences
 
 
 def _masked(loss: Tensor, loss_mask: Tensor) -> Tensor:
-    return torch.where(
-        loss_mask, loss, torch.zeros_like(loss)
-    )  # not a product: an infinite masked loss must not become NaN
+    return torch.where(loss_mask, loss, torch.zeros_like(loss))  # a product would turn a masked infinity into NaN

@@ -54,7 +54,10 @@ class PackedRow:
 
 
 def to_training_group(group: RolloutGroup, advantages_G: np.ndarray) -> TrainingGroup:
-    """What the learner needs of a scored group; every sampled token trains. Raises DataError for an empty completion."""
+    """What the learner needs of a scored group; every sampled token trains. Raises DataError for an empty completion.
+
+    `advantages_G`: one number a rollout.
+    """
     completions = tuple(rollout.completion for rollout in group.rollouts)
     if any(len(completion.token_ids) == 0 for completion in completions):
         raise DataError(f"group {group.group_id}: got a completion without tokens, wanted at least one")
@@ -82,8 +85,8 @@ def to_sft_group(prompt_token_ids: np.ndarray, vision: tuple[VisionGrid, ...], t
 def pack(groups: Sequence[TrainingGroup], *, ranks: int, micro_batch_tokens: int) -> PackedBatch:
     """Spread groups over ranks and micro-batches, balanced by cost, the same number of micro-batches on every rank.
 
-    A micro-batch holds at most `micro_batch_tokens` tokens; a larger group is one by itself. Ranks with fewer micro-batches
-    get empty ones: a forward is a collective. Deterministic in the order of `groups`.
+    A micro-batch holds at most `micro_batch_tokens` tokens; a larger group is one by itself. Ranks with fewer
+    micro-batches get empty ones: a forward is a collective. Deterministic in the order of `groups`.
     """
     bins = [_fill(groups, indices, micro_batch_tokens) for indices in _spread(groups, ranks)]
     depth = max(len(rank_bins) for rank_bins in bins)

@@ -1,8 +1,9 @@
-"""Where a prompt's vision slots lie and which three-axis rotary position each token has, by the rule of the sampling engine.
+"""Vision slots of a prompt and the three-axis rotary position of every token, by the rule of the sampling engine.
 
-The learner never lets transformers choose positions: since 5.3 it continues the text after a clip at start + max(h, w), while
-the engine (and the original models) continue at the maximum over all three axes + 1. Slots are looked for in the prompt only,
-because a policy may sample a placeholder token. Pure numpy; does not see pixels. Axes: P prompt, C completion, V vision slots.
+The learner never lets transformers choose positions: since 5.3 it continues the text after a clip at start + max(h, w),
+while the engine (and the original models) continue at the maximum over all three axes + 1. Slots are looked for in the
+prompt only, because a policy may sample a placeholder token. Pure numpy; does not see pixels.
+Axes: P prompt tokens, C completion tokens, V vision slots.
 """
 
 from dataclasses import dataclass
@@ -54,8 +55,8 @@ def position_rule(hf_config: Any) -> PositionRule:
 def prompt_positions(token_ids: np.ndarray, vision: tuple[VisionGrid, ...], rule: PositionRule) -> np.ndarray:
     """Rotary positions int64 [3, P] (time, height, width) of a prompt whose placeholders are expanded.
 
-    Text steps by one on all axes, from the maximum so far + 1 (Qwen2-VL, arXiv 2409.12191, section 2.1). Qwen2.5-VL spaces
-    time steps by seconds_per_grid x tokens_per_second; Qwen3-VL gives every time step its own block.
+    Text steps by one on all axes, from the maximum so far + 1 (Qwen2-VL, arXiv 2409.12191, section 2.1). Qwen2.5-VL
+    spaces time steps by seconds_per_grid x tokens_per_second; Qwen3-VL gives every time step its own block.
     Raises DataError where placeholders and grids do not match.
     """
     pieces, next_position, cursor = [], 0, 0
@@ -93,14 +94,15 @@ def _located_blocks(
         end = start + int(np.prod(block.shape_thw))
         if end > len(token_ids) or not (token_ids[start:end] == block.token_id).all():
             raise DataError(
-                f"prompt: got {int(placeholder.sum())} placeholder tokens, wanted {block.shape_thw} of id {block.token_id} "
-                f"from index {start}: the grids {[grid.grid_thw for grid in vision]} do not match the token ids"
+                f"prompt: got {int(placeholder.sum())} placeholder tokens, wanted {block.shape_thw} of id "
+                f"{block.token_id} from index {start}: the grids {[grid.grid_thw for grid in vision]} do not match"
             )
         located.append((start, block))
         cursor = end
     if placeholder[cursor:].any():
         raise DataError(
-            f"prompt: got {int(placeholder[cursor:].sum())} placeholder tokens after the last of {len(vision)} grids, wanted none"
+            f"prompt: got {int(placeholder[cursor:].sum())} placeholder tokens after the last of {len(vision)} grids, "
+            "wanted none"
         )
     return located
 
@@ -118,7 +120,7 @@ def _blocks(grid: VisionGrid, rule: PositionRule) -> list[_Block]:
             raise DataError(
                 f"clip with grid {grid.grid_thw}: got seconds_per_grid {grid.seconds_per_grid}, wanted more than 0"
             )
-        # The engine holds seconds in float32 and multiplies in double: any other arithmetic shifts steps of some frame rates.
+        # The engine holds seconds in float32 and multiplies in double: other arithmetic shifts steps of some rates.
         step = float(np.float32(grid.seconds_per_grid)) * rule.tokens_per_second
     return [_Block(token_id=rule.video_token_id, shape_thw=(t, h, w), seconds_step=step)]
 

@@ -1,9 +1,10 @@
-"""Exact attention of a packed row in which a group's completions share one prompt; registered with transformers as "grouped".
+"""Exact attention of a packed row whose completions share their group's prompt; transformers knows it as "grouped".
 
-A token sees the tokens before it in its own segment (a prompt or one completion); a completion's token also sees its whole prompt.
-The two parts are computed by flash kernels, each without a mask, and merged by their log-sum-exps, so no prompt key is copied and
-nothing is computed twice. Backward calls the same kernels with the merged output and log-sum-exp (the identity that ring attention,
-arXiv 2310.01889, rests on). Does not know tokens, positions or models. Axes: N row tokens, S padded segment, H heads, D head size.
+A token sees the tokens before it in its own segment (a prompt or one completion); a completion's token also sees its
+whole prompt. The two parts are computed by flash kernels, each without a mask, and merged by their log-sum-exps, so no
+prompt key is copied and nothing is computed twice. Backward calls the same kernels with the merged output and
+log-sum-exp (the identity under ring attention, arXiv 2310.01889). Does not know tokens, positions or models.
+Axes: B segments of a batch, N row tokens, S padded segment, H heads, D head size.
 """
 
 from collections.abc import Sequence
@@ -107,11 +108,11 @@ class _GroupedAttention(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: AttentionPlan, scale: float) -> Tensor:
         out, lse = torch.empty_like(q), q.new_empty(q.shape[:2], dtype=torch.promote_types(q.dtype, torch.float32))
         for batch in plan.own:
-            part, part_lse = _attend(batch.take(q), batch.take(k), batch.take(v), True, scale)
+            part, part_lse = _attend(batch.take(q), batch.take(k), batch.take(v), causal=True, scale=scale)
             batch.put(out, part)
             batch.put(lse, part_lse)
         for rows, keys in plan.shared:
-            part, part_lse = _attend(q[None, rows], k[None, keys], v[None, keys], False, scale)
+            part, part_lse = _attend(q[None, rows], k[None, keys], v[None, keys], causal=False, scale=scale)
             total = torch.logaddexp(lse[rows], part_lse[0])
             own_weight, shared_weight = torch.exp(lse[rows] - total), torch.exp(part_lse[0] - total)
             out[rows] = (out[rows] * own_weight[..., None] + part[0] * shared_weight[..., None]).to(out.dtype)
@@ -126,19 +127,19 @@ class _GroupedAttention(torch.autograd.Function):
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         for batch in ctx.plan.own:
             tensors = (batch.take(x) for x in (grads[0], q, k, v, out, lse))
-            for whole, part in zip((dq, dk, dv), _attend_backward(*tensors, True, ctx.scale), strict=True):
+            for whole, part in zip((dq, dk, dv), _attend_backward(*tensors, causal=True, scale=ctx.scale), strict=True):
                 batch.put(whole, part)
         for rows, keys in ctx.plan.shared:
             places = (rows, rows, keys, keys, rows, rows)
             tensors = (x[None, at] for x, at in zip((grads[0], q, k, v, out, lse), places, strict=True))
-            part_dq, part_dk, part_dv = _attend_backward(*tensors, False, ctx.scale)
+            part_dq, part_dk, part_dv = _attend_backward(*tensors, causal=False, scale=ctx.scale)
             dq[rows] += part_dq[0]
             dk[keys] += part_dk[0]
             dv[keys] += part_dv[0]
         return dq, dk, dv, None, None
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
+def _attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
     """q [B, S, H, D], k and v [B, S_k, H_kv, D] to the output [B, S, H, D] and its log-sum-exp [B, S, H]."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     if q.device.type == "cpu":
@@ -151,7 +152,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tupl
 
 
 def _attend_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, causal: bool, scale: float
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *, causal: bool, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v of one part, given the merged output and log-sum-exp of all parts."""
     grad, q, k, v, out, lse = (x.transpose(1, 2) for x in (grad, q, k, v, out, lse))
@@ -174,7 +175,7 @@ def _has_flash(q: Tensor) -> bool:
 
 
 def _math(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
-    """The same in plain operations, quadratic in memory: for float32 on a GPU, where no kernel here returns log-sum-exps."""
+    """The same in plain operations, quadratic in memory: for float32 on a GPU, which flash kernels do not take."""
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     scores = _scores(q, k, causal, scale)
     lse = torch.logsumexp(scores, dim=-1)
@@ -184,13 +185,14 @@ def _math(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[
 def _math_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, causal: bool, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    heads, shape = q.shape[1] // k.shape[1], k.shape
-    k, v = (x.repeat_interleave(heads, dim=1) for x in (k, v))
+    kv_heads = k.shape[1]
+    k, v = (x.repeat_interleave(q.shape[1] // kv_heads, dim=1) for x in (k, v))
     weights = torch.exp(_scores(q, k, causal, scale) - lse[..., None])
     dv = weights.to(grad.dtype).transpose(-1, -2) @ grad
     dscores = weights * (grad @ v.transpose(-1, -2) - (grad * out).sum(-1, keepdim=True)) * scale
     dk = dscores.to(q.dtype).transpose(-1, -2) @ q
-    return dscores.to(k.dtype) @ k, *(x.unflatten(1, (shape[1], heads)).sum(2) for x in (dk, dv))
+    dk, dv = (x.unflatten(1, (kv_heads, -1)).sum(2) for x in (dk, dv))
+    return dscores.to(k.dtype) @ k, dk, dv
 
 
 def _scores(q: Tensor, k: Tensor, causal: bool, scale: float) -> Tensor:

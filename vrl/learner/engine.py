@@ -1,7 +1,7 @@
-"""One rank of the optimizer: the door to DeepSpeed. Gradients, steps, checkpoints and whole parameters under ZeRO 0 to 3.
+"""One rank of the optimizer: the door to DeepSpeed. Gradients, steps, checkpoints, whole parameters; ZeRO 0 to 3.
 
-Every method that touches parameters or gradients is a collective: all ranks call it, in the same order. Does not know losses,
-groups or who calls. Checkpoint folders are given and committed by the caller: DeepSpeed's own save is not atomic.
+Every method that touches parameters or gradients is a collective: all ranks call it, in the same order. Does not know
+objectives, groups or who calls. Folders are given and committed by the caller: DeepSpeed's own save is not atomic.
 """
 
 import json
@@ -24,8 +24,9 @@ from vrl.learner.schedule import learning_rate
 
 
 def join_ranks(rank: int, world_size: int, master_address: str, master_port: int) -> None:
-    """Enter the learner's process group (gloo on a CPU, nccl on a GPU). Every rank calls it once, before the engine is built."""
-    deepspeed.ops.__compatible_ops__ = {}  # or its CPU backend compiles a shared-memory op, on a machine with a compiler
+    """Enter the learner's process group (gloo on a CPU, nccl on a GPU). Every rank calls it once, before all else."""
+    # Without this entry its CPU backend would compile a shared-memory op, for which a machine needs a C++ compiler.
+    deepspeed.ops.__compatible_ops__ = {}  # pyright: ignore[reportAttributeAccessIssue]
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT")
     # Each rank is a process that sees one device, so its local rank is 0.
     os.environ.update(dict(zip(names, map(str, (rank, 0, world_size, 1, master_address, master_port)), strict=True)))
@@ -51,7 +52,8 @@ class LearnerEngine:
         self._finite_probe = torch.zeros((), device="cuda" if torch.cuda.is_available() else "cpu")
         for parameter in trained:
             parameter.register_hook(self._probe)
-        self._engine, *_ = deepspeed.initialize(
+        initialize: Any = deepspeed.initialize  # untyped: what it returns depends on the ZeRO stage
+        self._engine, *_ = initialize(
             model=policy,
             model_parameters=trained,
             config=_deepspeed_config(config, policy.hf.dtype),
@@ -74,7 +76,7 @@ class LearnerEngine:
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradient of a scalar that is this rank's and micro-batch's share of the step's loss.
 
-        A loss that is not finite shows at `step`, on every rank: raising here would leave the other ranks in a collective.
+        A loss that is not finite raises in `step`, on every rank: here it would leave the others in a collective.
         """
         self._probe(loss)
         self._engine.backward(loss * distributed.get_world_size())  # DeepSpeed averages over ranks; our losses add up
@@ -100,9 +102,9 @@ class LearnerEngine:
         return rate, self._grad_norm if norm is None else float(norm)
 
     def full_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Every whole parameter under its Hugging Face name, in a fixed order; tied ones once. A collective under ZeRO-3.
+        """Every whole parameter under its Hugging Face name, in a fixed order; tied ones once.
 
-        A tensor is valid until the next one is asked for: copy what must last.
+        A collective under ZeRO-3. A tensor is valid until the next one is asked for: copy what must last.
         """
         for name, parameter in self._policy.hf.named_parameters():
             with self._gathered(parameter):
@@ -122,7 +124,7 @@ class LearnerEngine:
         distributed.barrier()
 
     def load(self, folder: Path) -> None:
-        """Restore what `save` wrote. Raises CheckpointError for another number of ranks, another ZeRO stage or a torn folder."""
+        """Restore what `save` wrote. Raises CheckpointError for other ranks, another ZeRO stage or a torn folder."""
         description = folder / "learner.json"
         if not description.is_file():
             raise CheckpointError(f"{folder}: got no learner.json, wanted a folder written by the learner's save")
@@ -139,7 +141,7 @@ class LearnerEngine:
         self._steps = steps
 
     def export(self, folder: Path, source: Path) -> None:
-        """Write a Hugging Face folder: weights (safetensors) and config of the policy, all other files as they are in `source`."""
+        """Write a Hugging Face folder: the policy's weights (safetensors) and config, all other files from `source`."""
         state = {}
         for name, tensor in self.full_parameters():
             if distributed.get_rank() == 0:

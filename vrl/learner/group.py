@@ -1,4 +1,4 @@
-"""All learner ranks as one: every method runs on every rank at once, and sums what the ranks return. The learner's door to Ray.
+"""All learner ranks as one: a method runs on every rank at once, and what ranks return is summed. A door to Ray.
 
 Does not place actors (it takes options for each rank) and does not decide when to step, save or push.
 """
@@ -16,7 +16,6 @@ from ray.util import get_node_ip_address
 
 from vrl.config import AlgoConfig, LearnerConfig, ModelConfig, PushConfig
 from vrl.errors import LearnerError
-from vrl.learner.worker import LearnerWorker
 from vrl.types import MicroBatch, PackedBatch, Update
 
 _PLACEMENT = ("scheduling_strategy", "resources", "label_selector")  # options that say where, not how much
@@ -46,6 +45,8 @@ class LearnerGroup:
         """Start one rank for each entry of `options` (Ray actor options) and wait until all have joined."""
         where = {key: value for key, value in options[0].items() if key in _PLACEMENT}
         address, port = await ray.remote(_free_port).options(num_cpus=0, **where).remote()
+        from vrl.learner.worker import LearnerWorker  # here, so that the driver's process loads no torch and DeepSpeed
+
         worker = ray.remote(LearnerWorker)
         shared = (address, port, model_config, learner_config, algo_config, temperature, total_steps, seed)
         ranks = [worker.options(**own).remote(rank, len(options), *shared) for rank, own in enumerate(options)]
@@ -117,7 +118,10 @@ class LearnerGroup:
     async def _micro_batches(
         self, method: str, batch: PackedBatch, counts: tuple[int, ...], patches: Sequence[Any]
     ) -> list[Any]:
-        """Run `method` on every micro-batch; results rank after rank. References go as top-level arguments: Ray fetches them."""
+        """Run `method` on every micro-batch; results rank after rank.
+
+        References go as top-level arguments, because those are what Ray fetches.
+        """
         refs = [
             getattr(rank, method).remote(micro_batch, *counts, *(patches[i] for i in micro_batch.group_indices))
             for rank, micro_batches in zip(self._ranks, batch.micro_batches, strict=True)

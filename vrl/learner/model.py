@@ -1,7 +1,8 @@
 """The policy as the learner runs it: one packed row and its raw patches in, log-probs of the completion tokens out.
 
 Positions, vision slots and attention are ours (algo/positions, learner/attention); layers, vision tower and weights are
-transformers'. Only hidden states that predict a completion token go through the head, in chunks. Does not know losses or ranks.
+transformers'. Only hidden states that predict a completion token go through the head, in chunks. Does not know losses
+or ranks.
 Axes: N row tokens, L completion tokens of the row, V vision slots, D hidden size.
 """
 
@@ -27,7 +28,7 @@ _BANNED_LOGIT = -1e9  # finite, so that 0 x logit stays 0 in the entropy
 
 
 class TokenScores(NamedTuple):
-    """What the policy thinks of each completion token of a row. A tuple: ZeRO-3 looks for tensors in what modules return."""
+    """What the policy thinks of each completion token of a row. A tuple, because ZeRO-3 looks for tensors in tuples."""
 
     logprobs_L: Tensor  # float32, with gradient, at the sampling temperature
     entropy_L: Tensor  # float32, nats, without gradient
@@ -44,9 +45,7 @@ def load_hf_model(config: ModelConfig) -> PreTrainedModel:
     for prefix in config.freeze:
         frozen = [parameter for name, parameter in hf.named_parameters() if name.startswith(prefix)]
         if not frozen:
-            raise ConfigError(
-                f"model.freeze: got {prefix!r}, wanted the beginning of a parameter name, e.g. model.visual"
-            )
+            raise ConfigError(f"model.freeze: got {prefix!r}, wanted the start of a parameter name")
         for parameter in frozen:
             parameter.requires_grad_(False)
     return hf
@@ -54,6 +53,9 @@ def load_hf_model(config: ModelConfig) -> PreTrainedModel:
 
 class GroupedPolicy(nn.Module):
     """A Hugging Face Qwen-VL model that scores packed rows. `hf` holds every parameter, under its Hugging Face name."""
+
+    pixel_weight: Tensor
+    pixel_bias: Tensor
 
     def __init__(
         self,
@@ -65,14 +67,12 @@ class GroupedPolicy(nn.Module):
     ) -> None:
         """`normalisation`: (weight [3], bias [3]) that turn a raw channel value into the tower's input.
 
-        `banned_token_ids` are what the engine never samples: both sides normalise over the rest. Raises ConfigError for an
-        unknown family or a temperature that has no log-probs.
+        `banned_token_ids` are what the engine never samples: both sides normalise over the rest. Raises ConfigError
+        for an unknown family or a temperature that has no log-probs.
         """
         super().__init__()
         if temperature <= 0:
-            raise ConfigError(
-                f"rollout.temperature: got {temperature}, wanted more than 0 (greedy tokens have no log-probs)"
-            )
+            raise ConfigError(f"rollout.temperature: got {temperature}, wanted more than 0 to train on log-probs")
         self.rule = position_rule(hf.config)
         self.hf = hf
         self.head = CompletionHead(hf.lm_head.weight, temperature, banned_token_ids)
@@ -82,7 +82,7 @@ class GroupedPolicy(nn.Module):
             )
 
     def forward(self, row: PackedRow, patches: Tensor) -> TokenScores:
-        """Score a row. `patches`: uint8 [num_patches, patch_dim], those of all the row's clips in order; may have no rows."""
+        """Score a row. `patches`: uint8 [num_patches, patch_dim] of all the row's clips in order; there may be none."""
         device = self.hf.device
         features, deepstack = self._see(patches.to(device), row.vision)
         embeds = self.hf.get_input_embeddings()(torch.from_numpy(row.token_ids_N).to(device))
@@ -94,7 +94,7 @@ class GroupedPolicy(nn.Module):
                 at_slot = torch.zeros(len(embeds), dtype=torch.bool, device=device).index_fill(0, slots, True)
                 language = {"visual_pos_masks": at_slot[None], "deepstack_visual_embeds": deepstack}
         else:  # an inert pass: without it a rank that has no pixels would miss the collectives of those that have
-            embeds = embeds + 0.0 * sum(part.sum() for part in (features, *deepstack)).to(embeds.dtype)
+            embeds = embeds + 0.0 * torch.stack([part.sum() for part in (features, *deepstack)]).sum()
         hidden = self.hf.model.language_model(
             inputs_embeds=embeds[None],
             position_ids=torch.from_numpy(np.ascontiguousarray(row.positions_3N)).to(device)[:, None],
@@ -106,7 +106,7 @@ class GroupedPolicy(nn.Module):
         return self.head(hidden.index_select(0, predictors), targets)
 
     def _see(self, patches: Tensor, vision: tuple[VisionGrid, ...]) -> tuple[Tensor, list[Tensor]]:
-        """Features [V, D] of all clips and pictures, and Qwen3-VL's deepstack features; of one blank square where there are none."""
+        """Features [V, D] and Qwen3-VL's deepstack features of all clips and pictures, or of one blank square."""
         visual = self.hf.model.visual
         grids = [grid.grid_thw for grid in vision]
         num_patches = sum(grid.num_patches for grid in vision)
@@ -128,6 +128,8 @@ class CompletionHead(nn.Module):
 
     It owns an alias of the head's weight, so that under ZeRO-3 one gather serves all chunks, however many a rank has.
     """
+
+    banned: Tensor
 
     def __init__(self, weight: nn.Parameter, temperature: float, banned_token_ids: Sequence[int]) -> None:
         super().__init__()

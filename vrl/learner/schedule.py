@@ -8,8 +8,8 @@ from vrl.config import LearnerConfig
 def learning_rate(step: int, config: LearnerConfig, total_steps: int) -> float:
     """Rate of the optimizer step that follows `step` finished ones.
 
-    Linear warm-up over `warmup_steps` (the first step is lr / warmup_steps), then constant, or falling to 0 at `total_steps`
-    along a line or half a cosine.
+    Linear warm-up over `warmup_steps` (the first step is lr / warmup_steps), then constant, or falling to 0 at
+    `total_steps` along a line or half a cosine.
     """
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps

@@ -1,7 +1,8 @@
-"""One learner rank: losses of micro-batches in, updates, checkpoints and pushed weights out. A plain class; Ray makes it an actor.
+"""One learner rank: micro-batches in; updates, checkpoints and pushed weights out. A plain class; the group makes actors.
 
-All ranks of a group call the same methods in the same order. Joins the objective (algo/loss), the policy (learner/model) and
-the optimizer (learner/engine); computes no advantages and packs nothing. Axes: L completion tokens of a packed row.
+All ranks of a group call the same methods in the same order. Joins the objective (algo/loss), the policy
+(learner/model) and the optimizer (learner/engine); computes no advantages and packs nothing.
+Axes: L completion tokens of a packed row.
 """
 
 from collections.abc import Sequence
@@ -20,8 +21,8 @@ from vrl.data.normalisation import normalisation
 from vrl.errors import LearnerError
 from vrl.learner.engine import LearnerEngine, join_ranks
 from vrl.learner.model import GroupedPolicy, load_hf_model
-from vrl.types import MicroBatch, Update
 from vrl.packets import value_digest
+from vrl.types import MicroBatch, Update
 from vrl.weights import WeightPusher
 
 
@@ -61,7 +62,7 @@ class LearnerWorker:
         """Add the micro-batch's gradient of the policy objective; `patches` are one array a group, uint8.
 
         The counts are the step's, over all ranks. Returns shares of the step's metrics: they add up over micro-batches
-        and ranks. The first of a step's updates is on-policy for the learner, so old log-probs are its own, without gradient.
+        and ranks. With one update a batch the learner's own log-probs are the old ones, so the ratio is 1 in value.
         """
         row = flatten(micro_batch, self._policy.rule)
         pixels = _join(patches)
