@@ -10,8 +10,7 @@ from vrl.errors import DataError
 from vrl.tasks.task import EVENT_END, EVENT_START, Parsed, Task, body
 from vrl.types import Sample
 
-_MAX_INTERVAL_CHARS = 64  # of the text between two event tokens: bounds the work of the pattern below
-_MAX_SPANS = 64
+_MAX_SPANS = 64  # read from one completion: bounds the work of whoever compares them
 _SLACK_S = 0.5  # annotations may end a little after the last frame
 _NUMBER = r"(\d{1,4}(?:\.\d{0,8})?|\.\d{1,8})"
 _INTERVAL = re.compile(rf"\[?\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\]?")
@@ -56,8 +55,7 @@ def parse(text: str) -> Parsed | None:
     spans: list[tuple[float, float]] = []
     for piece in body(text).split(EVENT_START)[1 : _MAX_SPANS + 1]:
         inside, end_token, _ = piece.partition(EVENT_END)
-        inside = inside.strip()
-        written = _INTERVAL.fullmatch(inside) if end_token and len(inside) <= _MAX_INTERVAL_CHARS else None
+        written = _INTERVAL.fullmatch(inside.strip()) if end_token else None
         if written is not None:
             spans.append((float(written[1]), float(written[2])))
     return Parsed(span_ratios=tuple(spans)) if spans else None
