@@ -4,8 +4,10 @@ PyAV reads the container without decoding and gives the true presentation times;
 decodes them where it can be trusted, PyAV elsewhere. Does not resize (the processor does) and keeps no process alive.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -23,6 +25,8 @@ from vrl.types import Frames, Media
 # where an edit list hides packets, and near keyframes with leading pictures (open GOPs, the default of x265): it takes
 # a keyframe's place in decoding order for its place in presentation order.
 _DECORD_CODECS = ("h264", "hevc", "vp9", "mpeg4")
+_INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # seeking lands where it should; in MPEG-TS and AVI it does not
+_LOCAL = {"protocol_whitelist": "file"}
 av.logging.set_level(None)
 decord.logging.set_level(decord.logging.QUIET)
 
@@ -35,57 +39,53 @@ class VideoProbe:
     num_hidden: int  # packets that an edit list hides from players
     timestamps_s: np.ndarray  # float64 [N], from the start of the file
     pts: np.ndarray  # int64 [N], the same in stream ticks
-    keyframe_pts: np.ndarray  # int64 [K], rising
+    keyframe_pts: np.ndarray  # int64 [K], rising; the earliest packet counts as one
     closed_gops: bool  # whatever is decoded after a keyframe is also shown after it
     duration_s: float  # to the end of the last frame
     width: int  # as coded, before rotation
     height: int
     codec: str
+    container: str  # FFmpeg's name of the format
 
 
 def probe(path: Path) -> VideoProbe:
     """Read the index of a clip. Raises DataError: corrupt (cannot be read), no_video (no video stream or frame)."""
     try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+        with av.open(str(path), options=_LOCAL) as container:
             if not container.streams.video:
                 raise DataError(f"{path}: got no video stream", reason="no_video")
-            stream = container.streams.video[0]
-            rows = [
-                (packet.pts, packet.duration or 0, packet.is_keyframe, packet.is_discard)
-                for packet in container.demux(stream)
-                if packet.pts is not None
-            ]
-            context, tick_s = stream.codec_context, float(stream.time_base or 0)
-            origin_s = (container.start_time or 0) / av.time_base
-            size = (context.name, context.width, context.height)
+            return _describe(path, container)
     except av.error.FFmpegError as error:
         raise DataError(f"{path}: cannot be read as video: {error}", reason="corrupt") from error
-    if all(hidden for *_, hidden in rows):
+
+
+def _describe(path: Path, container: Any) -> VideoProbe:
+    stream = container.streams.video[0]
+    packets = [
+        (packet.pts, packet.duration or 0, packet.is_keyframe, packet.is_discard)
+        for packet in container.demux(stream)
+        if packet.pts is not None
+    ]
+    if all(hidden for *_, hidden in packets):
         raise DataError(f"{path}: got a video stream without frames", reason="no_video")
-    return _summarise(rows, tick_s, origin_s, *size)
-
-
-def _summarise(
-    rows: list[tuple[int, int, bool, bool]], tick_s: float, origin_s: float, codec: str, width: int, height: int
-) -> VideoProbe:
-    """`rows`: (pts, duration in ticks, is a keyframe, is hidden) of every packet in decoding order."""
-    pts, ticks, keyframe, hidden = (np.array(column) for column in zip(*rows, strict=True))
-    order = np.argsort(pts[~hidden], kind="stable")
-    shown_pts = pts[~hidden][order]
-    last = ticks[~hidden][order][-1] or (np.median(np.diff(shown_pts)) if len(order) > 1 else 0)
-    moved = order != np.arange(len(order))  # decoding order against presentation order
-    timestamps_s = shown_pts * tick_s - origin_s
+    pts, ticks, keyframe, hidden = (np.array(column) for column in zip(*packets, strict=True))
+    order = np.argsort(pts[~hidden], kind="stable")  # place in decoding order of each frame in presentation order
+    moved = order[order != np.arange(len(order))]
+    shown_pts, tick_s = pts[~hidden][order], float(stream.time_base or 0)
+    last_ticks = ticks[~hidden][order][-1] or (np.median(np.diff(shown_pts)) if len(order) > 1 else 0)
+    timestamps_s = shown_pts * tick_s - (container.start_time or 0) / av.time_base
     return VideoProbe(
         num_frames=len(order),
         num_hidden=int(hidden.sum()),
         timestamps_s=timestamps_s,
         pts=shown_pts,
-        keyframe_pts=np.sort(pts[keyframe]),
-        closed_gops=not np.isin(np.flatnonzero(keyframe[~hidden]), order[moved]).any(),
-        duration_s=float(timestamps_s[-1] + last * tick_s),
-        width=width,
-        height=height,
-        codec=codec,
+        keyframe_pts=np.union1d(pts[keyframe], pts.min()),
+        closed_gops=not np.isin(np.flatnonzero(keyframe[~hidden]), moved).any(),
+        duration_s=float(timestamps_s[-1] + last_ticks * tick_s),
+        width=stream.codec_context.width,
+        height=stream.codec_context.height,
+        codec=stream.codec_context.name,
+        container=container.format.name,
     )
 
 
@@ -101,7 +101,8 @@ def read(path: Path, media: Media, config: FrameConfig) -> Frames:
         choice = choose_frames(clip.timestamps_s, clip.duration_s, config, start_s=media.start_s, end_s=media.end_s)
     except ValueError as error:
         raise DataError(f"{path}: {error}", reason="cut") from error
-    trusted = clip.codec in _DECORD_CODECS and clip.num_hidden == 0 and clip.closed_gops
+    plain = clip.container in _INDEXED and clip.num_hidden == 0 and clip.closed_gops
+    trusted = plain and clip.codec in _DECORD_CODECS
     pixels_THWC = _decode_decord(path, clip, choice.indices) if trusted else None
     if pixels_THWC is None:
         pixels_THWC = decode_pyav(path, clip, choice.indices)
@@ -129,32 +130,49 @@ def _decode_decord(path: Path, clip: VideoProbe, indices: np.ndarray) -> np.ndar
 
 
 def decode_pyav(path: Path, clip: VideoProbe, indices: np.ndarray) -> np.ndarray:
-    """Decode frames by presentation time: uint8 [T,H,W,3]. `indices` [T] never falls. Raises DataError (corrupt)."""
-    wanted = clip.pts[np.unique(indices)]
-    found: dict[int, np.ndarray] = {}
+    """Decode frames by presentation time, or in order where times cannot be sought: uint8 [T,H,W,3].
+
+    `indices` [T] point into the clip's frames. Raises DataError (corrupt) where one of them cannot be decoded.
+    """
+    wanted = np.unique(indices).tolist()
+    walk = _by_time if clip.container in _INDEXED else _in_order
     try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "NONE"
-            position = -1  # pts of the keyframe that decoding goes on from
-            frames = iter(())
-            for pts in wanted.tolist():
-                keyframes = clip.keyframe_pts[clip.keyframe_pts <= pts]
-                keyframe = int(keyframes[-1]) if len(keyframes) else int(clip.pts[0])
-                if pts not in found and (not found or keyframe > position):
-                    container.seek(keyframe, stream=stream, backward=True)
-                    frames = container.decode(stream)
-                for frame in frames if pts not in found else ():
-                    position = frame.pts if frame.pts is not None else position
-                    if frame.pts == pts:
-                        found[pts] = _upright(frame)
-                        break
-                if pts not in found:
-                    time_s = clip.timestamps_s[np.searchsorted(clip.pts, pts)]
-                    raise DataError(f"{path}: the frame at {time_s:.3f} s cannot be decoded", reason="corrupt")
+        with av.open(str(path), options=_LOCAL) as container:
+            container.streams.video[0].thread_type = "NONE"
+            found = {index: _upright(frame) for index, frame in walk(container, clip, wanted)}
     except av.error.FFmpegError as error:
         raise DataError(f"{path}: cannot be decoded: {error}", reason="corrupt") from error
-    return np.stack([found[int(pts)] for pts in clip.pts[indices]])
+    lost = [index for index in wanted if index not in found]
+    if lost:
+        time_s = clip.timestamps_s[lost[0]]
+        raise DataError(f"{path}: {len(lost)} frames from {time_s:.3f} s on cannot be decoded", reason="corrupt")
+    return np.stack([found[index] for index in indices.tolist()])
+
+
+def _by_time(container: Any, clip: VideoProbe, wanted: list[int]) -> Iterator[tuple[int, Any]]:
+    """Decode on from the keyframe before each wanted frame; those that lie in one stretch share its decoding."""
+    stream, frames, position = container.streams.video[0], iter(()), None
+    for index in wanted:
+        pts = clip.pts[index]
+        keyframe = clip.keyframe_pts[clip.keyframe_pts <= pts][-1]
+        if position is None or keyframe > position:
+            container.seek(int(keyframe), stream=stream, backward=True)
+            frames = container.decode(stream)
+        for frame in frames:
+            position = frame.pts
+            if position == pts:
+                yield index, frame
+                break
+
+
+def _in_order(container: Any, clip: VideoProbe, wanted: list[int]) -> Iterator[tuple[int, Any]]:
+    """Decode everything from the start: nothing where the count of frames is not the index's, for then none is sure."""
+    kept, count = [], 0
+    for frame in container.decode(video=0):
+        if count in wanted:
+            kept.append((count, frame))
+        count += 1
+    yield from kept if count == clip.num_frames else ()
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:

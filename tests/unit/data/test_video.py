@@ -97,6 +97,14 @@ def test_a_stream_copied_cut_starts_where_players_start(tmp_path: Path) -> None:
     np.testing.assert_allclose(frames.timestamps_s, np.arange(24) / 8, atol=1e-3)
 
 
+def test_time_starts_where_the_file_starts(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.ts", [i / 8 for i in range(16)])  # its clock starts at 1.4 s or so
+    assert video.probe(path).pts[0] > 0
+    frames = video.read(path, CLIP, FrameConfig(fps=2.0, min_frames=4, max_frames=16))
+    np.testing.assert_allclose(frames.timestamps_s, [0.0, 0.5, 1.0, 1.5], atol=1e-3)
+    assert_frames(frames.pixels_THWC, [0, 4, 8, 12])
+
+
 def test_media_cuts_are_honoured(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", [i / 8 for i in range(40)])
     frames = video.read(path, Media(kind="video", path="", start_s=1.0, end_s=2.0), ALL)
@@ -123,11 +131,12 @@ def test_rotated_clips_come_upright(
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     turn(path, matrix)
-    frame = video.read(path, CLIP, ALL).pixels_THWC[0]
-    assert frame.shape[:2] == ((64, width) if matrix[0] else (width, 64))
-    height, width = frame.shape[:2]
-    quarters = frame.reshape(2, height // 2, 2, width // 2, 3).mean((1, 3, 4))
-    assert tuple(np.unravel_index(quarters.argmax(), (2, 2))) == bright
+    by_pyav = video.decode_pyav(path, video.probe(path), np.array([0]))
+    for pixels_THWC in (video.read(path, CLIP, ALL).pixels_THWC, by_pyav):
+        _, height, wide, _ = pixels_THWC.shape
+        assert (height, wide) == ((64, width) if matrix[0] else (width, 64))
+        quarters = pixels_THWC[0].reshape(2, height // 2, 2, wide // 2, 3).mean((1, 3, 4))
+        assert tuple(np.unravel_index(quarters.argmax(), (2, 2))) == bright
 
 
 def test_pictures_are_one_upright_frame(tmp_path: Path) -> None:
