@@ -1,7 +1,8 @@
 """Weights on the wire between CPUs, and the digests that say whether they arrived.
 
-A packet is a bounded bundle of named tensors, broadcast from the sending rank to all engine workers; a header in front says
-what is in it, an empty header ends the stream. Knows neither models nor vLLM: both ends of vrl's gloo transport use it.
+A packet is a bounded bundle of named tensors, broadcast from the sending rank to all engine workers; a header in front
+says what is in it, an empty header ends the stream. Knows neither models nor vLLM: both ends of vrl's gloo transport
+use it.
 """
 
 import json
@@ -10,9 +11,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from math import prod
+from typing import Any
 
 import torch
-from torch.distributed import BroadcastOptions, PrefixStore, ProcessGroupGloo, TCPStore
+from torch.distributed import (  # pyright: ignore[reportPrivateImportUsage]
+    BroadcastOptions,  # pyright: ignore[reportPrivateImportUsage]
+    PrefixStore,  # pyright: ignore[reportPrivateImportUsage]
+    ProcessGroupGloo,
+    TCPStore,  # pyright: ignore[reportPrivateImportUsage]
+)
 
 from vrl.errors import WeightPushError
 
@@ -49,9 +56,9 @@ class Packet:
 def value_digest(tensor: torch.Tensor) -> int:
     """A number in [0, 2^63) of the multiset of a tensor's values: it ignores order, shape, dtype and zeros.
 
-    Our definition: the sum modulo 2^63 of a 64-bit mix of each value's float32 bits, with -0 taken as +0. Digests add up:
-    fusing, splitting, transposing or zero-padding tensors keeps their sum, which is what engines do to weights. A changed
-    value changes it but for one chance in 2^63.
+    Our definition: the sum modulo 2^63 of a 64-bit mix of each value's float32 bits, with -0 taken as +0. Digests add
+    up: fusing, splitting, transposing or zero-padding tensors keeps their sum, which is what engines do to weights. A
+    changed value changes it but for one chance in 2^63.
     """
     total = 0
     for chunk in tensor.detach().reshape(-1).split(_CHUNK):
@@ -77,7 +84,7 @@ def pack(tensors: Iterable[tuple[str, torch.Tensor]], bucket_bytes: int = BUCKET
             yield Packet(headers=tuple(headers), payload=torch.cat(parts))
             headers, parts = [], []
         dtype, shape = str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
-        headers.append(TensorHeader(name=name, dtype=dtype, shape=shape, crc32=zlib.crc32(data.numpy())))
+        headers.append(TensorHeader(name=name, dtype=dtype, shape=shape, crc32=zlib.crc32(data.numpy().data)))
         parts.append(data)
     if headers:
         yield Packet(headers=tuple(headers), payload=torch.cat(parts))
@@ -88,11 +95,11 @@ def unpack(packet: Packet) -> list[tuple[str, torch.Tensor]]:
     tensors = []
     parts = packet.payload.split([header.num_bytes for header in packet.headers])
     for header, part in zip(packet.headers, parts, strict=True):
-        got = zlib.crc32(part.numpy())
+        got = zlib.crc32(part.numpy().data)
         if got != header.crc32:
             raise WeightPushError(
-                f"{header.name}: got bytes with checksum {got:08x}, wanted {header.crc32:08x}: damaged on the way; no weight "
-                "was changed, push again"
+                f"{header.name}: got bytes with checksum {got:08x}, wanted {header.crc32:08x}: damaged on the way; no "
+                "weight was changed, push again"
             )
         # A view at an odd offset of the payload cannot be read as another dtype.
         tensors.append((header.name, part.clone().view(getattr(torch, header.dtype)).view(header.shape)))
@@ -119,11 +126,11 @@ class PacketGroup:
         self._options.rootRank = self._options.rootTensor = 0
         self._store = store  # the group dies with it
         try:
-            self._group = ProcessGroupGloo(PrefixStore(name, store), rank, world_size, timeout)
+            self._group: Any = ProcessGroupGloo(PrefixStore(name, store), rank, world_size, timeout)
         except RuntimeError as error:
             raise WeightPushError(
-                f"rank {rank} of the weight push: got no group of {world_size} in {timeout_s:g} s: {error}; an engine is down "
-                "or push.timeout_s is too short"
+                f"rank {rank} of the weight push: got no group of {world_size} in {timeout_s:g} s: {error}; an engine "
+                "is down or push.timeout_s is too short"
             ) from error
 
     def send(self, packet: Packet | None) -> None:
@@ -156,5 +163,5 @@ class PacketGroup:
             self._group.broadcast([tensor], self._options).wait()
         except RuntimeError as error:
             raise WeightPushError(
-                f"weight push: a peer left or answered too late ({error}); look at the engines' logs or raise push.timeout_s"
+                f"weight push: a peer left or answered too late ({error}); see engine logs or raise push.timeout_s"
             ) from error

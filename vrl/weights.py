@@ -1,8 +1,9 @@
 """The learner's end of the weight push, and the check that the weights arrived.
 
-A push is vLLM's own weight transfer: start, update, finish, driven by the sending rank through the engines' methods. The
-transport is vLLM's `nccl` engine, its `ipc` engine where learner and engine share a GPU, or `gloo` for CPUs, whose receiving
-half is in vrl.rollout.extension. Does not pause or resume engines: the driver does. Imports vLLM for nccl and ipc only.
+A push is vLLM's own weight transfer: start, update, finish, driven by the sending rank through the engines' methods.
+The transport is vLLM's `nccl` engine, its `ipc` engine where learner and engine share a GPU, or `gloo` for CPUs, whose
+receiving half is in vrl.rollout.extension. Does not pause or resume engines: the driver does. Imports vLLM for nccl
+and ipc only.
 """
 
 import socket
@@ -16,21 +17,11 @@ from vrl.errors import ConfigError, WeightPushError
 from vrl.packets import PacketGroup, add_digests, open_store, pack, value_digest
 
 
-class ParameterMeta(Protocol):
-    """A whole parameter, under its Hugging Face name."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-
 class ParameterSource(Protocol):
     """The learner's parameters; both methods are called on all ranks together and give the same order."""
 
-    def parameter_metadata(self) -> Sequence[ParameterMeta]:
-        """What `full_parameters` yields, without gathering."""
+    def parameter_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Hugging Face names and whole shapes of what `full_parameters` yields, without gathering."""
         ...
 
     def full_parameters(self) -> Iterator[tuple[str, torch.Tensor]]:
@@ -51,7 +42,7 @@ def choose_backend(config: PushConfig, *, has_gpus: bool) -> str:
 
 
 class WeightPusher:
-    """Pushes the learner's weights to all engines. Built on every learner rank; rank 0 sends, the others help to gather."""
+    """Pushes the learner's weights to all engines. Built on every learner rank; rank 0 sends, all gather."""
 
     def __init__(
         self,
@@ -67,9 +58,9 @@ class WeightPusher:
     ) -> None:
         """Join learner and engines; build a new pusher after an engine was replaced. Call on all ranks.
 
-        `engines` are Ray handles of RolloutEngine actors; `backend` is gloo, nccl or ipc; `address` is where the engines'
-        nodes reach rank 0; `dtype` is the engines', to which weights are cast on the way. Raises WeightPushError when an
-        engine does not join within `push.timeout_s`.
+        `engines` are Ray handles of RolloutEngine actors; `backend` is gloo, nccl or ipc; `address` is where the
+        engines' nodes reach rank 0; `dtype` is the engines', to which weights are cast on the way. Raises
+        WeightPushError when an engine does not join within `push.timeout_s`.
         """
         self._rank = rank
         self._verify = config.verify
@@ -211,7 +202,7 @@ class _Outgoing:
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
         self.digests, self.num_bytes = {}, 0
         for name, whole in self.source.full_parameters():
-            tensor = whole.detach().to(self.dtype)
+            tensor = whole.detach().to(self.dtype, copy=True)  # ZeRO-3 frees the whole one with the next
             self.num_bytes += tensor.nbytes
             if self._digest:
                 self.digests[name] = value_digest(tensor)
@@ -219,7 +210,7 @@ class _Outgoing:
 
 
 def _vllm_sender(backend: str, client: EngineClient, outgoing: _Outgoing, rank: int, address: str) -> Any:
-    """vLLM's own trainer engine for nccl or ipc, unchanged. Needs GPUs: these two were read in vLLM's sources, not run here."""
+    """vLLM's own trainer engine for nccl or ipc, unchanged. These two need GPUs and have not been run yet."""
     from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
     from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
     from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
@@ -229,7 +220,8 @@ def _vllm_sender(backend: str, client: EngineClient, outgoing: _Outgoing, rank: 
         """`outgoing` in vLLM's words."""
 
         def metadata(self) -> list[ParamMeta]:
-            return [ParamMeta(meta.name, outgoing.dtype, meta.shape) for meta in outgoing.source.parameter_metadata()]
+            shapes = outgoing.source.parameter_shapes()
+            return [ParamMeta(name, outgoing.dtype, shape) for name, shape in shapes.items()]
 
         def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
             return iter(outgoing)
@@ -253,9 +245,9 @@ def differences(
 ) -> list[str]:
     """The engine parameters that are not what the learner sent, in name order; empty when all are.
 
-    `expected`: digest of each sent tensor; `engine_names`: sent name -> the engine parameter that holds it, perhaps fused
-    with others; `held`: digest of each engine parameter on every worker. Workers either all hold a whole parameter or
-    together hold its parts. A parameter on one side only is a difference.
+    `expected`: digest of each sent tensor; `engine_names`: sent name -> the engine parameter that holds it, perhaps
+    fused with others; `held`: digest of each engine parameter on every worker. Workers either all hold a whole
+    parameter or together hold its parts. A parameter on one side only is a difference.
     """
     wanted: dict[str, int] = {}
     for name, digest in expected.items():

@@ -1,22 +1,22 @@
 """One rollout engine: vLLM's AsyncLLM behind records. The door to vLLM; imports it late, since that takes seconds.
 
-Prompts go in processed already (token ids and raw uint8 patches), so pixels are decoded and cut into patches once for engine
-and learner. Cache keys carry the policy version: a weight push needs no cache clear and nothing stale is ever hit. Does not
-choose samples, score, or decide when weights change.
+Prompts go in processed already (token ids and raw uint8 patches), so pixels are decoded and cut into patches once for
+engine and learner. Cache keys carry the policy version: a weight push needs no cache clear and nothing stale is ever
+hit. Does not choose samples, score, or decide when weights change.
 """
 
 import asyncio
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from vrl.algo.positions import position_rule
 from vrl.algo.vocabulary import banned_token_ids
 from vrl.config import ModelConfig, RolloutConfig
-from vrl.errors import RolloutError, WeightPushError, WorkerError
+from vrl.errors import RolloutError, VrlError, WeightPushError, WorkerError
 from vrl.rollout.inputs import media_spans
 from vrl.types import Completion, Prompt, VersionSpan
 from vrl.weights import differences
@@ -73,11 +73,12 @@ class RolloutEngine:
         group_size: int | None = None,
         temperature: float | None = None,
     ) -> tuple[tuple[Completion, ...], ...]:
-        """`group_size` completions for every prompt; `patches[i]` are those of `prompts[i]`, uint8 [num_patches, patch_dim].
+        """`group_size` completions for every prompt.
 
-        Prompts of one call are admitted together: an idle engine that gets the same calls samples the same tokens. Raises
-        RolloutError for a request that vLLM refuses or cuts, DataError for a prompt whose grids do not match its ids,
-        WorkerError when the engine is dead.
+        `patches[i]` are those of `prompts[i]`, uint8 [num_patches, patch_dim]. Prompts of one call are admitted
+        together: an idle engine that gets the same calls samples the same tokens. Raises RolloutError for a request
+        that vLLM refuses or cuts, DataError for a prompt whose grids do not match its ids, WorkerError when the engine
+        is dead.
         """
         params = self._sampling(group_size or self._rollout.group_size, temperature)
         async with self._admission:
@@ -104,22 +105,22 @@ class RolloutEngine:
         """Join the learner; with the three methods below, what vLLM's weight transfer calls."""
         from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
 
-        await self._guarded(self._llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=init_info)))
+        await self._transfer(self._llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=init_info)))
 
     async def start_weight_update(self) -> None:
-        await self._guarded(self._llm.start_weight_update())
+        await self._transfer(self._llm.start_weight_update())
 
     async def update_weights(self, update_info: Any) -> None:
         from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
 
-        await self._guarded(self._llm.update_weights(WeightTransferUpdateRequest(update_info=update_info)))
+        await self._transfer(self._llm.update_weights(WeightTransferUpdateRequest(update_info=update_info)))
 
     async def finish_weight_update(self, weight_version: str) -> None:
-        await self._guarded(self._llm.finish_weight_update(weight_version))
+        await self._transfer(self._llm.finish_weight_update(weight_version))
         self._version = int(weight_version)
 
     async def verify_weights(self, policy_version: int, digests: Mapping[str, int]) -> None:
-        """Compare every parameter of the live model with the learner's digests (vrl.packets.value_digest, by sent name).
+        """Compare every parameter of the live model with the learner's digests (value_digest, by sent name).
 
         Raises WeightPushError naming the first parameter that differs, or the version when the engine holds another.
         """
@@ -148,7 +149,9 @@ class RolloutEngine:
         rollout = self._rollout
         temperature = rollout.temperature if temperature is None else temperature
         if temperature == 0 and group_size > 1:
-            raise RolloutError(f"got group_size {group_size} at temperature 0, wanted 1: greedy completions are all equal")
+            raise RolloutError(
+                f"got group_size {group_size} at temperature 0, wanted 1: greedy completions are all equal"
+            )
         return SamplingParams(
             n=group_size,
             temperature=temperature,
@@ -180,9 +183,7 @@ class RolloutEngine:
         places: dict[str, list[PlaceholderRange]] = {}
         for i, span in enumerate(spans):
             hashes.setdefault(span.grid.kind, []).append(f"{prompt.media_key}-{i}-{salt}")
-            place = PlaceholderRange(
-                offset=span.start, length=len(span.is_slot_L), is_embed=_partial(span.is_slot_L)
-            )
+            place = PlaceholderRange(offset=span.start, length=len(span.is_slot_L), is_embed=_partial(span.is_slot_L))
             places.setdefault(span.grid.kind, []).append(place)
         items = MultiModalKwargsItems.from_hf_inputs(hf_inputs, fields)
         return mm_input(token_ids, items, hashes, places, cache_salt=salt)
@@ -214,17 +215,27 @@ class RolloutEngine:
         except VLLMClientError as error:
             raise RolloutError(f"engine {self._index}: vLLM refuses the request: {error}") from error
 
+    async def _transfer(self, call: Any) -> None:
+        """Await a step of the weight transfer; WeightPushError says how it failed."""
+        try:
+            await self._guarded(call)
+        except VrlError:
+            raise
+        except Exception as error:  # vLLM hands on whatever its worker raised as a bare Exception with the text of it
+            raise WeightPushError(f"engine {self._index}: {error}") from error
+
     def _completions(self, output: "RequestOutput") -> tuple[Completion, ...]:
         return tuple(self._completion(one) for one in output.outputs)
 
     def _completion(self, output: "CompletionOutput") -> Completion:
         if output.finish_reason not in ("stop", "length"):
             raise RolloutError(f"engine {self._index}: got a completion that ended by {output.finish_reason!r}")
-        logprobs = np.array(output.logprobs.logprobs, dtype=np.float32)
+        sampled: Any = output.logprobs  # one a token, since logprobs=0 asks for no others
+        logprobs = np.array(sampled.logprobs, dtype=np.float32)
         if len(logprobs) != len(output.token_ids) or not np.isfinite(logprobs).all():
             raise RolloutError(
-                f"engine {self._index}: got {len(logprobs)} log-probs for {len(output.token_ids)} tokens, wanted one finite "
-                "number each"
+                f"engine {self._index}: got {len(logprobs)} log-probs for {len(output.token_ids)} tokens, wanted one "
+                "finite number each"
             )
         return Completion(
             token_ids=np.array(output.token_ids, dtype=np.int64),
@@ -250,16 +261,13 @@ def _start(model: ModelConfig, rollout: RolloutConfig, push_backend: str, seed: 
     import vrl.rollout.extension  # noqa: F401  (registers the gloo transport here too, where vLLM checks its name)
 
     on_cpu = current_platform.is_cpu()
+    device: dict[str, Any] = {"gpu_memory_utilization": rollout.gpu_memory_utilization}
     if on_cpu:
         os.environ.update(_CPU_ENV)
-    device = (
-        {"kv_cache_memory_bytes": int(rollout.kv_cache_gib * 2**30), "block_size": _CPU_BLOCK_TOKENS}
-        if on_cpu
-        else {"gpu_memory_utilization": rollout.gpu_memory_utilization}
-    )
+        device = {"kv_cache_memory_bytes": int(rollout.kv_cache_gib * 2**30), "block_size": _CPU_BLOCK_TOKENS}
     args = AsyncEngineArgs(
         model=model.path,
-        dtype=model.dtype,
+        dtype=cast(Any, model.dtype),
         trust_remote_code=model.trust_remote_code,
         max_model_len=model.max_context_tokens,
         max_num_seqs=rollout.max_num_seqs,

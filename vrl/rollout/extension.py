@@ -1,7 +1,8 @@
 """What runs inside a vLLM worker process: the receiving half of the gloo transport, weight digests and the parity tap.
 
-vLLM imports this module in every worker (worker_extension_cls) and mixes EngineExtension into its worker class; importing it
-registers the transport. Methods are called by name through AsyncLLM.collective_rpc and return plain values.
+vLLM imports this module in every worker (worker_extension_cls) and mixes EngineExtension into its worker class;
+importing it registers the transport. Methods are called by name through AsyncLLM.collective_rpc and return plain
+values.
 """
 
 from collections.abc import Iterator
@@ -64,7 +65,7 @@ class GlooTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
         self._received = []
 
     def receive_weights(self, update_info: GlooUpdateInfo) -> None:
-        """Take all packets of a round. Raises WeightPushError, and the model stays as it was, for a damaged or missing tensor."""
+        """Take a round's packets. Raises WeightPushError for a damaged or missing tensor; the model is untouched."""
         if self._group is None:
             raise WeightPushError(
                 "weight push: got an update before init_weight_transfer_engine, wanted the group first"
@@ -81,16 +82,21 @@ class GlooTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
         missing = sorted(dict(self.model.named_parameters()).keys() - names)
         if missing:
             raise WeightPushError(
-                f"weight push: got {len(self._received)} tensors and none for {missing[0]} ({len(missing)} missing), wanted "
-                "all parameters of the model"
+                f"weight push: got {len(self._received)} tensors and none for {missing[0]} ({len(missing)} missing), "
+                "wanted all parameters of the model"
             )
 
     def finish_weight_update(self) -> None:
         """Load what was received through vLLM's layerwise reload, which also repacks weights for CPUs."""
-        initialize_layerwise_reload(self.model)
-        self.model.load_weights(iter(self._received))
-        finalize_layerwise_reload(self.model, self.model_config)
+        model: Any = self.model
+        initialize_layerwise_reload(model)
+        model.load_weights(iter(self._received))
+        finalize_layerwise_reload(model, self.model_config)
         self._received = []
+        for module in model.modules():
+            if hasattr(module, "cpu_linear") and module.weight.numel():
+                # vLLM's reload passes a tied head by: on a CPU it would go on with a packed copy of the old embedding.
+                module.quant_method.process_weights_after_loading(module)
 
     def shutdown(self) -> None:
         self._group = None
@@ -100,8 +106,8 @@ if "gloo" not in WeightTransferEngineFactory._registry:
     WeightTransferEngineFactory.register_engine("gloo", GlooTransferEngine)
 
 
-def parameter_name(model: torch.nn.Module, name: str) -> str:
-    """The engine parameter that a Hugging Face tensor is loaded into, by the name mappers of the model and its parts."""
+def parameter_name(model: Any, name: str) -> str:
+    """The engine parameter that a Hugging Face tensor is loaded into, by the name mappers of model and parts."""
     for prefix, module in model.named_modules():  # outer modules come first
         mapper = getattr(module, "hf_to_vllm_mapper", None)
         head = f"{prefix}." if prefix else ""
@@ -116,15 +122,17 @@ class EngineExtension:
     model_runner: Any
 
     def vrl_weight_digests(self) -> dict[str, int]:
-        """Digest of every parameter of the live model, read back from packed form where that is what the engine computes with.
+        """Digest of every parameter of the live model, read back from packed form where the engine computes with it.
 
         A parameter of which plain and packed copy differ gets -1, which no digest equals.
         """
         model = self.model_runner.get_model()
-        digests = {name: value_digest(p) for name, p in model.named_parameters() if p.numel()}
+        plain = {name: parameter for name, parameter in model.named_parameters() if parameter.numel()}
+        digests = {name: value_digest(parameter) for name, parameter in plain.items()}
+        names = {id(parameter): name for name, parameter in plain.items()}  # a tied head has its embedding's
         for prefix, module in model.named_modules():
             if hasattr(module, "cpu_linear"):
-                name, packed = f"{prefix}.weight", value_digest(_packed_weight(module))
+                name, packed = names.get(id(module.weight), f"{prefix}.weight"), value_digest(_packed_weight(module))
                 digests[name] = packed if digests.get(name, packed) == packed else -1
         return digests
 
@@ -133,14 +141,9 @@ class EngineExtension:
         model = self.model_runner.get_model()
         return {name: parameter_name(model, name) for name in names}
 
-    def vrl_flip_element(self, name: str, index: int) -> None:
-        """Negate one weight of the live model, for tests of the check that should notice it."""
-        parameter = dict(self.model_runner.get_model().named_parameters())[name]
-        parameter.data.view(-1)[index].neg_()
-
 
 def _packed_weight(module: Any) -> torch.Tensor:
-    """The weight [N, K] of a CPU linear layer, by multiplying an identity: exact, since each sum has one non-zero term."""
+    """The weight [N, K] of a CPU linear layer, by an identity: exact, as each sum has one non-zero term."""
     weight = get_layerwise_info(module).restore_metadata[0]["weight"]
     num_inputs, dtype = weight.shape[1], weight.dtype
     return torch.cat([module.cpu_linear(rows, module.weight, None) for rows in _identity(num_inputs, dtype)]).t()

@@ -1,4 +1,4 @@
-"""Where a prompt's pictures and clips stand among its tokens, as the engine wants to be told. Pure numpy; knows no engine.
+"""Where a prompt's pictures and clips stand among its tokens, as an engine wants to be told. Pure numpy.
 
 Placeholders in a prompt are expanded already, and patches already stand in media order, so nothing is processed twice.
 Axes: P prompt tokens, L tokens of one span.

@@ -1,0 +1,132 @@
+"""Weights from DeepSpeed ranks into live vLLM engines, and what happens when they do not arrive."""
+
+import asyncio
+import os
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+from transformers import AutoModelForImageTextToText
+
+from vrl.config import AlgoConfig, LearnerConfig, ModelConfig, PushConfig, RolloutConfig
+from vrl.data.toymodel import build_family
+from vrl.errors import WeightPushError
+from vrl.learner.group import LearnerGroup
+from vrl.rollout.engine import RolloutEngine
+from vrl.weights import WeightPusher
+
+PUSH = PushConfig(timeout_s=60.0)
+ENV = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "HF_HUB_OFFLINE": "1"}
+
+
+class Fleet:
+    """Two engines that started from other weights than the learner's."""
+
+    def __init__(self, folder: Path) -> None:
+        for name, seed in (("engine", 0), ("learner", 1)):
+            build_family(folder / name, "qwen2_vl", sharp=True, seed=seed)
+        self.learner_model = ModelConfig(path=str(folder / "learner"), dtype="float32", max_context_tokens=512)
+        engine_model = ModelConfig(path=str(folder / "engine"), dtype="float32", max_context_tokens=512)
+        rollout = RolloutConfig(kv_cache_gib=0.1, max_num_seqs=8)
+        actor = ray.remote(RolloutEngine).options(num_cpus=1)
+        self.engines = [actor.remote(engine_model, rollout, index=index) for index in range(2)]
+        self.run(self.each("ready"))
+
+    def run(self, coroutine: Coroutine) -> Any:
+        return asyncio.run(coroutine)
+
+    async def each(self, method: str, *args: Any) -> list[Any]:
+        return await asyncio.gather(*(getattr(engine, method).remote(*args) for engine in self.engines))
+
+    async def start_learner(self, zero_stage: int, ranks: int) -> LearnerGroup:
+        return await LearnerGroup.start(
+            [{"num_cpus": 1}] * ranks,
+            model_config=self.learner_model,
+            learner_config=LearnerConfig(ranks=ranks, zero_stage=zero_stage),
+            algo_config=AlgoConfig(),
+            temperature=1.0,
+            total_steps=1,
+            seed=0,
+        )
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    ray.init(num_cpus=6, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": ENV})
+    try:
+        yield Fleet(tmp_path_factory.mktemp("models"))
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.parametrize("zero_stage", [2, 3])
+def test_two_ranks_push_to_two_engines(fleet: Fleet, zero_stage: int):
+    async def go() -> None:
+        learner = await fleet.start_learner(zero_stage, ranks=2)
+        try:
+            await learner.connect_engines(fleet.engines, "gloo", PUSH)
+            await fleet.each("pause")
+            num_bytes = await learner.push_weights(zero_stage)
+            await fleet.each("resume")
+            digests = await learner.checksums()
+        finally:
+            learner.close()
+        weights = AutoModelForImageTextToText.from_pretrained(fleet.learner_model.path).parameters()
+        assert num_bytes == sum(4 * weight.numel() for weight in weights)
+        await fleet.each("verify_weights", zero_stage, digests)
+
+        with pytest.raises(WeightPushError, match=rf"engine 0: got policy version {zero_stage}, wanted 9"):
+            await fleet.engines[0].verify_weights.remote(9, digests)
+        off = digests | {"model.visual.blocks.1.mlp.fc1.weight": digests["model.visual.blocks.1.mlp.fc1.weight"] + 1}
+        with pytest.raises(WeightPushError, match=r"1 of \d+ parameters differ .* visual\.blocks\.1\.mlp\.fc1\.weight"):
+            await fleet.engines[1].verify_weights.remote(zero_stage, off)
+
+    fleet.run(go())
+
+
+@dataclass(frozen=True)
+class Meta:
+    name: str
+    shape: tuple[int, ...]
+
+
+class PlainLearner:
+    """Pushes a checkpoint's weights, times a factor, all but those named in `hidden`."""
+
+    def __init__(self, path: str, engines: list[Any], factor: float = 1.0, hidden: tuple[str, ...] = ()) -> None:
+        model = AutoModelForImageTextToText.from_pretrained(path)
+        self.weights = {
+            name: weight.detach() * factor for name, weight in model.named_parameters() if name not in hidden
+        }
+        self.pusher = WeightPusher(
+            self, engines, backend="gloo", rank=0, address="127.0.0.1", dtype=torch.float32, config=PUSH
+        )
+
+    def parameter_metadata(self) -> list[Meta]:
+        return [Meta(name, tuple(weight.shape)) for name, weight in self.weights.items()]
+
+    def full_parameters(self) -> Iterator[tuple[str, torch.Tensor]]:
+        yield from self.weights.items()
+
+    def push(self, version: int) -> dict[str, int]:
+        self.pusher.push(version)
+        return self.pusher._outgoing.digests
+
+
+def test_a_missing_tensor_is_named_and_the_engines_stay_as_they_were(fleet: Fleet):
+    async def go() -> None:
+        learner = ray.remote(PlainLearner).options(num_cpus=1)
+        whole = learner.remote(fleet.learner_model.path, fleet.engines)
+        digests = await whole.push.remote(10)
+        await fleet.each("verify_weights", 10, digests)
+        torn = learner.remote(fleet.learner_model.path, fleet.engines, 2.0, ("model.language_model.norm.weight",))
+        with pytest.raises(WeightPushError, match=r"none for language_model\.model\.norm\.weight \(1 missing\)"):
+            await torn.push.remote(11)
+        await fleet.each("verify_weights", 10, digests)  # nothing of it was loaded
+
+    fleet.run(go())
