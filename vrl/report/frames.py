@@ -45,5 +45,5 @@ def jpeg(frame: np.ndarray, max_side: int) -> bytes:
     image = Image.fromarray(frame)
     image.thumbnail((max_side, max_side))
     stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=88, subsampling=0)
+    image.save(stream, "JPEG", quality=82, subsampling=0)
     return stream.getvalue()

@@ -19,7 +19,7 @@ from vrl.metrics import CATALOGUE, read_rows
 from vrl.report.samples import SampleRow, read_samples
 from vrl.tasks import TASKS
 
-MAX_GROUPS = 240  # on the page; of longer runs an even choice over time is shown, and the page says so
+MAX_GROUPS = 120  # on the page; of longer runs an even choice over time is shown, and the page says so
 _ASSETS = ("page.css", "charts.js", "samples.js", "page.js")
 
 
@@ -89,6 +89,7 @@ def _group(rows: Sequence[SampleRow]) -> dict[str, Any]:
         "question": first.question,
         "options": first.options,
         "answer": first.answer,
+        "key_elements": first.key_elements,
         "spans": first.spans,
         "duration_s": first.duration_s,
         "prompt": first.prompt,

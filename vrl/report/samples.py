@@ -27,6 +27,7 @@ _SCHEMA = pa.schema(
         ("options", pa.list_(pa.string())),
         ("answer", pa.string()),
         ("answer_type", pa.string()),
+        ("key_elements", pa.list_(pa.string())),
         ("spans", pa.list_(pa.list_(pa.float64()))),
         ("duration_s", pa.float64()),
         ("prompt", pa.string()),
@@ -57,6 +58,7 @@ class SampleRow:
     options: list[str]
     answer: str
     answer_type: str
+    key_elements: list[str]
     spans: list[list[float]]  # true events, seconds
     duration_s: float
     prompt: str  # with special tokens, each clip and picture as one placeholder
@@ -133,6 +135,7 @@ def _row(
         options=list(sample.options),
         answer=sample.answer,
         answer_type=sample.answer_type,
+        key_elements=list(sample.key_elements),
         spans=[list(span) for span in sample.spans],
         duration_s=group.prompt.duration_s,
         prompt=group.prompt.text,

@@ -14,7 +14,14 @@ VISION = (VisionGrid(kind="image", grid_thw=(1, 2, 2)), VisionGrid(kind="video",
 
 
 def group(texts: list[str], timestamps_s: tuple[float, ...] = (0.0, 0.5, 1.0)) -> RolloutGroup:
-    sample = Sample(sample_id="s1", task="grounding", question="When?", spans=((0.5, 1.0),), answer_type="span")
+    sample = Sample(
+        sample_id="s1",
+        task="grounding",
+        question="When?",
+        spans=((0.5, 1.0),),
+        answer_type="span",
+        key_elements=("red ball",),
+    )
     rollouts = tuple(
         Rollout(
             completion=Completion(
@@ -57,6 +64,7 @@ def test_rows_come_back_as_written(tmp_path: Path) -> None:
     assert (first.prompt, first.num_prompt_tokens) == ("user: <|video_pad|> When?", 9)
     assert (second.reward, second.breakdown, second.advantage) == (0.25, {"iou": 0.5, "judge": None}, 1.0)
     assert (first.policy_version_min, first.policy_version_max, first.spans) == (4, 5, [[0.5, 1.0]])
+    assert first.key_elements == ["red ball"]
     assert not list((tmp_path / "samples").glob("*.tmp"))
 
 

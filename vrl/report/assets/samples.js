@@ -32,12 +32,15 @@ function frameStrip(group) {
 }
 
 function timeBars(group) {
-  const lanes = [["true", group.spans, "true"], ...group.rollouts.map((r, i) => [`#${i + 1}`, r.spans, "guess"])];
+  const guessed = group.rollouts.some((rollout) => rollout.spans.length);
+  const guesses = guessed ? group.rollouts.map((rollout, i) => [`#${i + 1}`, rollout.spans, "guess"]) : [];
+  const lanes = [["true", group.spans, "true"], ...guesses];
   const width = 1000,
     left = 34,
+    right = 18,
     row = 13,
     duration = group.duration_s;
-  const px = (time) => left + (Math.max(0, Math.min(time, duration)) / duration) * (width - left - 10);
+  const px = (time) => left + (Math.max(0, Math.min(time, duration)) / duration) * (width - left - right);
   const height = lanes.length * row + 18;
   const svg = node("svg", {
     class: "times",
@@ -48,7 +51,7 @@ function timeBars(group) {
   lanes.forEach(([name, spans, kind], i) => {
     svg.append(node("text", { x: 0, y: i * row + 10 }, name));
     svg.append(
-      node("rect", { class: "lane", x: left, y: i * row + 2, width: width - left - 10, height: row - 4, rx: 3 }),
+      node("rect", { class: "lane", x: left, y: i * row + 2, width: width - left - right, height: row - 4, rx: 3 }),
     );
     for (const [start, end] of spans) {
       const backwards = end <= start;
@@ -103,7 +106,7 @@ function rolloutCard(rollout, index, range) {
       "div",
       { class: "chips" },
       ...parts,
-      node("span", {}, `${rollout.num_tokens} tokens`),
+      node("span", {}, `${rollout.num_tokens} token${rollout.num_tokens === 1 ? "" : "s"}`),
       rollout.finish_reason === "length" ? node("span", { class: "alert" }, "cut off") : null,
       node("span", { title: "policy version" }, low === high ? `v${low}` : `v${low} to v${high}`),
     ),
@@ -122,7 +125,12 @@ function truth(group) {
     );
   }
   const spans = group.spans.map(([start, end]) => `${start.toFixed(2)} to ${end.toFixed(2)} s`).join(", ");
-  return node("div", {}, "truth ", node("span", { class: "truth" }, group.answer || spans || "not given"));
+  return node(
+    "div",
+    {},
+    "truth ",
+    node("span", { class: "truth" }, group.answer || spans || group.key_elements.join(", ") || "not given"),
+  );
 }
 
 function groupCard(group, range) {
