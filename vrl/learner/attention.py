@@ -142,9 +142,9 @@ class _GroupedAttention(torch.autograd.Function):
 def _attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
     """q [B, S, H, D], k and v [B, S_k, H_kv, D] to the output [B, S, H, D] and its log-sum-exp [B, S, H]."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    if q.device.type == "cpu":
+    if (kernel := _kernel(q)) == "cpu":
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, scale=scale)
-    elif _has_flash(q):
+    elif kernel == "cuda":
         out, lse, *_ = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, causal, False, scale=scale)
     else:
         out, lse = _math(q, k, v, causal, scale)
@@ -156,10 +156,10 @@ def _attend_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v of one part, given the merged output and log-sum-exp of all parts."""
     grad, q, k, v, out, lse = (x.transpose(1, 2) for x in (grad, q, k, v, out, lse))
-    if q.device.type == "cpu":
+    if (kernel := _kernel(q)) == "cpu":
         backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
         grads = backward(grad, q, k, v, out, lse, 0.0, causal, scale=scale)
-    elif _has_flash(q):
+    elif kernel == "cuda":
         none, seed = q.new_empty(0), torch.zeros(2, dtype=torch.uint64, device=q.device)  # read with dropout only
         backward = torch.ops.aten._scaled_dot_product_flash_attention_backward
         sizes = (q.shape[2], k.shape[2])
@@ -170,8 +170,11 @@ def _attend_backward(
     return dq.transpose(1, 2), dk.transpose(1, 2), dv.transpose(1, 2)
 
 
-def _has_flash(q: Tensor) -> bool:
-    return q.device.type == "cuda" and q.dtype in (torch.bfloat16, torch.float16) and q.shape[-1] <= 256
+def _kernel(q: Tensor) -> str:
+    """The flash kernel that takes this tensor, "cpu" or "cuda"; or "math" where none does."""
+    if q.device.type == "cuda" and (q.dtype not in (torch.bfloat16, torch.float16) or q.shape[-1] > 256):
+        return "math"
+    return q.device.type
 
 
 def _math(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""One learner rank: micro-batches in; updates, checkpoints and pushed weights out. A plain class; the group makes actors.
+"""One learner rank: micro-batches in; updates, checkpoints and pushed weights out. A plain class until it is an actor.
 
 All ranks of a group call the same methods in the same order. Joins the objective (algo/loss), the policy
 (learner/model) and the optimizer (learner/engine); computes no advantages and packs nothing.
