@@ -9,11 +9,15 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from vrl.errors import CheckpointError
 
@@ -118,9 +122,10 @@ def find(root: Path, resume: str) -> Checkpoint | None:
 
 
 def resolve_model(path: str) -> Path:
-    """A model path as users write it: a Hugging Face folder, or a run folder (its newest checkpoint's `hf/`).
+    """A model path as users write it: a Hugging Face folder, a run folder (its newest checkpoint's `hf/`), or a hub name.
 
-    Raises CheckpointError saying what was found instead.
+    A hub name, as `Qwen/Qwen2.5-VL-7B-Instruct`, is fetched into the Hugging Face cache, which on a cluster must be a
+    folder that all nodes share. Raises CheckpointError saying what was found instead.
     """
     folder = Path(path)
     if (folder / "config.json").is_file():
@@ -133,9 +138,16 @@ def resolve_model(path: str) -> Path:
             f"model.path: {path} is a run folder, but its newest checkpoint ({found.path.name if found else 'none'}) "
             "holds no hf/ folder; wanted one (checkpoint.export=true in that run, or vrl export)"
         )
+    if not folder.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", path):
+        try:
+            return Path(snapshot_download(path))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            raise CheckpointError(
+                f"model.path: {path} is no folder here, and the hub does not give it: {error}"
+            ) from error
     raise CheckpointError(
-        f"model.path: got {path}, wanted a Hugging Face folder (config.json inside) "
-        "or a vrl run folder (checkpoints/ inside)"
+        f"model.path: got {path}, wanted a Hugging Face folder (config.json inside), "
+        "a vrl run folder (checkpoints/ inside) or a hub name (owner/model)"
     )
 
 

@@ -71,6 +71,8 @@ def test_what_resume_asks_for(tmp_path: Path):
 def test_a_model_path_may_be_a_run_folder(tmp_path: Path):
     with pytest.raises(CheckpointError, match="wanted a Hugging Face folder"):
         checkpoint.resolve_model(str(tmp_path))
+    with pytest.raises(CheckpointError, match="the hub does not give it"):
+        checkpoint.resolve_model("nobody/nothing")
     save(tmp_path / "checkpoints", 1)
     with pytest.raises(CheckpointError, match="holds no hf/ folder"):
         checkpoint.resolve_model(str(tmp_path))
