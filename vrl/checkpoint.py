@@ -122,7 +122,7 @@ def find(root: Path, resume: str) -> Checkpoint | None:
 
 
 def resolve_model(path: str) -> Path:
-    """A model path as users write it: a Hugging Face folder, a run folder (its newest checkpoint's `hf/`), or a hub name.
+    """The folder of a model path: a Hugging Face folder, a run folder (its newest checkpoint's `hf/`), or a hub name.
 
     A hub name, as `Qwen/Qwen2.5-VL-7B-Instruct`, is fetched into the Hugging Face cache, which on a cluster must be a
     folder that all nodes share. Raises CheckpointError saying what was found instead.
