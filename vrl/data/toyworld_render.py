@@ -6,8 +6,8 @@ from vrl.data.toyworld_scene import FRAMES_PER_TICK, GREY, Scene, Thing
 from vrl.data.toyworld_words import COLOURS
 
 _BAR = 2  # pixels, height of the progress bar
-_SHADES = (30.0, 110.0)  # background at the first and the last frame
-_RGB = COLOURS | {GREY: (150, 150, 150)}
+_SHADES = (20.0, 120.0)  # background at the first and the last frame
+_RGB = COLOURS | {GREY: (190, 190, 190)}
 
 
 def render(scene: Scene) -> np.ndarray:

@@ -81,8 +81,9 @@ class Level:
     cell: int  # pixels of the place or lane that belongs to one thing alone
     radius: int
     ticks: tuple[int, int]
-    life: tuple[int, int]  # ticks
-    min_phase: int  # ticks
+    grid: int  # ticks: every edge is a multiple of it
+    life: tuple[int, int]  # of a thing, in steps of the grid
+    min_phase: int  # in steps of the grid
     things: tuple[int, int]
     colours: int
     distractors: int
@@ -92,13 +93,13 @@ class Level:
 
 # fmt: off
 LEVELS = (
-    Level(side=56, cell=56, radius=18, ticks=(16, 16), life=(4, 10), min_phase=3, things=(1, 1), colours=4,
+    Level(side=56, cell=56, radius=18, ticks=(16, 16), grid=2, life=(1, 4), min_phase=1, things=(1, 1), colours=4,
           distractors=0, noise=0, motion=False),
-    Level(side=84, cell=28, radius=11, ticks=(16, 24), life=(4, 14), min_phase=3, things=(2, 3), colours=5,
+    Level(side=84, cell=28, radius=11, ticks=(16, 24), grid=1, life=(4, 14), min_phase=3, things=(2, 3), colours=5,
           distractors=1, noise=6, motion=False),
-    Level(side=112, cell=28, radius=11, ticks=(24, 32), life=(4, 20), min_phase=2, things=(2, 4), colours=6,
+    Level(side=112, cell=28, radius=11, ticks=(24, 32), grid=1, life=(4, 20), min_phase=2, things=(2, 4), colours=6,
           distractors=2, noise=10, motion=True),
-    Level(side=112, cell=28, radius=11, ticks=(32, 48), life=(4, 28), min_phase=2, things=(3, 4), colours=8,
+    Level(side=112, cell=28, radius=11, ticks=(32, 48), grid=1, life=(4, 28), min_phase=2, things=(3, 4), colours=8,
           distractors=4, noise=16, motion=True),
 )
 # fmt: on
@@ -144,11 +145,11 @@ def _draw_phases(rng: np.random.Generator, level: Level, life: tuple[int, int]) 
     """One colour, or two: mostly two where the life is long enough."""
     palette = _palette(level)
     first, second = (palette[i] for i in rng.permutation(len(palette))[:2])
-    born, gone = life
-    if gone - born < 2 * level.min_phase or rng.random() < 0.3:
+    steps = (life[1] - life[0]) // level.grid
+    if steps < 2 * level.min_phase or rng.random() < 0.3:
         return (Phase(ticks=life, colour=first),)
-    change = int(rng.integers(born + level.min_phase, gone - level.min_phase + 1))
-    return (Phase(ticks=(born, change), colour=first), Phase(ticks=(change, gone), colour=second))
+    change = life[0] + level.grid * int(rng.integers(level.min_phase, steps - level.min_phase + 1))
+    return (Phase(ticks=(life[0], change), colour=first), Phase(ticks=(change, life[1]), colour=second))
 
 
 def _draw_distractor(rng: np.random.Generator, level: Level, ticks: int) -> Thing:
@@ -165,8 +166,8 @@ def _draw_distractor(rng: np.random.Generator, level: Level, ticks: int) -> Thin
 def _draw_life(rng: np.random.Generator, level: Level, ticks: int) -> tuple[int, int]:
     """Any length that the level allows, then any place in the clip, all equally likely."""
     length = int(rng.integers(level.life[0], level.life[1] + 1))
-    born = int(rng.integers(ticks - length + 1))
-    return born, born + length
+    born = int(rng.integers(ticks // level.grid - length + 1))
+    return born * level.grid, (born + length) * level.grid
 
 
 def _routes(rng: np.random.Generator, level: Level, count: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:

@@ -256,7 +256,8 @@ def test_every_level_draws_legal_scenes_and_rows_that_its_tasks_accept(difficult
         assert len({thing.shape for thing in scene.things}) == len(scene.things)
         for thing in scene.things:
             assert 0 <= thing.born < thing.gone <= scene.ticks
-            assert all(phase.ticks[1] - phase.ticks[0] >= level.min_phase for phase in thing.phases)
+            assert all(phase.ticks[1] - phase.ticks[0] >= level.min_phase * level.grid for phase in thing.phases)
+            assert all(tick % level.grid == 0 for phase in thing.phases for tick in phase.ticks)
             assert all(thing.radius <= c < scene.side - thing.radius for c in (*thing.start_xy, *thing.end_xy))
         alone = sum((render(_only(scene, thing)) != render(_only(scene))).any(axis=-1).sum() for thing in scene.things)
         together = (render(_only(scene, *scene.things)) != render(_only(scene))).any(axis=-1).sum()
