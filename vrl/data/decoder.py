@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from io import FileIO
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class Decoder:
     def read(self, path: Path, media: Media, config: FrameConfig) -> Frames:
         """The chosen frames (see vrl.data.video.read). Raises DataError, with reason timeout or crash as well."""
         if self._process.poll() is not None:  # died while idle: nobody's fault
-            self._start()
+            self._restart()
         try:
             self._connection.send((path, media, config))
             if not self._connection.poll(self._timeout_s):
@@ -54,16 +55,16 @@ class Decoder:
         if isinstance(reply, DataError):
             raise reply
         shape, timestamps_s, duration_s = reply
-        with mmap.mmap(self._memory, int(np.prod(shape)), prot=mmap.PROT_READ) as view:
+        with mmap.mmap(self._memory.fileno(), int(np.prod(shape)), prot=mmap.PROT_READ) as view:
             pixels_THWC = np.frombuffer(view, dtype=np.uint8).reshape(shape).copy()
         return Frames(pixels_THWC=pixels_THWC, timestamps_s=timestamps_s, duration_s=duration_s)
 
     def close(self) -> None:
-        """End the child."""
+        """End the child. A second call does nothing."""
         self._process.kill()
         self._process.wait()
         self._connection.close()
-        os.close(self._memory)
+        self._memory.close()
 
     def _restart(self) -> None:
         self.close()
@@ -71,8 +72,8 @@ class Decoder:
 
     def _start(self) -> None:
         self._connection, theirs = Pipe()
-        self._memory = os.memfd_create("vrl-frames")
-        fds = (theirs.fileno(), self._memory)
+        self._memory = FileIO(os.memfd_create("vrl-frames"))
+        fds = (theirs.fileno(), self._memory.fileno())
         self._process = subprocess.Popen(
             [sys.executable, "-m", "vrl.data.decoder", *map(str, fds), str(os.getpid())],
             pass_fds=fds,

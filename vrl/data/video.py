@@ -113,7 +113,7 @@ def _read_image(path: Path) -> Frames:
     try:
         with Image.open(path) as image:
             pixels_HWC = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as an image: {error}", reason="corrupt") from error
     return Frames(pixels_THWC=pixels_HWC[None], timestamps_s=np.zeros(1), duration_s=0.0)
 

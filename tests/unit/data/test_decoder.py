@@ -110,5 +110,9 @@ def test_no_descriptor_is_left_behind(path: Path) -> None:
     for _ in range(3):
         decoder = Decoder(timeout_s=1.0)
         assert_works(decoder, path)
+        decoder._process.kill()
+        decoder._process.wait()
+        assert_works(decoder, path)
+        decoder.close()
         decoder.close()
     assert len(os.listdir("/proc/self/fd")) == before
