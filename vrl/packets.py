@@ -5,6 +5,7 @@ says what is in it, an empty header ends the stream. Knows neither models nor vL
 use it.
 """
 
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator
@@ -72,6 +73,12 @@ def value_digest(tensor: torch.Tensor) -> int:
 def add_digests(digests: Iterable[int]) -> int:
     """The digest of all their tensors together."""
     return sum(digests) % _DIGEST_MODULUS
+
+
+def row_digest(rows: torch.Tensor) -> str:
+    """A hash of the rows of a matrix, whatever their order: engines batch pictures and clips as it suits them."""
+    array = rows.detach().to("cpu", torch.float32).contiguous().numpy()
+    return hashlib.sha256(b"".join(sorted(row.tobytes() for row in array))).hexdigest()
 
 
 def pack(tensors: Iterable[tuple[str, torch.Tensor]], bucket_bytes: int = BUCKET_BYTES) -> Iterator[Packet]:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ class Fleet:
         engine_model = ModelConfig(path=str(folder / "engine"), dtype="float32", max_context_tokens=512)
         rollout = RolloutConfig(kv_cache_gib=0.1, max_num_seqs=8)
         actor = ray.remote(RolloutEngine).options(num_cpus=1)
-        self.engines = [actor.remote(engine_model, rollout, index=index) for index in range(2)]
+        self.engines: list[Any] = [actor.remote(engine_model, rollout, index=index) for index in range(2)]
         self.run(self.each("ready"))
 
     def run(self, coroutine: Coroutine) -> Any:
@@ -89,12 +88,6 @@ def test_two_ranks_push_to_two_engines(fleet: Fleet, zero_stage: int):
     fleet.run(go())
 
 
-@dataclass(frozen=True)
-class Meta:
-    name: str
-    shape: tuple[int, ...]
-
-
 class PlainLearner:
     """Pushes a checkpoint's weights, times a factor, all but those named in `hidden`."""
 
@@ -107,8 +100,8 @@ class PlainLearner:
             self, engines, backend="gloo", rank=0, address="127.0.0.1", dtype=torch.float32, config=PUSH
         )
 
-    def parameter_metadata(self) -> list[Meta]:
-        return [Meta(name, tuple(weight.shape)) for name, weight in self.weights.items()]
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(weight.shape) for name, weight in self.weights.items()}
 
     def full_parameters(self) -> Iterator[tuple[str, torch.Tensor]]:
         yield from self.weights.items()
@@ -120,7 +113,7 @@ class PlainLearner:
 
 def test_a_missing_tensor_is_named_and_the_engines_stay_as_they_were(fleet: Fleet):
     async def go() -> None:
-        learner = ray.remote(PlainLearner).options(num_cpus=1)
+        learner: Any = ray.remote(PlainLearner).options(num_cpus=1)
         whole = learner.remote(fleet.learner_model.path, fleet.engines)
         digests = await whole.push.remote(10)
         await fleet.each("verify_weights", 10, digests)

@@ -61,7 +61,7 @@ def test_a_tensor_larger_than_the_bucket_travels_alone():
 def test_a_flipped_bit_names_the_tensor():
     (packet,) = pack(tensors())
     packet.payload[61] ^= 1  # 60 bytes of "a", then "b"
-    with pytest.raises(WeightPushError, match="^b: got bytes with checksum"):
+    with pytest.raises(WeightPushError, match=r"^b: got bytes with checksum"):
         unpack(packet)
 
 

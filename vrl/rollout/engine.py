@@ -7,17 +7,16 @@ hit. Does not choose samples, score, or decide when weights change.
 
 import asyncio
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from vrl.algo.positions import position_rule
+from vrl.algo.positions import PositionRule, position_rule
 from vrl.algo.vocabulary import banned_token_ids
 from vrl.config import ModelConfig, RolloutConfig
 from vrl.errors import RolloutError, VrlError, WeightPushError, WorkerError
-from vrl.rollout.inputs import media_spans
+from vrl.rollout.inputs import Observation, RawPrompt, Rendering, media_spans, media_tensors, read_media
 from vrl.types import Completion, Prompt, VersionSpan
 from vrl.weights import differences
 
@@ -137,6 +136,46 @@ class RolloutEngine:
                 f"version {policy_version}, the first is {wrong[0]}; the engine must not sample"
             )
 
+    async def rule(self) -> PositionRule:
+        """How the loaded family places vision slots and positions."""
+        return self._rule
+
+    async def render(self, raw: RawPrompt) -> Rendering:
+        """What vLLM's own processor makes of a prompt, from text and decoded frames: ours must be equal."""
+        from PIL import Image
+        from vllm.renderers.inputs.preprocess import parse_model_prompt
+
+        from vrl.data.prompt import clock_metadata
+
+        media: dict[str, list[Any]] = {}
+        for kind, frames in raw.media:
+            clip = (frames.pixels_THWC, {**clock_metadata(frames), "do_sample_frames": False})
+            media.setdefault(kind, []).append(clip if kind == "video" else Image.fromarray(frames.pixels_THWC[0]))
+        prompt: dict[str, Any] = {"prompt": raw.text}
+        if media:
+            prompt["multi_modal_data"] = media
+            prompt["mm_processor_kwargs"] = {"videos_kwargs": raw.clip_kwargs, "images_kwargs": raw.picture_kwargs}
+        parsed = parse_model_prompt(self._llm.model_config, prompt)
+        (rendered,) = await self._guarded(self._llm.renderer.render_cmpl_async([parsed]))
+        places = [
+            (place.offset, kind, i)
+            for kind, ps in rendered.get("mm_placeholders", {}).items()
+            for i, place in enumerate(ps)
+        ]
+        items = [read_media(kind, rendered["mm_kwargs"][kind][i].get_data()) for _, kind, i in sorted(places)]
+        return Rendering(
+            token_ids=np.array(rendered["prompt_token_ids"], dtype=np.int64),
+            vision=tuple(grid for grid, _ in items),
+            patches=np.concatenate([patches for _, patches in items]) if items else np.zeros((0, 0), dtype=np.uint8),
+        )
+
+    async def observe(self, prompt: Prompt, patches: np.ndarray, group_size: int) -> Observation:
+        """Generate for one prompt that is in no cache, and report the positions and pixels the model computed with."""
+        await self._guarded(self._llm.collective_rpc("vrl_watch"))
+        (completions,) = await self.generate((prompt,), patches, group_size=group_size)
+        positions, rows = (await self._guarded(self._llm.collective_rpc("vrl_watched")))[0]
+        return Observation(completions=completions, positions_3P=np.array(positions), pixel_rows=rows)
+
     def shutdown(self) -> None:
         """End vLLM's processes; the engine cannot be used after."""
         self._llm.shutdown()
@@ -176,16 +215,16 @@ class RolloutEngine:
         if not prompt.vision:
             return tokens_input(token_ids, cache_salt=salt)
         spans = media_spans(prompt, self._rule)
-        hf_inputs = _hf_inputs([(span.grid, patches[span.first_patch :][: span.grid.num_patches]) for span in spans])
+        tensors: Any = media_tensors(prompt.vision, patches)
         processor = self._llm.renderer.get_mm_processor()
-        fields = processor._get_mm_fields_config(hf_inputs, {})
+        fields = processor._get_mm_fields_config(tensors, {})
         hashes: dict[str, list[str]] = {}
         places: dict[str, list[PlaceholderRange]] = {}
         for i, span in enumerate(spans):
             hashes.setdefault(span.grid.kind, []).append(f"{prompt.media_key}-{i}-{salt}")
             place = PlaceholderRange(offset=span.start, length=len(span.is_slot_L), is_embed=_partial(span.is_slot_L))
             places.setdefault(span.grid.kind, []).append(place)
-        items = MultiModalKwargsItems.from_hf_inputs(hf_inputs, fields)
+        items = MultiModalKwargsItems.from_hf_inputs(tensors, fields)
         return mm_input(token_ids, items, hashes, places, cache_salt=salt)
 
     async def _admit(self, requests: "Sequence[EngineInput]", params: "SamplingParams") -> list[Any]:
@@ -285,33 +324,6 @@ def _start(model: ModelConfig, rollout: RolloutConfig, push_backend: str, seed: 
         **device,
     )
     return AsyncLLM.from_engine_args(args)
-
-
-def _hf_inputs(media: "Sequence[tuple[Any, np.ndarray]]") -> Any:
-    """What the Hugging Face processor calls the patches and grids of pictures and clips."""
-    import torch
-    from transformers import BatchFeature
-
-    names = {"image": ("pixel_values", "image_grid_thw"), "video": ("pixel_values_videos", "video_grid_thw")}
-    data: dict[str, torch.Tensor] = {}
-    for kind, (pixel_name, grid_name) in names.items():
-        mine = [(grid, patches) for grid, patches in media if grid.kind == kind]
-        if mine:
-            data[pixel_name] = torch.cat([_tensor(patches) for _, patches in mine])
-            data[grid_name] = torch.tensor([grid.grid_thw for grid, _ in mine])
-    clips = [grid.seconds_per_grid for grid, _ in media if grid.kind == "video"]
-    if clips:
-        data["second_per_grid_ts"] = torch.tensor(clips, dtype=torch.float32)
-    return BatchFeature(data)
-
-
-def _tensor(array: np.ndarray) -> Any:
-    """A tensor over the array's memory; arrays out of the object store are read-only, and so is our use of them."""
-    import torch
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)
 
 
 def _partial(is_slot_L: np.ndarray) -> Any:

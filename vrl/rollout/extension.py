@@ -20,7 +20,7 @@ from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, i
 from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
 
 from vrl.errors import WeightPushError
-from vrl.packets import PacketGroup, join_store, unpack, value_digest
+from vrl.packets import PacketGroup, join_store, row_digest, unpack, value_digest
 
 _ROWS = 1024  # of the identity matrix that reads packed weights back
 
@@ -136,10 +136,44 @@ class EngineExtension:
                 digests[name] = packed if digests.get(name, packed) == packed else -1
         return digests
 
+    def vrl_watch(self) -> None:
+        """Watch the model until `vrl_watched`."""
+        self._vrl_watch = _Watch(self.model_runner.get_model())
+
+    def vrl_watched(self) -> tuple[list[list[int]], str]:
+        """Positions [3, P] of the last prompt and the row_digest of the pixels since `vrl_watch`."""
+        watch = self._vrl_watch
+        watch.stop()
+        return watch.positions, row_digest(torch.cat(watch.rows) if watch.rows else torch.zeros(0, 0))
+
     def vrl_parameter_names(self, names: list[str]) -> dict[str, str]:
         """Which engine parameter holds each Hugging Face tensor."""
         model = self.model_runner.get_model()
         return {name: parameter_name(model, name) for name in names}
+
+
+class _Watch:
+    """Remembers what passes through a model: the positions of the last prompt, the rows its vision tower got."""
+
+    def __init__(self, model: Any) -> None:
+        self.positions: list[list[int]] = []
+        self.rows: list[torch.Tensor] = []
+        self._compute_positions = model.get_mrope_input_positions
+        model.get_mrope_input_positions = self._positions
+        self._hook = model.visual.input_norm.register_forward_hook(self._pixels)
+        self._model = model
+
+    def stop(self) -> None:
+        self._hook.remove()
+        self._model.get_mrope_input_positions = self._compute_positions
+
+    def _positions(self, *args: Any, **kwargs: Any) -> Any:
+        result = self._compute_positions(*args, **kwargs)
+        self.positions = result[0].tolist()
+        return result
+
+    def _pixels(self, _module: Any, _inputs: Any, output: torch.Tensor) -> None:
+        self.rows.append(output.detach().float().cpu())
 
 
 def _packed_weight(module: Any) -> torch.Tensor:

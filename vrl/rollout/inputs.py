@@ -1,25 +1,58 @@
-"""Where a prompt's pictures and clips stand among its tokens, as an engine wants to be told. Pure numpy.
+"""Prompts in the words of the engine: which tokens a picture or clip covers, which tensors it owns. Knows no engine.
 
 Placeholders in a prompt are expanded already, and patches already stand in media order, so nothing is processed twice.
 Axes: P prompt tokens, L tokens of one span.
 """
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import torch
 
 from vrl.algo.positions import PositionRule, vision_slots
-from vrl.types import Prompt, VisionGrid
+from vrl.types import Completion, Frames, Prompt, VisionGrid
+
+_TENSOR_NAMES = {"image": ("pixel_values", "image_grid_thw"), "video": ("pixel_values_videos", "video_grid_thw")}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MediaSpan:
-    """One picture or clip of a prompt: the tokens it covers and the patches it owns."""
+    """One picture or clip of a prompt: and the tokens it covers."""
 
     grid: VisionGrid
     start: int  # first token
     is_slot_L: np.ndarray  # bool: True where the token is replaced by a vision feature
-    first_patch: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RawPrompt:
+    """A prompt before any processing, for an engine that is asked to render it by itself."""
+
+    text: str  # one placeholder for each of `media`
+    media: tuple[tuple[str, Frames], ...]  # (kind, frames), in prompt order
+    clip_kwargs: Mapping[str, Any] = field(default_factory=dict)  # for the Hugging Face video processor
+    picture_kwargs: Mapping[str, Any] = field(default_factory=dict)  # and for the image processor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rendering:
+    """A prompt as the engine's own processor renders it."""
+
+    token_ids: np.ndarray  # int64 [P]
+    vision: tuple[VisionGrid, ...]  # in prompt order
+    patches: np.ndarray  # uint8 [num_patches, patch_dim], in prompt order
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observation:
+    """What the live engine did with a processed prompt."""
+
+    completions: tuple[Completion, ...]
+    positions_3P: np.ndarray  # int64, the rotary positions it computed
+    pixel_rows: str  # row_digest of what its vision tower got
 
 
 def media_spans(prompt: Prompt, rule: PositionRule) -> tuple[MediaSpan, ...]:
@@ -30,7 +63,7 @@ def media_spans(prompt: Prompt, rule: PositionRule) -> tuple[MediaSpan, ...]:
     Raises DataError where placeholders and grids do not match.
     """
     slots = vision_slots(prompt.token_ids, prompt.vision, rule)
-    spans, slot, patch = [], 0, 0
+    spans, slot = [], 0
     for grid in prompt.vision:
         num_slots = grid.num_patches // rule.spatial_merge_size**2
         mine = slots[slot : slot + num_slots]
@@ -38,6 +71,36 @@ def media_spans(prompt: Prompt, rule: PositionRule) -> tuple[MediaSpan, ...]:
         start, end = int(mine[0]) - framed, int(mine[-1]) + 1 + framed
         is_slot_L = np.zeros(end - start, dtype=bool)
         is_slot_L[mine - start] = True
-        spans.append(MediaSpan(grid=grid, start=start, is_slot_L=is_slot_L, first_patch=patch))
-        slot, patch = slot + num_slots, patch + grid.num_patches
+        spans.append(MediaSpan(grid=grid, start=start, is_slot_L=is_slot_L))
+        slot += num_slots
     return tuple(spans)
+
+
+def media_tensors(vision: Sequence[VisionGrid], patches: np.ndarray) -> dict[str, torch.Tensor]:
+    """Grids and patches uint8 [num_patches, patch_dim], in media order, under Hugging Face's names."""
+    tensors: dict[str, torch.Tensor] = {}
+    rows = dict(enumerate(_tensor(patches).split([grid.num_patches for grid in vision])))
+    for kind, (pixels_name, grid_name) in _TENSOR_NAMES.items():
+        mine = [i for i, grid in enumerate(vision) if grid.kind == kind]
+        if mine:
+            tensors[pixels_name] = torch.cat([rows[i] for i in mine])
+            tensors[grid_name] = torch.tensor([vision[i].grid_thw for i in mine])
+    clips = [grid.seconds_per_grid for grid in vision if grid.kind == "video"]
+    if clips:
+        tensors["second_per_grid_ts"] = torch.tensor(clips, dtype=torch.float32)
+    return tensors
+
+
+def read_media(kind: str, item: Mapping[str, Any]) -> tuple[VisionGrid, np.ndarray]:
+    """The inverse for one picture or clip: `item` maps the processor's names to one item's tensors."""
+    pixels_name, grid_name = _TENSOR_NAMES[kind]
+    t, h, w = item[grid_name].tolist()
+    seconds = float(item["second_per_grid_ts"]) if "second_per_grid_ts" in item else 0.0
+    return VisionGrid(kind=kind, grid_thw=(t, h, w), seconds_per_grid=seconds), item[pixels_name].numpy()
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    """A tensor over the array's memory; arrays out of the object store are read-only, and so is our use of them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)

@@ -3,7 +3,7 @@ import pytest
 
 from vrl.algo.positions import PositionRule
 from vrl.errors import DataError
-from vrl.rollout.inputs import media_spans
+from vrl.rollout.inputs import media_spans, media_tensors, read_media
 from vrl.types import Prompt, Sample, VisionGrid
 
 START, END, IMAGE, VIDEO, TEXT = 9, 10, 12, 13, 50
@@ -17,13 +17,13 @@ def prompt(tokens: list[int], *vision: VisionGrid) -> Prompt:
     return Prompt(sample=Sample(sample_id="a", task="vqa", question="?"), token_ids=np.array(tokens), vision=vision)
 
 
-def test_image_then_clip_own_their_tokens_and_patches():
+def test_picture_then_clip_cover_their_tokens():
     tokens = [TEXT, START, IMAGE, IMAGE, END, START, VIDEO, VIDEO, VIDEO, VIDEO, END, TEXT]
     image = VisionGrid(kind="image", grid_thw=(1, 2, 4))
     clip = VisionGrid(kind="video", grid_thw=(2, 4, 2))
     first, second = media_spans(prompt(tokens, image, clip), rule("qwen2_vl"))
-    assert (first.start, first.is_slot_L.tolist(), first.first_patch) == (2, [True, True], 0)
-    assert (second.start, second.is_slot_L.tolist(), second.first_patch) == (6, [True] * 4, 8)
+    assert (first.start, first.is_slot_L.tolist()) == (2, [True, True])
+    assert (second.start, second.is_slot_L.tolist()) == (6, [True] * 4)
 
 
 def test_a_qwen3_clip_reaches_from_its_first_frame_mark_to_its_last():
@@ -48,3 +48,19 @@ def test_a_missing_placeholder_is_an_error():
 
 def test_a_text_prompt_has_no_spans():
     assert media_spans(prompt([TEXT, TEXT]), rule("qwen2_vl")) == ()
+
+
+def test_patches_go_to_their_kind_in_media_order_and_come_back():
+    image = VisionGrid(kind="image", grid_thw=(1, 2, 2))
+    clip = VisionGrid(kind="video", grid_thw=(2, 2, 2), seconds_per_grid=0.96)
+    patches = np.arange(20, dtype=np.uint8)[:, None] + np.zeros((1, 3), dtype=np.uint8)
+    tensors = media_tensors((image, clip, clip), patches)
+    assert tensors["pixel_values"][:, 0].tolist() == [0, 1, 2, 3]
+    assert tensors["pixel_values_videos"][:, 0].tolist() == list(range(4, 20))
+    assert tensors["video_grid_thw"].tolist() == [[2, 2, 2], [2, 2, 2]]
+    assert tensors["second_per_grid_ts"].tolist() == [float(np.float32(0.96))] * 2
+    second = {name: rows[8:] for name, rows in tensors.items() if name == "pixel_values_videos"}
+    second |= {"video_grid_thw": tensors["video_grid_thw"][1], "second_per_grid_ts": tensors["second_per_grid_ts"][1]}
+    grid, rows = read_media("video", second)
+    assert (grid.kind, grid.grid_thw, grid.seconds_per_grid) == ("video", (2, 2, 2), float(np.float32(0.96)))
+    assert rows[:, 0].tolist() == list(range(12, 20))
