@@ -1,0 +1,85 @@
+"""Real DeepSpeed ranks in processes of their own: what must not depend on micro-batches, ranks and ZeRO stage."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from learner_cases import poison, run_ranks, train
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from vrl.data.toymodel import build_family
+
+WHOLE = 10_000  # tokens of a micro-batch: all groups at once
+SPLIT = 100  # one or two groups at once
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sharp") / "qwen3_vl"
+    build_family(folder, "qwen3_vl", sharp=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(checkpoint, tmp_path_factory):
+    """A function that trains with these settings, once, and returns what every rank returned and the saved folder."""
+
+    @cache
+    def run(world_size: int, zero_stage: int, micro_batch_tokens: int, gradient_checkpointing: bool = False):
+        folder = tmp_path_factory.mktemp("state")
+        settings = {
+            "zero_stage": zero_stage,
+            "micro_batch_tokens": micro_batch_tokens,
+            "gradient_checkpointing": gradient_checkpointing,
+        }
+        return run_ranks(train, world_size, checkpoint, settings, folder), folder
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (1, 0, SPLIT),
+        (2, 2, SPLIT),
+        (2, 3, SPLIT),
+        (1, 3, SPLIT, True),
+        pytest.param((1, 2, SPLIT), marks=pytest.mark.slow),
+        pytest.param((2, 0, SPLIT), marks=pytest.mark.slow),
+        pytest.param((2, 1, SPLIT), marks=pytest.mark.slow),
+        pytest.param((2, 3, WHOLE), marks=pytest.mark.slow),
+    ],
+)
+def test_updates_do_not_depend_on_how_the_work_is_cut(trained, settings):
+    [(wanted_steps, wanted_norms, *_)], _ = trained(1, 0, WHOLE)
+    ranks, _ = trained(*settings)
+    for step, (wanted, tolerance) in enumerate(zip(wanted_steps, (1e-5, 1e-4), strict=True)):
+        found = {name: sum(shares[step][name] for shares, *_ in ranks) for name in wanted}
+        assert found == pytest.approx(wanted, rel=tolerance, abs=1e-6)
+    assert wanted_steps[1]["loss/kl"] > 0  # the first update moved the policy away from the reference
+    for _, norms, moved, restored in ranks:
+        assert norms == pytest.approx(wanted_norms, rel=1e-4)
+        assert moved
+        assert restored
+
+
+def test_an_export_is_an_ordinary_checkpoint_with_the_trained_weights(trained, checkpoint):
+    _, folder = trained(2, 3, SPLIT)
+    start = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32)
+    end = AutoModelForImageTextToText.from_pretrained(folder / "hf", dtype=torch.float32)
+    moves = [
+        (a - b).abs().max().item() for a, b in zip(start.state_dict().values(), end.state_dict().values(), strict=True)
+    ]
+    assert 1e-5 < max(moves) < 1e-3  # two steps of 1e-4 each
+    question = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "What?"}]}
+    texts = [AutoProcessor.from_pretrained(p).apply_chat_template([question]) for p in (checkpoint, folder / "hf")]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("zero_stage", [pytest.param(0, marks=pytest.mark.slow), 2, 3])
+def test_a_step_that_is_not_finite_moves_no_weight_on_any_rank(checkpoint, zero_stage):
+    ranks = run_ranks(poison, 2, checkpoint, {"zero_stage": zero_stage, "micro_batch_tokens": WHOLE})
+    for message, stayed in ranks:
+        assert "NaN" in message
+        assert stayed

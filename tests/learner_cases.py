@@ -1,0 +1,162 @@
+"""Groups with random tokens and pixels for any family, and ranks of the learner that run in their own processes."""
+
+import multiprocessing
+import socket
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vrl.algo.packing import pack
+from vrl.algo.positions import PositionRule, position_rule
+from vrl.config import AlgoConfig, LearnerConfig, ModelConfig
+from vrl.errors import LearnerError
+from vrl.types import MicroBatch, PackedBatch, TrainingGroup, VisionGrid
+
+
+@dataclass(frozen=True)
+class Cases:
+    """A step's groups and their patches."""
+
+    groups: tuple[TrainingGroup, ...]
+    patches: tuple[np.ndarray, ...]
+
+    @property
+    def micro_batch(self) -> MicroBatch:
+        return MicroBatch(groups=self.groups, group_indices=tuple(range(len(self.groups))))
+
+
+def video(t: int, h: int, w: int, seconds: float = 1.0) -> VisionGrid:
+    return VisionGrid(kind="video", grid_thw=(t, h, w), seconds_per_grid=seconds)
+
+
+def image(h: int, w: int) -> VisionGrid:
+    return VisionGrid(kind="image", grid_thw=(1, h, w))
+
+
+# Ragged, of three kinds, the last without pixels; 70 and 3 do not fit one batch of segments.
+MIXED = (
+    ((video(4, 4, 6, 0.96),), (5, 9, 1)),
+    ((image(4, 4), video(2, 4, 4, 0.5)), (70, 3)),
+    ((), (4, 80)),
+)
+
+
+def make_cases(hf_config: Any, shapes: Any = MIXED, seed: int = 0) -> Cases:
+    """Random groups; each shape is (grids in prompt order, completion lengths)."""
+    rng = np.random.default_rng(seed)
+    rule = position_rule(hf_config)
+    vision = hf_config.vision_config
+    patch_dim = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+    groups = []
+    for grids, lengths in shapes:
+        words = iter(lambda: rng.integers(20, hf_config.text_config.vocab_size - 1, 1), None)
+        groups.append(
+            TrainingGroup(
+                prompt_token_ids=np.concatenate(_prompt(grids, rule, words)),
+                vision=tuple(grids),
+                completions=tuple(np.concatenate([next(words) for _ in range(n)]) for n in lengths),
+                loss_masks=tuple(rng.random(n) < 0.8 for n in lengths),
+                advantages_G=rng.normal(size=len(lengths)).astype(np.float32),
+                rollout_logprobs=tuple(rng.normal(-4, 1, n).astype(np.float32) for n in lengths),
+            )
+        )
+    patches = tuple(rng.integers(0, 256, (group.num_patches, patch_dim)).astype(np.uint8) for group in groups)
+    return Cases(groups=tuple(groups), patches=patches)
+
+
+def _prompt(grids: Any, rule: PositionRule, words: Any) -> list[np.ndarray]:
+    pieces = [next(words) for _ in range(5)]
+    for grid in grids:
+        t, h, w = grid.grid_thw
+        token = rule.video_token_id if grid.kind == "video" else rule.image_token_id
+        steps = t if rule.family == "qwen3_vl" and grid.kind == "video" else 1
+        for _ in range(steps):
+            pieces += [next(words), next(words), np.full(t * h * w // rule.spatial_merge_size**2 // steps, token)]
+        pieces.append(next(words))
+    return pieces
+
+
+def run_ranks(target: Callable[..., Any], world_size: int, *args: Any) -> list[Any]:
+    """What `target(rank, world_size, port, *args)` returns on every rank, each in a fresh process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(world_size, mp_context=context) as pool:
+        return [f.result() for f in [pool.submit(target, rank, world_size, port, *args) for rank in range(world_size)]]
+
+
+def train(
+    rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any], folder: Path
+) -> tuple[list[dict[str, float]], list[float], bool, bool]:
+    """Two updates, a save and a load: the rank's share of metrics by step, gradient norms, and whether
+    weights moved after the save and came back with the load."""
+    worker, batch, cases = _worker(rank, world_size, port, path, learner)
+    shares, norms = [], []
+    for _ in range(2):
+        found = [
+            worker.forward_backward(
+                micro_batch,
+                batch.num_loss_tokens,
+                batch.num_sequences,
+                *(cases.patches[i] for i in micro_batch.group_indices),
+            )
+            for micro_batch in batch.micro_batches[rank]
+        ]
+        shares.append({name: sum(share[name] for share in found) for name in found[0]})
+        norms.append(worker.optim_step().grad_norm)
+    saved = worker.checksums()
+    worker.save(folder)
+    worker.export(folder / "hf")
+    worker.forward_backward_sft(MicroBatch(groups=(), group_indices=()), 1)
+    worker.optim_step()  # no gradient, but momentum
+    moved = worker.checksums() != saved
+    restored = worker.load(folder) == 2 and worker.checksums() == saved
+    worker.close()
+    return shares, norms, moved, restored
+
+
+def poison(rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any]) -> tuple[str, bool]:
+    """The last rank trains on an advantage that is not a number: what the step says, and whether weights stayed."""
+    worker, batch, cases = _worker(rank, world_size, port, path, learner)
+    before = worker.checksums()
+    micro_batch = batch.micro_batches[rank][0]
+    if rank == world_size - 1:
+        micro_batch.groups[0].advantages_G[:] = np.nan
+    worker.forward_backward(micro_batch, 10, 10, *(cases.patches[i] for i in micro_batch.group_indices))
+    message = ""
+    try:
+        worker.optim_step()
+    except LearnerError as error:
+        message = str(error)
+    stayed = worker.checksums() == before
+    worker.close()
+    return message, stayed
+
+
+def _worker(
+    rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any]
+) -> tuple[Any, PackedBatch, Cases]:
+    from transformers import AutoConfig
+
+    from vrl.learner.worker import LearnerWorker
+
+    cases = make_cases(AutoConfig.from_pretrained(path), MIXED * 2)
+    batch = pack(cases.groups, ranks=world_size, micro_batch_tokens=learner["micro_batch_tokens"])
+    worker = LearnerWorker(
+        rank,
+        world_size,
+        "127.0.0.1",
+        port,
+        ModelConfig(path=str(path), dtype="float32"),
+        LearnerConfig(ranks=world_size, lr=1e-4, **learner),
+        AlgoConfig(kl_coef=0.1, loss_aggregation="sequence_mean"),
+        temperature=0.7,
+        total_steps=10,
+        seed=0,
+    )
+    return worker, batch, cases
