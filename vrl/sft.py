@@ -63,7 +63,7 @@ class _Session:
         self.val_samples = val_samples
         self.checkpoint = checkpoint
         self.step = checkpoint.step if checkpoint is not None else 0
-        self.ordinal = checkpoint.driver["ordinal"] if checkpoint is not None else 0
+        self.ordinal = checkpoint.driver["stream"]["ordinal"] if checkpoint is not None else 0
         self.stream = SampleStream(train_samples, seed=config.seed, shuffle=config.data.shuffle)
         if checkpoint is not None:
             self.stream.restore(checkpoint.driver["stream"])
@@ -170,7 +170,7 @@ class _Session:
         await self.fleets.learner.save(tmp / "learner")
         if export:
             await self.fleets.learner.export(tmp / "hf")
-        state = {"ordinal": self.ordinal, "stream": self.stream.state_at(self.ordinal)}
+        state = {"stream": {**self.stream.state(), "ordinal": self.ordinal}}
         commit(tmp, state, keep_last=self.config.checkpoint.keep_last)
         self._saved_step = self.step
 

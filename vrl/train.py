@@ -73,6 +73,7 @@ class _Session:
         self.log = log
         self.progress = progress
         self.checkpoint = checkpoint
+        self.train_samples = train_samples
         self.val_samples = val_samples
         self.stream = SampleStream(train_samples, seed=config.seed, shuffle=config.data.shuffle)
         if checkpoint is not None:
@@ -123,7 +124,7 @@ class _Session:
 
     def stream_head(self) -> list[Sample]:
         """The first samples of the dataset order, for the gate; does not move the stream."""
-        head = SampleStream(self.stream.samples, seed=self.config.seed, shuffle=self.config.data.shuffle)
+        head = SampleStream(self.train_samples, seed=self.config.seed, shuffle=self.config.data.shuffle)
         return [next(head) for _ in range(self.config.gate.prompts)]
 
     async def _on_step(
@@ -169,7 +170,7 @@ class _Session:
         ledger = self.driver.ledger
         settled = Ledger(started=ledger.started - ledger.unfinished, trained=ledger.trained, dropped=ledger.dropped)
         progress = {**asdict(self.progress), "earlier": asdict(settled)}
-        return {"progress": progress, "stream": self.stream.state_at(self.progress.ordinal), "vals": self._vals}
+        return {"progress": progress, "stream": {**self.stream.state(), "ordinal": self.progress.ordinal}, "vals": self._vals}
 
     def _summarise(self, ended: str) -> None:
         ledger = self.driver.ledger
