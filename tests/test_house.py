@@ -14,7 +14,7 @@ DOORS = {
     "deepspeed": {"vrl/learner/engine.py"},
     "ray": {"vrl/pool.py", "vrl/placement.py", "vrl/learner/group.py"},
     "decord": {"vrl/data/video.py"},
-    "av": {"vrl/data/video.py", "vrl/data/toyworld.py", "vrl/doctor.py", "vrl/parity_cases.py"},
+    "av": {"vrl/data/video.py", "vrl/data/toyworld.py", "vrl/doctor.py", "vrl/parity_check.py"},
     "omegaconf": {"vrl/config.py"},
     "prometheus_client": {"vrl/metrics.py"},
     "pyarrow": {"vrl/data/dataset.py", "vrl/report/samples.py"},

@@ -124,7 +124,7 @@ def _report(args: argparse.Namespace) -> int:
 def _doctor(args: argparse.Namespace) -> int:
     if args.parity:
         from vrl.checkpoint import resolve_model
-        from vrl.parity import check_checkpoint
+        from vrl.parity_check import check_checkpoint
 
         report = check_checkpoint(str(resolve_model(args.parity)), dtype=args.dtype)
         print(report)

@@ -1,15 +1,15 @@
-"""The errors of vrl. Each says what was got, what was wanted and what to change; all survive pickling (they cross actors).
+"""The errors of vrl. Each says what was got, what was wanted, what to change; all survive pickling.
 
-    VrlError
-      ConfigError       a key, value or combination in the configuration
-      DataError         a dataset row, a media file, a prompt that does not fit
-      WorkerError       an actor died or did not answer in time: ends the run
-      RolloutError      an engine could not produce completions for a prompt
-      RewardError       a reward function or judge failed
-      LearnerError      a learner rank failed, or a loss or gradient is not finite
-      WeightPushError   weights did not arrive whole
-      CheckpointError   a checkpoint is missing, torn or does not match
-      ParityError       engine and learner disagree
+VrlError
+  ConfigError       a key, value or combination in the configuration
+  DataError         a dataset row, a media file, a prompt that does not fit
+  WorkerError       an actor died or did not answer in time: ends the run
+  RolloutError      an engine could not produce completions for a prompt
+  RewardError       a reward function or judge failed
+  LearnerError      a learner rank failed, or a loss or gradient is not finite
+  WeightPushError   weights did not arrive whole
+  CheckpointError   a checkpoint is missing, torn or does not match
+  ParityError       engine and learner disagree
 """
 
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vrl.config import RunConfig
+from vrl.config import ModelConfig, RunConfig
 from vrl.data.worker import DataWorker
 from vrl.learner.group import LearnerGroup
 from vrl.placement import Placement
@@ -26,6 +26,7 @@ _START_TIMEOUT_S = 1800.0  # loading a large model from a slow disk
 class Fleets:
     """Everything alive in a run. `engines` and `rewards` are None in a cold start that does not generate."""
 
+    model: ModelConfig  # with the folder that model.path led to
     data: ActorPool
     learner: LearnerGroup
     engines: ActorPool | None
@@ -102,7 +103,9 @@ async def start_fleets(
             await learner.connect_engines(
                 pools["rollout"].actors, backend, config.push, workers_per_engine=config.rollout.tensor_parallel
             )
-        yield Fleets(data=pools["data"], learner=learner, engines=pools.get("rollout"), rewards=pools.get("reward"))
+        yield Fleets(
+            model=model, data=pools["data"], learner=learner, engines=pools.get("rollout"), rewards=pools.get("reward")
+        )
     finally:
         await _end(pools, learner)
 

@@ -7,6 +7,7 @@ record: validation, samples, checkpoints, summary. The algorithm is in vrl.drive
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from vrl.data.stream import SampleStream
 from vrl.driver import Driver, Progress, val_metrics, validate
 from vrl.fleets import Fleets, start_fleets
 from vrl.metrics import RunLog
+from vrl.parity import run_gate
+from vrl.parity_check import CaseReader
 from vrl.placement import Placement
 from vrl.report.samples import write_samples
 from vrl.rollout.buffer import Ledger
@@ -102,8 +105,8 @@ class _Session:
 
     async def run(self, stop: Stop) -> None:
         """Gate, restore, push, validate, train, validate, save."""
-        if self.config.gate.enabled:
-            self.log.say(await self.fleets.gate(self.stream_head()))
+        if self.config.gate.enabled and self.config.gate.prompts:
+            await self._gate()
         if self.checkpoint is not None:
             await self.fleets.learner.load(self.checkpoint.learner)
             self.log.say(f"resumed at step {self.progress.step} from {self.checkpoint.path}")
@@ -122,10 +125,29 @@ class _Session:
             await self._save(export=finished and self.config.checkpoint.export)
         self._summarise("finished" if finished else "stopped")
 
-    def stream_head(self) -> list[Sample]:
-        """The first samples of the dataset order, for the gate; does not move the stream."""
-        head = SampleStream(self.train_samples, seed=self.config.seed, shuffle=self.config.data.shuffle)
-        return [next(head) for _ in range(self.config.gate.prompts)]
+    async def _gate(self) -> None:
+        """Compare engine and learner on the first samples. Raises ParityError naming the first tensor that differs."""
+        config = self.config
+        head = SampleStream(self.train_samples, seed=config.seed, shuffle=config.data.shuffle)
+        reader = CaseReader(self.fleets.model, config.data, max_tokens=config.rollout.max_tokens)
+        try:
+            cases = []
+            for sample in islice(head, config.gate.prompts):
+                prompt, patches = await self.fleets.prepare(sample)
+                cases.append(reader.case(sample.sample_id, prompt, await patches))
+        finally:
+            reader.close()
+        report = await run_gate(
+            cases,
+            self.fleets.engines,
+            self.fleets.learner,
+            model=self.fleets.model,
+            temperature=config.rollout.temperature,
+            ranks=config.learner.ranks,
+            max_gap=config.gate.max_logprob_gap,
+        )
+        report.require()
+        self.log.say(f"parity of engine and learner: {str(report).splitlines()[-1].strip()}")
 
     async def _on_step(
         self, step: int, groups: Sequence[RolloutGroup], advantages: Sequence[np.ndarray]
@@ -170,7 +192,11 @@ class _Session:
         ledger = self.driver.ledger
         settled = Ledger(started=ledger.started - ledger.unfinished, trained=ledger.trained, dropped=ledger.dropped)
         progress = {**asdict(self.progress), "earlier": asdict(settled)}
-        return {"progress": progress, "stream": {**self.stream.state(), "ordinal": self.progress.ordinal}, "vals": self._vals}
+        return {
+            "progress": progress,
+            "stream": {**self.stream.state(), "ordinal": self.progress.ordinal},
+            "vals": self._vals,
+        }
 
     def _summarise(self, ended: str) -> None:
         ledger = self.driver.ledger

@@ -2,6 +2,7 @@
 
 Every method that touches parameters or gradients is a collective: all ranks call it, in the same order. Does not know
 objectives, groups or who calls. Folders are given and committed by the caller: DeepSpeed's own save is not atomic.
+DeepSpeed is imported late: the driver imports this module too, and it takes seconds and talks.
 """
 
 import json
@@ -12,7 +13,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import deepspeed
 import torch
 from torch import Tensor, distributed
 
@@ -25,6 +25,9 @@ from vrl.learner.schedule import learning_rate
 
 def join_ranks(rank: int, world_size: int, master_address: str, master_port: int) -> None:
     """Enter the learner's process group (gloo on a CPU, nccl on a GPU). Every rank calls it once, before all else."""
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+    import deepspeed
+
     # Without this entry its CPU backend would compile a shared-memory op, for which a machine needs a C++ compiler.
     deepspeed.ops.__compatible_ops__ = {}  # pyright: ignore[reportAttributeAccessIssue]
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -52,6 +55,8 @@ class LearnerEngine:
         self._finite_probe = torch.zeros((), device="cuda" if torch.cuda.is_available() else "cpu")
         for parameter in trained:
             parameter.register_hook(self._probe)
+        import deepspeed
+
         initialize: Any = deepspeed.initialize  # untyped: what it returns depends on the ZeRO stage
         self._engine, *_ = initialize(
             model=policy,
@@ -160,6 +165,8 @@ class LearnerEngine:
     def _gathered(self, parameter: torch.nn.Parameter) -> AbstractContextManager[Any]:
         if self._config.zero_stage < 3:
             return nullcontext()
+        import deepspeed
+
         return deepspeed.zero.GatheredParameters([parameter])
 
     def _probe(self, values: Tensor) -> None:
