@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,15 +165,26 @@ def test_the_same_seed_gives_the_same_metrics(synchronous: Path, cold: Path, dat
     assert without_times(rows(cold.parent / "again")) == without_times(rows(synchronous))
 
 
-def test_asynchronous_run_with_two_ranks_and_two_engines(cold: Path, data: list[str]):
+def test_asynchronous_run_with_two_ranks_two_engines_and_broken_clips(cold: Path, toy: Path, tmp_path: Path):
+    broken = tmp_path / "toy"
+    shutil.copytree(toy, broken, ignore=shutil.ignore_patterns("model"))
+    for clip in sorted((broken / "clips" / "train").iterdir())[::8]:
+        clip.write_bytes(b"not a video" * 100)
+    data = [f"data.train={broken}/train.parquet", f"data.val={broken}/val.parquet"]
     code, output = run(
-        *train(cold, data, "async", "steps=4", "algo.max_policy_age=1", "learner.ranks=2", "learner.zero_stage=3"),
+        *train(cold, data, "async", "steps=5", "algo.max_policy_age=1", "learner.ranks=2", "learner.zero_stage=3"),
         "rollout.engines=2",
+        "data.max_bad_fraction=0.5",
+        "gate.enabled=false",
     )
     assert code == 0, output
     ages = [row["rollout/policy_age_max"] for row in rows(cold.parent / "async")]
     assert max(ages) <= 1
-    assert summary(cold.parent / "async")["policy_version"] <= 4
+    done = summary(cold.parent / "async")
+    assert done["samples_dropped"] and all(bad["message"] for bad in done["dropped_samples"])
+    assert done["groups_started"] == (
+        done["groups_trained"] + sum(done["groups_dropped"].values()) + done["groups_unfinished"]
+    )
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
