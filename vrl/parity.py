@@ -9,6 +9,7 @@ train. Axes: G completions of a case, C tokens of a completion, P prompt tokens.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -160,7 +161,7 @@ async def run_gate(
 async def _observe(case: GateCase, engine: Engine, model: ModelConfig) -> tuple[tuple[str, str], Observation]:
     """What the engine did with a case, and the first tensor before the log-probs that is not equal: (name, detail)."""
     rendering: Rendering = await engine.call("render", case.raw)
-    prompt = replace(case.prompt, media_key=f"gate-{case.name}-{case.prompt.media_key}")
+    prompt = replace(case.prompt, media_key=uuid4().hex)  # in no cache: a cached clip would not pass the vision tower
     observed: Observation = await engine.call("observe", prompt, case.patches, GROUP_SIZE)
     rule = await engine.call("rule")
     ours = {
