@@ -50,6 +50,7 @@ def trained(checkpoint, tmp_path_factory):
         pytest.param((2, 1, SPLIT), marks=pytest.mark.slow),
         pytest.param((2, 3, WHOLE), marks=pytest.mark.slow),
     ],
+    ids=lambda settings: "-".join(map(str, settings)),
 )
 def test_updates_do_not_depend_on_how_the_work_is_cut(trained, settings):
     [(wanted_steps, wanted_norms, *_)], _ = trained(1, 0, WHOLE)

@@ -45,13 +45,17 @@ class LearnerGroup:
         """Start one rank for each entry of `options` (Ray actor options) and wait until all have joined."""
         where = {key: value for key, value in options[0].items() if key in _PLACEMENT}
         address, port = await ray.remote(_free_port).options(num_cpus=0, **where).remote()
-        from vrl.learner.worker import LearnerWorker  # here, so that the driver's process loads no torch and DeepSpeed
+        from vrl.learner.worker import LearnerWorker  # not above: the rendezvous task needs no torch
 
         worker = ray.remote(LearnerWorker)
         shared = (address, port, model_config, learner_config, algo_config, temperature, total_steps, seed)
         ranks = [worker.options(**own).remote(rank, len(options), *shared) for rank, own in enumerate(options)]
         group = cls(ranks, address=address, timeout_s=learner_config.timeout_s)
-        await group._all("__ray_ready__")
+        try:
+            await group._all("__ray_ready__")
+        except BaseException:
+            group.close()  # the other ranks would wait for the missing one
+            raise
         return group
 
     async def forward_backward(self, batch: PackedBatch, patches: Sequence[Any]) -> dict[str, float]:

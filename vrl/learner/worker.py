@@ -27,7 +27,10 @@ from vrl.weights import WeightPusher
 
 
 class LearnerWorker:
-    """The policy, its optimizer and, when algo.kl_coef > 0, a frozen reference with the weights at model.path."""
+    """The policy, its optimizer and, when algo.kl_coef > 0, a frozen reference with the weights at model.path.
+
+    The reference is whole on every rank, at any ZeRO stage.
+    """
 
     def __init__(
         self,
