@@ -31,7 +31,7 @@ def grpo(rewards_G: np.ndarray, std_eps: float) -> np.ndarray:
 
 
 def grpo_no_std(rewards_G: np.ndarray) -> np.ndarray:
-    """r - mean, float32 [G]: nothing favours groups of little spread (Dr. GRPO, arXiv 2503.20783, section 3.2)."""
+    """r - mean, float32 [G]: nothing favours groups of little spread (Dr. GRPO, arXiv 2503.20783)."""
     return (rewards_G - rewards_G.mean()).astype(np.float32)
 
 

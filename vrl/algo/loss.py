@@ -13,7 +13,7 @@ def policy_loss(
 ) -> tuple[Tensor, Tensor]:
     """Clipped ratio loss and where the clip acts (bool), both [L] (PPO, arXiv 1707.06347, equation 7, negated).
 
-    The bounds are 1 - clip_low and 1 + clip_high; unequal bounds are clip-higher (DAPO, arXiv 2503.14476, equation 10).
+    The bounds are 1 - clip_low and 1 + clip_high; unequal bounds are clip-higher (DAPO, arXiv 2503.14476, section 3.1).
     """
     ratio = torch.exp(logprobs - old_logprobs)
     clipped = torch.clamp(ratio, 1 - clip_low, 1 + clip_high)
