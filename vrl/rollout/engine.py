@@ -80,13 +80,14 @@ class RolloutEngine:
         is dead.
         """
         params = self._sampling(group_size or self._rollout.group_size, temperature)
-        async with self._admission:
-            requests = [self._request(prompt, pixels) for prompt, pixels in zip(prompts, patches, strict=True)]
-            outputs = await self._guarded(self._admit(requests, params))
+        admitted: list[Any] = []
         try:
-            finished = await asyncio.gather(*(self._guarded(output.get()) for output in outputs))
+            async with self._admission:
+                requests = [self._request(prompt, pixels) for prompt, pixels in zip(prompts, patches, strict=True)]
+                await self._guarded(self._admit(requests, params, admitted))
+            finished = await asyncio.gather(*(self._guarded(output.get()) for output in admitted))
         except BaseException:  # one failed, or the caller gave up: the rest must not run on
-            await self._llm.abort([output.request_id for output in outputs], internal=True)
+            await self._llm.abort([output.request_id for output in admitted], internal=True)
             raise
         return tuple(self._completions(output) for output in finished)
 
@@ -227,17 +228,16 @@ class RolloutEngine:
         items = MultiModalKwargsItems.from_hf_inputs(tensors, fields)
         return mm_input(token_ids, items, hashes, places, cache_salt=salt)
 
-    async def _admit(self, requests: "Sequence[EngineInput]", params: "SamplingParams") -> list[Any]:
-        """Add requests in order. Behind a pause when the engine is idle: its first batch then holds them all."""
+    async def _admit(self, requests: "Sequence[EngineInput]", params: "SamplingParams", admitted: list[Any]) -> None:
+        """Add requests in order, and their outputs to `admitted`; behind a pause when the engine is idle, so that its
+        first batch holds them all."""
         idle = self._llm.get_num_unfinished_requests() == 0
         if idle:
             await self._llm.pause_generation(mode="keep", clear_cache=False)
         try:
-            outputs = []
             for request in requests:
                 self._requests += 1
-                outputs.append(await self._llm.add_request(str(self._requests), request, params))
-            return outputs
+                admitted.append(await self._llm.add_request(str(self._requests), request, params))
         finally:
             if idle:
                 await self._llm.resume_generation()
