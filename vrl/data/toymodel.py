@@ -64,6 +64,7 @@ _CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
+_STD = 0.05  # measured: learns the toy's answer formats in half the steps of the usual 0.02
 _SHARP_TEXT_STD = 0.12  # measured: a position fault is worth nats, a 1e-5 rounding stays 1e-5
 _SHARP_VISION_STD = 0.08
 
@@ -159,7 +160,7 @@ def _text_config(family: str, tokenizer: PreTrainedTokenizerFast, sharp: bool) -
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
         "tie_word_embeddings": True,
-        "initializer_range": _SHARP_TEXT_STD if sharp else 0.02,
+        "initializer_range": _SHARP_TEXT_STD if sharp else _STD,
     }
 
 
@@ -169,7 +170,7 @@ def _vision_config(family: str, sharp: bool) -> dict[str, Any]:
         "patch_size": 14,
         "spatial_merge_size": 2,
         "temporal_patch_size": 2,
-        "initializer_range": _SHARP_VISION_STD if sharp else 0.02,
+        "initializer_range": _SHARP_VISION_STD if sharp else _STD,
     }
     if family == "qwen2_vl":
         return common | {"depth": 2, "embed_dim": 64, "hidden_size": 128, "mlp_ratio": 2, "in_channels": 3}

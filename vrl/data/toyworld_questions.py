@@ -1,6 +1,7 @@
 """What can be asked about a toy scene, with the truth: dataset rows of the tasks vqa, grounding and key_elements.
 
-Works on the scene, never on pixels. Every row of the task vqa carries the spans in which its answer can be seen.
+Works on the scene, never on pixels. Every row of the task vqa carries the spans in which its answer can be seen; the
+`source` of a row is `toyworld/<kind of question>`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,6 +31,7 @@ from vrl.data.toyworld_words import (
 from vrl.types import Caption, Media, Sample
 
 SOURCE = "toyworld"
+_BASIC = (f"{SOURCE}/colour", f"{SOURCE}/visible")
 
 _MAX_OPTIONS = 4
 
@@ -44,10 +46,14 @@ def ask(scene: Scene, *, clip_id: str, path: str, rng: np.random.Generator) -> t
             sample_id=f"{clip_id}-{number:02d}",
             media=(Media(kind="video", path=path),),
             captions=told,
-            source=SOURCE,
         )
         for number, row in enumerate(rows)
     )
+
+
+def is_basic(sample: Sample) -> bool:
+    """Is this a question for beginners: the colour of a shape that has only one, or when a shape is there?"""
+    return sample.source in _BASIC
 
 
 def captions(scene: Scene) -> tuple[Caption, ...]:
@@ -71,27 +77,37 @@ def _article(word: str) -> str:
 def _visual_questions(scene: Scene, rng: np.random.Generator) -> Iterator[Sample]:
     lives = [(thing.born, thing.gone) for thing in scene.things]
     if len(scene.things) > 1:
-        yield _vqa(HOW_MANY, str(len(scene.things)), "number", lives)
+        yield _vqa("shapes", HOW_MANY, str(len(scene.things)), "number", lives)
     for thing in scene.things:
         yield from _about_one(scene, thing, rng)
         for other in scene.things:
             yield from _about_two(scene, thing, other, rng)
     births = sorted((thing.born, thing.shape) for thing in scene.things)
     if len(births) > 1 and births[0][0] < births[1][0]:
-        yield _choice(WHICH_FIRST, births[0][1], SHAPES, [(births[0][0], births[1][0])], rng)
+        yield _choice("first_shape", WHICH_FIRST, births[0][1], SHAPES, [(births[0][0], births[1][0])], rng)
 
 
 def _about_one(scene: Scene, thing: Thing, rng: np.random.Generator) -> Iterator[Sample]:
     first, last = thing.phases[0], thing.phases[-1]
-    yield _vqa(HOW_MANY_COLOURS.format(shape=thing.shape), str(len(thing.phases)), "number", [(thing.born, thing.gone)])
+    yield _vqa(
+        "colours",
+        HOW_MANY_COLOURS.format(shape=thing.shape),
+        str(len(thing.phases)),
+        "number",
+        [(thing.born, thing.gone)],
+    )
     if first is last:
-        yield from _colour(WHAT_COLOUR.format(shape=thing.shape), first.colour, first.ticks, scene, rng)
+        yield from _colour("colour", WHAT_COLOUR.format(shape=thing.shape), first.colour, first.ticks, scene, rng)
     else:
-        yield from _colour(COLOUR_FIRST.format(shape=thing.shape), first.colour, first.ticks, scene, rng)
-        yield from _colour(COLOUR_LAST.format(shape=thing.shape), last.colour, last.ticks, scene, rng)
+        yield from _colour(
+            "first_colour", COLOUR_FIRST.format(shape=thing.shape), first.colour, first.ticks, scene, rng
+        )
+        yield from _colour("last_colour", COLOUR_LAST.format(shape=thing.shape), last.colour, last.ticks, scene, rng)
     if thing.moves:
         way = DIRECTIONS[thing.end_xy[0] > thing.start_xy[0]]
-        yield _choice(WHICH_WAY.format(shape=thing.shape), way, DIRECTIONS, [(thing.born, thing.gone)], rng)
+        yield _choice(
+            "direction", WHICH_WAY.format(shape=thing.shape), way, DIRECTIONS, [(thing.born, thing.gone)], rng
+        )
 
 
 def _about_two(scene: Scene, thing: Thing, other: Thing, rng: np.random.Generator) -> Iterator[Sample]:
@@ -99,15 +115,15 @@ def _about_two(scene: Scene, thing: Thing, other: Thing, rng: np.random.Generato
     colour = thing.colour_at(other.born)
     if other is not thing and colour and len(thing.phases) > 1:
         question = COLOUR_WHILE.format(shape=thing.shape, other=other.shape)
-        yield from _colour(question, colour, (other.born, other.born + 1), scene, rng)
+        yield from _colour("colour_while", question, colour, (other.born, other.born + 1), scene, rng)
 
 
 def _events(scene: Scene) -> Iterator[Sample]:
     for thing in scene.things:
-        yield _event(WHEN_VISIBLE.format(shape=thing.shape), (thing.born, thing.gone))
+        yield _event("visible", WHEN_VISIBLE.format(shape=thing.shape), (thing.born, thing.gone))
         if len(thing.phases) > 1:
             for phase in thing.phases:
-                yield _event(WHEN_COLOUR.format(shape=thing.shape, colour=phase.colour), phase.ticks)
+                yield _event("colour_event", WHEN_COLOUR.format(shape=thing.shape, colour=phase.colour), phase.ticks)
 
 
 def _elements(scene: Scene) -> Sample:
@@ -119,23 +135,36 @@ def _elements(scene: Scene) -> Sample:
         answer_type="elements",
         key_elements=tuple(f"{phase.colour} {thing.shape}" for thing in things for phase in thing.phases),
         spans=_seconds((thing.born, thing.gone) for thing in things),
+        source=f"{SOURCE}/elements",
     )
 
 
-def _event(question: str, ticks: tuple[int, int]) -> Sample:
-    return Sample(sample_id="", task="grounding", question=question, answer_type="span", spans=_seconds([ticks]))
+def _event(kind: str, question: str, ticks: tuple[int, int]) -> Sample:
+    return Sample(
+        sample_id="",
+        task="grounding",
+        question=question,
+        answer_type="span",
+        spans=_seconds([ticks]),
+        source=f"{SOURCE}/{kind}",
+    )
 
 
 def _colour(
-    question: str, colour: str, ticks: tuple[int, int], scene: Scene, rng: np.random.Generator
+    kind: str, question: str, colour: str, ticks: tuple[int, int], scene: Scene, rng: np.random.Generator
 ) -> Iterator[Sample]:
     """The same question twice: open, and with options."""
-    yield _vqa(question, colour, "text", [ticks])
-    yield _choice(question, colour, scene.palette, [ticks], rng)
+    yield _vqa(kind, question, colour, "text", [ticks])
+    yield _choice(kind, question, colour, scene.palette, [ticks], rng)
 
 
 def _choice(
-    question: str, answer: str, choices: Sequence[str], ticks: Sequence[tuple[int, int]], rng: np.random.Generator
+    kind: str,
+    question: str,
+    answer: str,
+    choices: Sequence[str],
+    ticks: Sequence[tuple[int, int]],
+    rng: np.random.Generator,
 ) -> Sample:
     """Up to four of the choices, the right one among them: all of them in their order, or some in a random order."""
     options = list(choices)
@@ -143,10 +172,10 @@ def _choice(
         wrong = [choice for choice in choices if choice != answer]
         options = [answer, *(wrong[i] for i in rng.permutation(len(wrong))[: _MAX_OPTIONS - 1])]
         options = [options[i] for i in rng.permutation(len(options))]
-    return replace(_vqa(question, chr(65 + options.index(answer)), "choice", ticks), options=tuple(options))
+    return replace(_vqa(kind, question, chr(65 + options.index(answer)), "choice", ticks), options=tuple(options))
 
 
-def _vqa(question: str, answer: str, answer_type: str, ticks: Sequence[tuple[int, int]]) -> Sample:
+def _vqa(kind: str, question: str, answer: str, answer_type: str, ticks: Sequence[tuple[int, int]]) -> Sample:
     return Sample(
         sample_id="",
         task="vqa",
@@ -154,6 +183,7 @@ def _vqa(question: str, answer: str, answer_type: str, ticks: Sequence[tuple[int
         answer=answer,
         answer_type=answer_type,
         spans=_seconds(ticks),
+        source=f"{SOURCE}/{kind}",
     )
 
 
