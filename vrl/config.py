@@ -187,7 +187,8 @@ class SftConfig:
 
     batch_size: int = at_least(1, 32)  # samples a step
     train_prefix: bool = True  # the assistant prefix is part of the target (VideoReasoner)
-    generate: bool = True  # measure the format rate with a live engine at validation
+    generate: bool = True  # measure reward and format rate with a live engine at validation
+    stop_at_reward: float = at_least(0, 0.0)  # end when the held-out mean reward is here: the rest is for RL; 0: never
 
 
 @dataclass(frozen=True)
@@ -311,6 +312,8 @@ def check(config: RunConfig) -> list[str]:
         )
     if config.rollout.top_k == 0 or config.rollout.top_k < -1:
         problems.append(f"rollout.top_k: got {config.rollout.top_k}, wanted -1 (all) or a positive count")
+    if config.sft.stop_at_reward and not (config.sft.generate and config.data.val):
+        problems.append("sft.stop_at_reward: wanted sft.generate=true and data.val, which measure the held-out reward")
     names = [task.task for task in config.tasks]
     problems += [
         f"tasks: {name!r} is configured twice, wanted once" for name in {n for n in names if names.count(n) > 1}

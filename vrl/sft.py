@@ -80,14 +80,20 @@ class _Session:
             self.log.say(f"resumed at step {self.step} from {self.checkpoint.path}")
         stop.when_asked = self._stop_soon
         try:
-            while self.step < self.config.steps and not self._stopping:
+            while not self._done() and not self._stopping:
                 await self._one_step()
         finally:
             self.feed.close()
-        finished = self.step == self.config.steps
+        finished = self._done()
         if self._saved_step != self.step:
             await self._save(export=finished and self.config.checkpoint.export)
         self._summarise("finished" if finished else "stopped")
+
+    def _done(self) -> bool:
+        """All steps done, or as good as the configuration wants it before RL goes on."""
+        enough = self.config.sft.stop_at_reward
+        good = bool(enough) and self._vals.get("val_after", {}).get("mean", 0.0) >= enough
+        return self.step == self.config.steps or good
 
     def _stop_soon(self) -> None:
         self._stopping = True
@@ -112,7 +118,7 @@ class _Session:
         }
         if self._due(self.config.val.every):
             metrics |= await self._validate()
-        if self.step < self.config.steps and self._due(self.config.checkpoint.every):
+        if not self._done() and self._due(self.config.checkpoint.every):
             await self._save(export=False)
         metrics["step/seconds"] = time.monotonic() - started
         self.log.log(self.step, {"policy_version": update.policy_version, **metrics})
