@@ -58,7 +58,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     ray.init(num_cpus=6, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": ENV})
     try:
-        yield Fleet(tmp_path_factory.mktemp("models"))
+        fleet = Fleet(tmp_path_factory.mktemp("models"))
+        yield fleet
+        fleet.run(fleet.each("shutdown"))
     finally:
         ray.shutdown()
 
