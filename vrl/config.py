@@ -310,6 +310,8 @@ def check(config: RunConfig) -> list[str]:
             f"rollout.max_tokens: got {config.rollout.max_tokens}, wanted less than "
             f"model.max_context_tokens={config.model.max_context_tokens}"
         )
+    if config.rollout.temperature > 2:
+        problems.append(f"rollout.temperature: got {config.rollout.temperature}, wanted at most 2 (vLLM's bound)")
     if config.rollout.top_k == 0 or config.rollout.top_k < -1:
         problems.append(f"rollout.top_k: got {config.rollout.top_k}, wanted -1 (all) or a positive count")
     if config.sft.stop_at_reward and not (config.sft.generate and config.data.val):

@@ -17,7 +17,7 @@ from vrl.driver import val_metrics, validate
 from vrl.fleets import Fleets, start_fleets
 from vrl.metrics import RunLog
 from vrl.placement import Placement
-from vrl.rollout.feed import PreparedPrompt, PromptFeed
+from vrl.rollout.feed import VAL_BYTES, PreparedPrompt, PromptFeed, Remembered
 from vrl.run import Stop, open_data, open_run, write_summary
 from vrl.types import PackedBatch, Sample
 
@@ -67,7 +67,9 @@ class _Session:
         self.stream = SampleStream(train_samples, seed=config.seed, shuffle=config.data.shuffle)
         if checkpoint is not None:
             self.stream.restore(checkpoint.driver["stream"])
-        self.feed = self._feed(self.stream, config.data.max_bad_fraction, self.ordinal)
+        self._prepare_val = Remembered(fleets.prepare, VAL_BYTES // 2)
+        self._prepare_val_sft = Remembered(fleets.prepare_sft, VAL_BYTES // 2)
+        self.feed = self._feed(self.stream, fleets.prepare_sft, config.data.max_bad_fraction, self.ordinal)
         self._saved_step = -1
         self._vals: dict[str, Any] = {}
         self._stopping = False
@@ -141,7 +143,7 @@ class _Session:
         if self.fleets.engines is not None:
             await self.fleets.push_weights(self.step)
             feed = PromptFeed(
-                iter(self.val_samples), self.fleets.prepare, prefetch=self.config.data.prefetch, max_bad_fraction=0.0
+                iter(self.val_samples), self._prepare_val, prefetch=self.config.data.prefetch, max_bad_fraction=0.0
             )
             wave = max(1, self.config.rollout.max_num_seqs // 2)
             self._vals["val_after"] = await validate(
@@ -152,7 +154,7 @@ class _Session:
         return metrics
 
     async def _val_loss(self) -> float:
-        feed = self._feed(iter(self.val_samples), 0.0, 0)
+        feed = self._feed(iter(self.val_samples), self._prepare_val_sft, 0.0, 0)
         loss_sum, num_tokens = 0.0, 0
         while prepared := [j for _ in range(self.config.sft.batch_size) if (j := await feed.next()) is not None]:
             batch = self._pack(prepared)
@@ -162,10 +164,10 @@ class _Session:
             num_tokens += batch.num_loss_tokens
         return loss_sum / num_tokens
 
-    def _feed(self, samples: Any, max_bad_fraction: float, first_ordinal: int) -> PromptFeed:
+    def _feed(self, samples: Any, prepare: Any, max_bad_fraction: float, first_ordinal: int) -> PromptFeed:
         return PromptFeed(
             samples,
-            self.fleets.prepare_sft,
+            prepare,
             prefetch=max(self.config.data.prefetch, self.config.sft.batch_size),
             max_bad_fraction=max_bad_fraction,
             first_ordinal=first_ordinal,

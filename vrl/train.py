@@ -23,7 +23,7 @@ from vrl.parity_check import CaseReader
 from vrl.placement import Placement
 from vrl.report.samples import write_samples
 from vrl.rollout.buffer import Ledger
-from vrl.rollout.feed import PromptFeed
+from vrl.rollout.feed import VAL_BYTES, PromptFeed, Remembered
 from vrl.run import Stop, open_data, open_run, write_summary
 from vrl.types import RolloutGroup, Sample
 
@@ -99,6 +99,7 @@ class _Session:
             on_step=self._on_step,
             progress=progress,
         )
+        self._prepare_val = Remembered(fleets.prepare, VAL_BYTES)
         self._saved_step = progress.step if checkpoint is not None else -1
         self._started = time.monotonic()
         self._vals: dict[str, Any] = dict(checkpoint.driver["vals"]) if checkpoint is not None else {}
@@ -168,7 +169,7 @@ class _Session:
         if not self.val_samples:
             return {}
         feed = PromptFeed(
-            iter(self.val_samples), self.fleets.prepare, prefetch=self.config.data.prefetch, max_bad_fraction=0.0
+            iter(self.val_samples), self._prepare_val, prefetch=self.config.data.prefetch, max_bad_fraction=0.0
         )
         wave = max(1, self.config.rollout.max_num_seqs // 2)
         result = await validate(

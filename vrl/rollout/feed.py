@@ -14,6 +14,8 @@ from vrl.errors import DataError
 from vrl.types import Prompt, Sample
 
 logger = logging.getLogger(__name__)
+VAL_BYTES = 2**30  # of held-out patches that a run keeps between validations
+_MAX_PATCH_BYTES = 3 * 2 * 16 * 16  # the largest patch of the three families: RGB, two frames, 16 x 16 pixels
 _WINDOW = 200  # samples over which max_bad_fraction is judged
 
 
@@ -24,6 +26,28 @@ class PreparedPrompt:
     prompt: Prompt
     patches: Any  # object reference to uint8 [num_patches, patch_dim]
     ordinal: int  # how many samples were drawn before it
+
+
+class Remembered:
+    """A `prepare` that answers a second request for a sample from memory: validation sees the same samples again.
+
+    Keeps about `max_bytes` of patches in the object store; what does not fit is prepared anew.
+    """
+
+    def __init__(self, prepare: Callable[[Sample], Awaitable[tuple[Prompt, Any]]], max_bytes: int) -> None:
+        self._prepare = prepare
+        self._room = max_bytes
+        self._kept: dict[str, tuple[Prompt, Any]] = {}
+
+    async def __call__(self, sample: Sample) -> tuple[Prompt, Any]:
+        if sample.sample_id in self._kept:
+            return self._kept[sample.sample_id]
+        prepared = await self._prepare(sample)
+        size = _MAX_PATCH_BYTES * sum(grid.num_patches for grid in prepared[0].vision)
+        if size <= self._room:
+            self._room -= size
+            self._kept[sample.sample_id] = prepared
+        return prepared
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vrl.errors import DataError
-from vrl.rollout.feed import PromptFeed
-from vrl.types import Prompt, Sample
+from vrl.rollout.feed import PromptFeed, Remembered
+from vrl.types import Prompt, Sample, VisionGrid
 
 
 def samples(count: int):
@@ -63,5 +63,23 @@ def test_too_many_bad_samples_end_the_run_naming_some():
             await drain(feed)
         assert caught.value.reason == "too_many_bad"
         feed.close()
+
+    asyncio.run(scenario())
+
+
+def test_remembered_prompts_are_prepared_once_as_far_as_there_is_room():
+    log: list[str] = []
+
+    async def prepare(sample: Sample):
+        log.append(sample.sample_id)
+        grid = VisionGrid(kind="video", grid_thw=(1, 2, 2))  # 4 patches: 6144 bytes at most
+        return Prompt(sample=sample, token_ids=np.array([1]), vision=(grid,)), object()
+
+    async def scenario():
+        remembered = Remembered(prepare, max_bytes=2 * 6144)
+        first = [await remembered(sample) for sample in samples(3)]
+        again = [await remembered(sample) for sample in samples(3)]
+        assert first[:2] == again[:2] and first[2][1] is not again[2][1]
+        assert log == ["0", "1", "2", "2"]
 
     asyncio.run(scenario())
