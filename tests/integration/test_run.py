@@ -22,6 +22,7 @@ SMALL = [
     "log.samples_every=2",
     "gate.prompts=2",
 ]
+COLD = ["steps=40", "val.every=0", "sft.stop_at_reward=0"]
 
 
 @dataclass
@@ -101,16 +102,14 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(toy: Path) -> list[str]:
-    return [f"data.train={toy}/train.parquet", f"data.val={toy}/val.parquet"]
+    return [f"data.train={toy}/train_basic.parquet", f"data.val={toy}/val_basic.parquet"]
 
 
 @pytest.fixture(scope="module")
 def cold(toy: Path, data: list[str]) -> Path:
     """A short cold start: formats come out right, skill is low."""
     runs = toy.parent / "runs"
-    code, output = run(
-        "sft", "conf/toy_sft.yaml", f"runs_dir={runs}", f"model.path={toy}/model", *data, *SMALL, "steps=40"
-    )
+    code, output = run("sft", "conf/toy_sft.yaml", f"runs_dir={runs}", f"model.path={toy}/model", *data, *SMALL, *COLD)
     assert code == 0, output
     return runs / "toy-sft"
 
@@ -170,7 +169,7 @@ def test_asynchronous_run_with_two_ranks_two_engines_and_broken_clips(cold: Path
     shutil.copytree(toy, broken, ignore=shutil.ignore_patterns("model"))
     for clip in sorted((broken / "clips" / "train").iterdir())[::8]:
         clip.write_bytes(b"not a video" * 100)
-    data = [f"data.train={broken}/train.parquet", f"data.val={broken}/val.parquet"]
+    data = [f"data.train={broken}/train_basic.parquet", f"data.val={broken}/val_basic.parquet"]
     code, output = run(
         *train(cold, data, "async", "steps=5", "algo.max_policy_age=1", "learner.ranks=2", "learner.zero_stage=3"),
         "rollout.engines=2",
