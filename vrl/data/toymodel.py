@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -122,7 +123,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def _build_model(family: str, tokenizer: PreTrainedTokenizerFast, sharp: bool) -> torch.nn.Module:
+def _build_model(family: str, tokenizer: PreTrainedTokenizerFast, sharp: bool) -> PreTrainedModel:
     ids = {
         f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
         for name, token in (
@@ -165,7 +166,7 @@ def _text_config(family: str, tokenizer: PreTrainedTokenizerFast, sharp: bool) -
 
 
 def _vision_config(family: str, sharp: bool) -> dict[str, Any]:
-    common = {
+    common: dict[str, Any] = {
         "num_heads": 4,
         "patch_size": 14,
         "spatial_merge_size": 2,
@@ -202,15 +203,15 @@ def _build_processor(
 ) -> Qwen2VLProcessor | Qwen2_5_VLProcessor | Qwen3VLProcessor:
     """Image and video constants are equal: vLLM normalises videos with the image processor's."""
     side = 112 if sharp else 56
-    parts = {"tokenizer": tokenizer, "chat_template": _CHAT_TEMPLATE}
+    parts: dict[str, Any] = {"tokenizer": tokenizer, "chat_template": _CHAT_TEMPLATE}
     if family != "qwen3_vl":
-        pixels = {"min_pixels": 28 * 28, "max_pixels": side * side}
+        pixels: dict[str, Any] = {"min_pixels": 28 * 28, "max_pixels": side * side}
         kind = Qwen2VLProcessor if family == "qwen2_vl" else Qwen2_5_VLProcessor
         return kind(
             image_processor=Qwen2VLImageProcessor(**pixels), video_processor=Qwen2VLVideoProcessor(**pixels), **parts
         )
     patch = 16 if sharp else 14
-    half = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "patch_size": patch}
+    half: dict[str, Any] = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "patch_size": patch}
     block = (2 * patch) ** 2
     return Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessor(**half, size={"shortest_edge": block, "longest_edge": 16 * block}),

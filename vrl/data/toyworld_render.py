@@ -5,8 +5,8 @@ import numpy as np
 from vrl.data.toyworld_scene import FRAMES_PER_TICK, GREY, Scene, Thing
 from vrl.data.toyworld_words import COLOURS
 
-_BAR = 2  # pixels, height of the progress bar
-_SHADES = (20.0, 120.0)  # background at the first and the last frame
+_BAR = 8  # pixels, height of the progress bar
+_SHADES = (0.0, 160.0)  # background at the first and the last frame
 _RGB = COLOURS | {GREY: (190, 190, 190)}
 
 
@@ -27,7 +27,7 @@ def _background(scene: Scene) -> np.ndarray:
     shade_T = np.rint(_SHADES[0] + (_SHADES[1] - _SHADES[0]) * fraction_T)
     rng = np.random.default_rng(scene.noise_seed)
     texture_HWC = rng.integers(-scene.noise, scene.noise + 1, size=(scene.side, scene.side, 3))
-    frames_THWC = (shade_T[:, None, None, None] + texture_HWC).astype(np.uint8)
+    frames_THWC = np.clip(shade_T[:, None, None, None] + texture_HWC, 0, 255).astype(np.uint8)
     for frame_HWC, fraction in zip(frames_THWC, fraction_T, strict=True):
         frame_HWC[-_BAR:, : round(fraction * scene.side)] = 255
     return frames_THWC
