@@ -20,7 +20,7 @@ SAMPLES = [Sample(sample_id=str(i), task="vqa" if i % 2 else "grounding", questi
 class Run:
     """A driver over fakes, and everything that a test may want to look at."""
 
-    def __init__(self, tmp_path: Path, *, age: int = 0, steps: int = 5, rewards: FakeRewards | None = None, **kw) -> None:
+    def __init__(self, tmp_path: Path, *, age: int = 0, steps: int = 5, **kw) -> None:
         algo = AlgoConfig(groups_per_step=4, max_policy_age=age)
         self.config = RunConfig(name="t", runs_dir=str(tmp_path), steps=steps, algo=algo)
         self.engines = kw.get("engines", FakeEngines())
@@ -34,7 +34,7 @@ class Run:
             self.config,
             feed=self.feed,
             engines=self.engines,
-            rewards=rewards or FakeRewards(),
+            rewards=kw.get("rewards", FakeRewards()),
             learner=self.learner,
             log=self.log,
             push_weights=self._push,

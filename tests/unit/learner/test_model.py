@@ -1,0 +1,161 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from learner_cases import MIXED, make_cases, video
+from transformers import AutoModelForImageTextToText
+
+from vrl.algo.packing import flatten
+from vrl.algo.positions import completion_positions, prompt_positions
+from vrl.config import ModelConfig
+from vrl.data.normalisation import normalisation
+from vrl.data.toymodel import FAMILIES, build_family
+from vrl.errors import ConfigError, LearnerError
+from vrl.learner.model import CompletionHead, GroupedPolicy, load_hf_model
+from vrl.types import MicroBatch
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("sharp")
+    for family in FAMILIES:
+        build_family(folder / family, family, sharp=True)
+    return {family: folder / family for family in FAMILIES}
+
+
+def load(path, *, freeze=(), **options):
+    hf = load_hf_model(ModelConfig(path=str(path), dtype="float32", freeze=list(freeze)))
+    return GroupedPolicy(hf, normalisation=normalisation(path), **{"temperature": 1.0} | options)
+
+
+def score(policy, cases):
+    row = flatten(cases.micro_batch, policy.rule)
+    return policy(row, torch.from_numpy(np.concatenate(cases.patches)))
+
+
+def plain_logprobs(plain, policy, cases):
+    """One row for each completion through transformers' own forward, with explicit positions; all in its own order."""
+    found = []
+    for group, patches in zip(cases.groups, cases.patches, strict=True):
+        positions = prompt_positions(group.prompt_token_ids, group.vision, policy.rule)
+        for completion in group.completions:
+            ids = torch.from_numpy(np.concatenate([group.prompt_token_ids, completion]))[None]
+            row = np.concatenate([positions, completion_positions(positions, len(completion))], axis=1)
+            logits = plain(
+                input_ids=ids,
+                position_ids=torch.from_numpy(row)[:, None],
+                mm_token_type_ids=(ids == policy.rule.image_token_id) + 2 * (ids == policy.rule.video_token_id),
+                **plain_pixels(policy, group.vision, patches),
+            ).logits[0, -len(completion) - 1 : -1]
+            found.append(torch.log_softmax(logits, -1).gather(1, torch.from_numpy(completion)[:, None])[:, 0])
+    return torch.cat(found)
+
+
+def plain_pixels(policy, vision, patches):
+    values = torch.from_numpy(patches).float().unflatten(1, (3, patches.shape[1] // 3))
+    values = (values * policy.pixel_weight + policy.pixel_bias).flatten(1)
+    clips = dict(zip(vision, values.split([grid.num_patches for grid in vision]), strict=True)) if vision else {}
+    inputs = {}
+    for kind, pixels, grids in (("image", "pixel_values", "image"), ("video", "pixel_values_videos", "video")):
+        if of_kind := [grid for grid in vision if grid.kind == kind]:
+            inputs[pixels] = torch.cat([clips[grid] for grid in of_kind])
+            inputs[f"{grids}_grid_thw"] = torch.tensor([grid.grid_thw for grid in of_kind])
+    return inputs
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_packed_row_equals_one_plain_row_for_each_completion(checkpoints, family, checkpointing):
+    policy = load(checkpoints[family])
+    plain = AutoModelForImageTextToText.from_pretrained(checkpoints[family], dtype=torch.float32)
+    if checkpointing:
+        policy.hf.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        policy.train()
+    cases = make_cases(plain.config, MIXED)
+    found, wanted = score(policy, cases).logprobs_L, plain_logprobs(plain, policy, cases)
+    assert wanted.std() > 0.5  # sharp enough to show a fault
+    torch.testing.assert_close(found, wanted, rtol=0, atol=2e-5)
+    weights = torch.randn(len(found), generator=torch.Generator().manual_seed(0))
+    (found * weights).sum().backward()
+    (wanted * weights).sum().backward()
+    for (name, ours), (other, theirs) in zip(policy.hf.named_parameters(), plain.named_parameters(), strict=True):
+        assert name == other
+        assert (ours.grad - theirs.grad).norm() <= 2e-5 * theirs.grad.norm(), name
+
+
+def test_groups_do_not_see_one_another(checkpoints):
+    policy = load(checkpoints["qwen3_vl"])
+    cases = make_cases(policy.hf.config, MIXED)
+    together = score(policy, cases).logprobs_L
+    alone = []
+    for group, patches in zip(cases.groups, cases.patches, strict=True):
+        row = flatten(MicroBatch(groups=(group,), group_indices=(0,)), policy.rule)
+        alone.append(policy(row, torch.from_numpy(patches)).logprobs_L)
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=2e-5)
+
+
+def test_a_sampled_placeholder_is_an_ordinary_token(checkpoints):
+    policy = load(checkpoints["qwen2_vl"])
+    cases = make_cases(policy.hf.config, [((video(2, 4, 4),), (3, 3))])
+    cases.groups[0].completions[0][1] = policy.rule.video_token_id
+    assert torch.isfinite(score(policy, cases).logprobs_L).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_inert_row_reaches_every_parameter_and_moves_none(checkpoints, family):
+    policy = load(checkpoints[family])
+    row = flatten(MicroBatch(groups=(), group_indices=()), policy.rule)
+    scores = policy(row, torch.zeros((0, 1), dtype=torch.uint8))
+    (scores.logprobs_L * torch.from_numpy(row.loss_mask_L)).sum().backward()
+    for name, parameter in policy.hf.named_parameters():
+        assert parameter.grad is not None, name
+        assert not parameter.grad.any(), name
+
+
+def test_a_frozen_tower_gets_no_gradient_and_changes_no_number(checkpoints):
+    free, frozen = load(checkpoints["qwen2_5_vl"]), load(checkpoints["qwen2_5_vl"], freeze=["model.visual"])
+    cases = make_cases(free.hf.config, MIXED)
+    wanted, found = score(free, cases).logprobs_L, score(frozen, cases).logprobs_L
+    torch.testing.assert_close(found, wanted)
+    found.sum().backward()
+    assert all(parameter.grad is None for parameter in frozen.hf.model.visual.parameters())
+    assert frozen.hf.model.language_model.layers[0].mlp.up_proj.weight.grad.any()
+
+
+def test_the_head_by_hand():
+    # Logits 2, 0 and 1 at temperature 2: 1, 0 and 0.5; the last token is banned.
+    head = CompletionHead(torch.nn.Parameter(torch.tensor([[2.0], [0.0], [1.0]])), 2.0, [2])
+    scores = head(torch.ones(1, 1), torch.tensor([0]))
+    p = np.exp(1) / (np.exp(1) + 1)
+    assert scores.logprobs_L.item() == pytest.approx(np.log(p), rel=1e-6)
+    assert scores.entropy_L.item() == pytest.approx(-p * np.log(p) - (1 - p) * np.log(1 - p), rel=1e-6)
+
+
+def test_chunks_of_the_head_change_nothing():
+    torch.manual_seed(0)
+    weight, hidden, targets = torch.randn(50, 8), torch.randn(10, 8), torch.randint(0, 50, (10,))
+    results = []
+    for chunk in (1000, 3):
+        head = CompletionHead(torch.nn.Parameter(weight.clone()), 1.0, [])
+        head.chunk = chunk
+        inputs = hidden.clone().requires_grad_()
+        scores = head(inputs, targets)
+        (scores.logprobs_L * torch.arange(10)).sum().backward()
+        results.append((*scores, inputs.grad, head.weight.grad))
+    for whole, chunked in zip(*results, strict=True):
+        torch.testing.assert_close(whole, chunked)
+
+
+def test_missing_patches_are_refused(checkpoints):
+    policy = load(checkpoints["qwen2_vl"])
+    cases = make_cases(policy.hf.config, MIXED)
+    with pytest.raises(LearnerError, match="got 0, wanted"):
+        policy(flatten(cases.micro_batch, policy.rule), torch.zeros((0, 1), dtype=torch.uint8))
+
+
+def test_a_greedy_temperature_and_a_wrong_prefix_are_refused(checkpoints):
+    with pytest.raises(ConfigError, match=r"rollout\.temperature: got 0"):
+        load(checkpoints["qwen2_vl"], temperature=0.0)
+    with pytest.raises(ConfigError, match="got 'visual'"):
+        load(checkpoints["qwen2_vl"], freeze=["visual"])
