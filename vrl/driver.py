@@ -138,11 +138,11 @@ class Driver:
         if useful:
             sums = await self._learner.forward_backward(batch, [group.patches for group in useful])
             update = await self._learner.optim_step()
+            self.progress.policy_version = update.policy_version
             metrics |= {"learner/lr": update.lr, "learner/grad_norm": update.grad_norm}
         learn_s = time.monotonic() - started
         if useful:
-            self.progress.policy_version = update.policy_version
-            push_bytes = await self._push_weights(update.policy_version)
+            push_bytes = await self._push_weights(self.progress.policy_version)
             push_s = time.monotonic() - started - learn_s
         self.progress.ordinal = groups[-1].ordinal + 1
         shared = 1 - batch.num_tokens / batch.num_unshared_tokens if batch.num_unshared_tokens else 0.0
@@ -186,11 +186,12 @@ def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, f
 
 def mean_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Mean of every reward part over the rollouts that have it."""
-    names = sorted({name for rollout in rollouts for name in rollout.reward.breakdown})
-    values = {
-        name: [r.reward.breakdown[name] for r in rollouts if r.reward.breakdown.get(name) is not None] for name in names
-    }
-    return {name: float(np.mean(found)) for name, found in values.items() if found}
+    found: dict[str, list[float]] = {}
+    for rollout in rollouts:
+        for name, value in rollout.reward.breakdown.items():
+            if value is not None:
+                found.setdefault(name, []).append(value)
+    return {name: float(np.mean(values)) for name, values in sorted(found.items())}
 
 
 async def validate(

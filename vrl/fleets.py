@@ -24,13 +24,13 @@ _START_TIMEOUT_S = 1800.0  # loading a large model from a slow disk
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fleets:
-    """Everything alive in a run. `engines` and `rewards` are None in a cold start that does not generate."""
+    """Everything alive in a run. `engines` and `rewards` are empty in a cold start that does not generate."""
 
     model: ModelConfig  # with the folder that model.path led to
     data: ActorPool
     learner: LearnerGroup
-    engines: ActorPool | None
-    rewards: ActorPool | None
+    engines: ActorPool
+    rewards: ActorPool
 
     async def prepare(self, sample: Sample) -> tuple[Prompt, Any]:
         """A prompt for generation and a reference to its patches. Raises DataError."""
@@ -45,7 +45,6 @@ class Fleets:
 
         When the push fails the engines stay paused: none of them may sample from weights that nobody vouches for.
         """
-        assert self.engines is not None, "a run without engines has nothing to push to"
         await self.engines.broadcast("pause")
         num_bytes = await self.learner.push_weights(policy_version)
         await self.engines.broadcast("resume")
@@ -68,8 +67,8 @@ async def start_fleets(
             "train_prefix": config.sft.train_prefix,
         },
     )
-    pools = {"data": ActorPool("data", data, timeout_s=config.data.decode_timeout_s * config.data.prefetch + 60)}
     backend = choose_backend(config.push, has_gpus=placement.has_gpus)
+    rollout, reward = [], []
     if engines:
         rollout = placement.start(
             "rollout",
@@ -83,35 +82,38 @@ async def start_fleets(
             },
         )
         reward = placement.start("reward", RewardWorker, lambda _: {"task_configs": config.tasks})
-        pools["rollout"] = ActorPool("rollout", rollout, timeout_s=config.rollout.timeout_s)
-        pools["reward"] = ActorPool("reward", reward, timeout_s=config.reward.timeout_s)
-    learner: LearnerGroup | None = None
-    try:
-        learner, *_ = await asyncio.gather(
-            LearnerGroup.start(
-                [placement.options("learner", rank) for rank in range(config.learner.ranks)],
-                model_config=model,
-                learner_config=config.learner,
-                algo_config=config.algo,
-                temperature=config.rollout.temperature,
-                total_steps=config.steps,
-                seed=config.seed,
-            ),
-            *(pool.ready(_START_TIMEOUT_S) for pool in pools.values()),
+    pools = {
+        "data": ActorPool("data", data, timeout_s=config.data.decode_timeout_s * config.data.prefetch + 60),
+        "rollout": ActorPool("rollout", rollout, timeout_s=config.rollout.timeout_s),
+        "reward": ActorPool("reward", reward, timeout_s=config.reward.timeout_s),
+    }
+    starting = asyncio.ensure_future(
+        LearnerGroup.start(
+            [placement.options("learner", rank) for rank in range(config.learner.ranks)],
+            model_config=model,
+            learner_config=config.learner,
+            algo_config=config.algo,
+            temperature=config.rollout.temperature,
+            total_steps=config.steps,
+            seed=config.seed,
         )
+    )
+    try:
+        await asyncio.gather(starting, *(pool.ready(_START_TIMEOUT_S) for pool in pools.values()))
+        learner = starting.result()
         if engines:
             await learner.connect_engines(
                 pools["rollout"].actors, backend, config.push, workers_per_engine=config.rollout.tensor_parallel
             )
         yield Fleets(
-            model=model, data=pools["data"], learner=learner, engines=pools.get("rollout"), rewards=pools.get("reward")
+            model=model, data=pools["data"], learner=learner, engines=pools["rollout"], rewards=pools["reward"]
         )
     finally:
-        await _end(pools, learner)
+        if not starting.cancel() and starting.exception() is None:  # done, and well
+            starting.result().close()
+        await _end(pools)
 
 
-async def _end(pools: dict[str, ActorPool], learner: LearnerGroup | None) -> None:
-    if learner is not None:
-        learner.close()
+async def _end(pools: dict[str, ActorPool]) -> None:
     goodbyes = {"data": "close", "rollout": "shutdown", "reward": None}
     await asyncio.gather(*(pool.close(goodbyes[role]) for role, pool in pools.items()))

@@ -3,8 +3,9 @@
 Starts nothing when the comparison fails. Does not know what the actors do.
 """
 
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +64,7 @@ class Placement:
         try:
             self.has_gpus = ray.cluster_resources().get("GPU", 0) > 0
             self._roles = {role.name: role for role in roles(config, gpus=self.has_gpus, engines=engines)}
-            _compare(tuple(self._roles.values()), ray.cluster_resources())
+            _compare(tuple(self._roles.values()), dict(ray.cluster_resources()))
             self._groups = {name: _reserve(role) for name, role in self._roles.items()}
         except BaseException:
             ray.shutdown()
@@ -103,7 +104,7 @@ class Placement:
             num_cpus=max(int(num_cpus), os.cpu_count() or 1),
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             runtime_env={"env_vars": _WORKER_ENV},
         )
 
@@ -114,7 +115,7 @@ def _local_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def _compare(asked: tuple[Role, ...], present: dict[str, float]) -> None:
+def _compare(asked: tuple[Role, ...], present: Mapping[str, float]) -> None:
     for resource, field in (("CPU", "num_cpus"), ("GPU", "num_gpus")):
         wanted = sum(role.count * getattr(role, field) for role in asked)
         if wanted > present.get(resource, 0):

@@ -140,7 +140,7 @@ class _Session:
         if not self.val_samples:
             return {}
         metrics = {"val/loss": await self._val_loss()}
-        if self.fleets.engines is not None:
+        if len(self.fleets.engines):
             await self.fleets.push_weights(self.step)
             feed = PromptFeed(
                 iter(self.val_samples), self._prepare_val, prefetch=self.config.data.prefetch, max_bad_fraction=0.0
