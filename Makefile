@@ -1,5 +1,6 @@
 # Everything a fresh machine with Python >= 3.11 and make needs. `make demo` and `make test` set up by themselves.
 PYTHON ?= python3
+SEED ?= 0
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements-cpu.lock pyproject.toml | cksum | cut -d' ' -f1)
@@ -16,11 +17,11 @@ $(STAMP): requirements-cpu.lock pyproject.toml
 	rm -f $(VENV)/.installed-*
 	touch $@
 
-demo: setup  ## the main job: data, cold start, RL, report
+demo: setup  ## the main job: data, cold start, RL, report; SEED=1 for another run
 	$(BIN)/vrl toy toy
-	$(BIN)/vrl sft conf/toy_sft.yaml
-	$(BIN)/vrl train conf/toy.yaml
-	$(BIN)/vrl report runs/toy
+	$(BIN)/vrl sft conf/toy_sft.yaml seed=$(SEED) name=toy-sft-$(SEED) resume=auto
+	$(BIN)/vrl train conf/toy.yaml seed=$(SEED) name=toy-$(SEED) model.path=runs/toy-sft-$(SEED) resume=auto
+	$(BIN)/vrl report runs/toy-$(SEED)
 
 test: setup  ## everything that fits in a quarter of an hour on two cores
 	$(BIN)/python -m pytest -m "not slow and not gpu"

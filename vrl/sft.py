@@ -71,7 +71,7 @@ class _Session:
         self._prepare_val_sft = Remembered(fleets.prepare_sft, VAL_BYTES // 2)
         self.feed = self._feed(self.stream, fleets.prepare_sft, config.data.max_bad_fraction, self.ordinal)
         self._saved_step = -1
-        self._vals: dict[str, Any] = {}
+        self._vals: dict[str, Any] = dict(checkpoint.driver["vals"]) if checkpoint is not None else {}
         self._stopping = False
         self._started = time.monotonic()
 
@@ -87,7 +87,7 @@ class _Session:
         finally:
             self.feed.close()
         finished = self._done()
-        if self._saved_step != self.step:
+        if self._saved_step != self.step or finished:
             await self._save(export=finished and self.config.checkpoint.export)
         self._summarise("finished" if finished else "stopped")
 
@@ -178,7 +178,7 @@ class _Session:
         await self.fleets.learner.save(tmp / "learner")
         if export:
             await self.fleets.learner.export(tmp / "hf")
-        state = {"stream": {**self.stream.state(), "ordinal": self.ordinal}}
+        state = {"stream": {**self.stream.state(), "ordinal": self.ordinal}, "vals": self._vals}
         commit(tmp, state, keep_last=self.config.checkpoint.keep_last)
         self._saved_step = self.step
 
