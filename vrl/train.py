@@ -171,7 +171,7 @@ class _Session:
         feed = PromptFeed(
             iter(self.val_samples), self._prepare_val, prefetch=self.config.data.prefetch, max_bad_fraction=0.0
         )
-        wave = max(1, self.config.rollout.max_num_seqs // 2)
+        wave = self.config.rollout.max_num_seqs
         result = await validate(
             feed, self.fleets.engines, self.fleets.rewards, wave=wave, temperature=self.config.val.temperature
         )
