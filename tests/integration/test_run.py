@@ -15,6 +15,8 @@ import pytest
 
 from vrl.data.toy import make_toy
 
+pytestmark = pytest.mark.timeout(300)
+
 SMALL = [
     "rollout.max_num_seqs=32",
     "algo.groups_per_step=4",
