@@ -188,7 +188,9 @@ def test_asynchronous_run_with_two_ranks_two_engines_and_broken_clips(cold: Path
     )
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_a_signal_ends_the_run_with_a_checkpoint_and_it_resumes(cold: Path, data: list[str], signum: int, code: int):
     name = f"stopped-{code}"
     command = Vrl.start(*train(cold, data, name, "steps=500", "val.samples=2"))
