@@ -28,7 +28,10 @@ def main(overrides: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="vrl-bench-") as folder:
         runs = f"runs_dir={folder}"
         make_toy(Path("toy"), clips=0, difficulty=0, seed=0, workers=2)
-        cold = load("conf/toy_sft.yaml", [runs, "steps=150", "val.every=0", "sft.generate=false", "data.val=''"])
+        cold = load(
+            "conf/toy_sft.yaml",
+            [runs, "steps=70", "val.every=0", "sft.generate=false", "sft.stop_at_reward=0", "data.val=''"],
+        )
         run(cold)
         config = load(
             "conf/toy.yaml",
