@@ -54,7 +54,7 @@ class ActorPool:
 
     async def close(self, method: str | None = None, grace_s: float = 10.0) -> None:
         """Let every actor run its own `method` for at most `grace_s` seconds, then end it."""
-        if method is not None:
+        if method is not None and self.actors:
             refs = [getattr(actor, method).remote() for actor in self.actors]
             await asyncio.wait([asyncio.ensure_future(_settle(ref)) for ref in refs], timeout=grace_s)
         for actor in self.actors:
