@@ -136,7 +136,7 @@ def resolve_model(path: str) -> Path:
             return found.hf
         raise CheckpointError(
             f"model.path: {path} is a run folder, but its newest checkpoint ({found.path.name if found else 'none'}) "
-            "holds no hf/ folder; wanted one (checkpoint.export=true in that run, or vrl export)"
+            "holds no hf/ folder; wanted one (checkpoint.export=true in that run)"
         )
     if not folder.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", path):
         try:

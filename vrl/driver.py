@@ -68,6 +68,7 @@ class Driver:
             max_policy_age=algo.max_policy_age,
             steps=config.steps - progress.step,
         )
+        self._waves: set[asyncio.Task[None]] = set()
         self._runner = Runner(engines, rewards, self.buffer)
         self._wave = algo.groups_per_step if algo.max_policy_age == 0 else 1
 
@@ -98,7 +99,6 @@ class Driver:
         )
 
     async def _rollout_loop(self, tasks: asyncio.TaskGroup) -> None:
-        self._waves: set[asyncio.Task[None]] = set()
         while group_ids := await self.buffer.reserve(self._wave):
             prepared = [job for _ in group_ids if (job := await self._feed.next()) is not None]
             wave = tasks.create_task(self._runner.run_wave(prepared, group_ids), name=f"wave_{group_ids[0]}")

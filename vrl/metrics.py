@@ -52,6 +52,8 @@ CATALOGUE = (
     Metric("rollout/truncated_frac", "share", "completions that ran into max_tokens"),
     Metric("rollout/policy_age_max", "steps", "age of the step's oldest token"),
     Metric("group/zero_spread_frac", "share", "groups whose rewards are all equal: counted and left out"),
+    Metric("loss/mismatch_kl_reverse", "nats", "the same divergence, learner against engine"),
+    Metric("pack/loss_tokens", "tokens", "tokens that trained in the step"),
     Metric("pack/shared_token_frac", "share", "tokens saved by computing each prompt once per group"),
     Metric("push/seconds", "s", "pause, send, verify, resume"),
     Metric("push/bytes_per_s", "bytes/s", "weight bytes over push/seconds"),
