@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements-cpu.lock pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo test check lint types format bench lock clean
+.PHONY: setup demo test test-slow check lint types format bench lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)  ## the CPU environment, from the full lock
@@ -24,7 +24,10 @@ demo: setup  ## the main job: data, cold start, RL, report; SEED=1 for another r
 	$(BIN)/vrl report runs/toy-$(SEED)
 
 test: setup  ## everything that fits in a quarter of an hour on two cores
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu"
+
+test-slow: setup  ## the tests that take minutes each
+	$(BIN)/python -m pytest -m "slow and not gpu"
 
 check: lint types  ## what CI asks before it runs tests
 
