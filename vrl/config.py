@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from vrl.errors import ConfigError
 
@@ -253,14 +254,17 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> RunConfig:
             raise ConfigError(f"config file {path}: not found")
         try:
             layers.append(OmegaConf.load(path))
-        except Exception as error:  # a YAML syntax error of whatever kind
+        except (YAMLError, OmegaConfBaseException) as error:
             raise ConfigError(f"config file {path}: not valid YAML: {error}") from error
     for override in overrides:
         cleaned = re.sub(r"^(--|\+{1,2})", "", override)
         if "=" not in cleaned:
             problems.append(f"{override!r}: got no '=', wanted key=value")
-        else:
+            continue
+        try:
             layers.append(OmegaConf.from_dotlist([cleaned]))
+        except YAMLError as error:
+            problems.append(f"{override!r}: not valid YAML after '=': {' '.join(str(error).split())}")
     merged = schema
     for layer in layers:
         for piece in _leaves(layer):  # one leaf at a time: a merge stops at its first fault, and users want all
@@ -270,14 +274,16 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> RunConfig:
                 problems.append(_first_line(error))
     missing = sorted(str(key) for key in OmegaConf.missing_keys(merged))
     problems += [f"{key}: missing, wanted a value ({key}=...)" for key in missing]
-    if problems:
-        raise ConfigError(*problems)
+    for key in missing:  # stands in, so that the checks below see all that was given
+        section: Any = OmegaConf.select(merged, key.rpartition(".")[0]) if "." in key else merged
+        OmegaConf.set_readonly(section, False)
+        section[key.rpartition(".")[2]] = "missing"
     try:
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise ConfigError(_first_line(error)) from error
+        raise ConfigError(*problems, _first_line(error)) from error
     assert isinstance(config, RunConfig)
-    problems = check(config)
+    problems += check(config)
     if problems:
         raise ConfigError(*problems)
     return config

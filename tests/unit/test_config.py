@@ -35,8 +35,11 @@ def test_the_printed_config_loads_to_the_same_config(tmp_path: Path):
 
 
 def test_all_problems_are_listed_at_once():
-    text = problems_of("algo.lrr=1", "steps=abc", "nonsense", "learner.zero_stag=2")
-    assert "algo.lrr" in text and "steps" in text and "nonsense" in text and "zero_stag" in text
+    with pytest.raises(ConfigError) as caught:
+        load(None, ["algo.lrr=1", "steps=abc", "nonsense", "seed=[1:]]", "learner.ranks=0", "tasks=[{rewards: []}]"])
+    text = str(caught.value)
+    for part in ("algo.lrr", "steps", "nonsense", "seed=[1", "learner.ranks: got 0", "tasks[0].task: missing", "name:"):
+        assert part in text
 
 
 def test_range_and_cross_field_problems_say_got_and_wanted():
@@ -58,6 +61,13 @@ def test_missing_values_are_named():
     with pytest.raises(ConfigError) as caught:
         load(None, ["name=x"])
     assert "model.path: missing" in str(caught.value) and "data.train: missing" in str(caught.value)
+
+
+def test_a_file_that_is_no_yaml_is_named(tmp_path: Path):
+    file = tmp_path / "c.yaml"
+    file.write_text("a: [1\nb: 2")
+    with pytest.raises(ConfigError, match=r"c\.yaml: not valid YAML"):
+        load(file)
 
 
 def test_a_missing_file_is_named():
