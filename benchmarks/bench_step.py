@@ -15,7 +15,8 @@ from pathlib import Path
 
 from record import emit
 
-from vrl.config import RunConfig, load
+from vrl.config import RunConfig
+from vrl.configfile import load
 from vrl.data.toy import make_toy
 from vrl.run import guard_private_ray, run_to_end
 

@@ -86,7 +86,7 @@ def _toy(args: argparse.Namespace) -> int:
 
 
 def _sft(args: argparse.Namespace) -> int:
-    from vrl.config import load
+    from vrl.configfile import load
     from vrl.run import guard_private_ray, run_to_end
 
     config = load(args.config, args.overrides)
@@ -97,7 +97,7 @@ def _sft(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from vrl.config import load
+    from vrl.configfile import load
     from vrl.run import guard_private_ray, run_to_end
 
     config = load(args.config, args.overrides)
@@ -108,7 +108,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> int:
-    from vrl.config import as_yaml, load
+    from vrl.configfile import as_yaml, load
 
     print(as_yaml(load(args.config, args.overrides)), end="")
     return 0

@@ -1,21 +1,15 @@
-"""The configuration of a run: every key, its default, its meaning and its checks. The only file that knows OmegaConf.
+"""The configuration of a run: every key, its default, its meaning and its checks.
 
-Three merges, strongest last: the dataclasses below, a YAML file, `key=value` arguments. Then all range and cross-field
-checks run and every problem is reported at once. Does not touch hardware: placement compares wishes with what is there.
+Does not read files (vrl.configfile does) and does not touch hardware: placement compares wishes with what is there.
 """
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from vrl.errors import ConfigError
+MISSING: Any = "???"  # a value that the user must give, in OmegaConf's spelling
 
 
 def at_least(low: int, default: Any) -> Any:
@@ -241,54 +235,6 @@ class RunConfig:
         return Path(self.runs_dir) / self.name
 
 
-def load(path: str | Path | None, overrides: Sequence[str] = ()) -> RunConfig:
-    """Merge defaults, the YAML file at `path` and `key=value` overrides (`--key=value` is taken too), then check.
-
-    Raises ConfigError that lists every problem: unknown keys, wrong types, missing values, values out of range.
-    """
-    schema = OmegaConf.structured(RunConfig)
-    problems: list[str] = []
-    layers: list[Any] = []
-    if path is not None:
-        if not Path(path).is_file():
-            raise ConfigError(f"config file {path}: not found")
-        try:
-            layers.append(OmegaConf.load(path))
-        except (YAMLError, OmegaConfBaseException) as error:
-            raise ConfigError(f"config file {path}: not valid YAML: {error}") from error
-    for override in overrides:
-        cleaned = re.sub(r"^(--|\+{1,2})", "", override)
-        if "=" not in cleaned:
-            problems.append(f"{override!r}: got no '=', wanted key=value")
-            continue
-        try:
-            layers.append(OmegaConf.from_dotlist([cleaned]))
-        except YAMLError as error:
-            problems.append(f"{override!r}: not valid YAML after '=': {' '.join(str(error).split())}")
-    merged = schema
-    for layer in layers:
-        for piece in _leaves(layer):  # one leaf at a time: a merge stops at its first fault, and users want all
-            try:
-                merged = OmegaConf.merge(merged, piece)
-            except OmegaConfBaseException as error:
-                problems.append(_first_line(error))
-    missing = sorted(str(key) for key in OmegaConf.missing_keys(merged))
-    problems += [f"{key}: missing, wanted a value ({key}=...)" for key in missing]
-    for key in missing:  # stands in, so that the checks below see all that was given
-        section: Any = OmegaConf.select(merged, key.rpartition(".")[0]) if "." in key else merged
-        OmegaConf.set_readonly(section, False)
-        section[key.rpartition(".")[2]] = "missing"
-    try:
-        config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        raise ConfigError(*problems, _first_line(error)) from error
-    assert isinstance(config, RunConfig)
-    problems += check(config)
-    if problems:
-        raise ConfigError(*problems)
-    return config
-
-
 def check(config: RunConfig) -> list[str]:
     """Every range and cross-field fault of a complete configuration, as 'key: got, wanted'."""
 
@@ -329,30 +275,6 @@ def check(config: RunConfig) -> list[str]:
     return problems
 
 
-def as_yaml(config: RunConfig) -> str:
-    """The resolved configuration as YAML: `load` reads it back to an equal RunConfig."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
-
-
-def _leaves(layer: Any, prefix: str = "") -> list[Any]:
-    """A nested mapping as one-key mappings, lists kept whole."""
-    plain = OmegaConf.to_container(layer) if OmegaConf.is_config(layer) else layer
-    if not isinstance(plain, dict):
-        raise ConfigError(f"config: got a {type(plain).__name__} at the top level, wanted key: value lines")
-    pieces = []
-    for key, value in plain.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict) and value:
-            pieces += _leaves(value, f"{name}.")
-        else:
-            pieces.append(_nest(name.split("."), value))
-    return pieces
-
-
-def _nest(keys: list[str], value: Any) -> dict[str, Any]:
-    return {keys[0]: _nest(keys[1:], value) if len(keys) > 1 else value}
-
-
 def _out_of_range(section: Any, prefix: str = "") -> list[str]:
     """The checks that stand beside the fields, over all sections."""
     problems = []
@@ -365,9 +287,3 @@ def _out_of_range(section: Any, prefix: str = "") -> list[str]:
         elif "check" in entry.metadata and not entry.metadata["check"](value):
             problems.append(f"{key}: got {value!r}, wanted {entry.metadata['wanted']}")
     return problems
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    key = next((line.split(":", 1)[1].strip() for line in lines if line.strip().startswith("full_key:")), "")
-    return f"{key}: {lines[0]}" if key and key not in lines[0] else lines[0]

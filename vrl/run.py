@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from vrl.checkpoint import Checkpoint, find
-from vrl.config import RunConfig, as_yaml
+from vrl.config import RunConfig
+from vrl.configfile import as_yaml
 from vrl.data.dataset import check_media, media_root, read_samples
 from vrl.errors import DataError
 from vrl.reward.rubric import build_rubric

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from vrl.config import as_yaml, load
+from vrl.configfile import as_yaml, load
 from vrl.errors import ConfigError
 
 REQUIRED = ["name=x", "model.path=m", "data.train=d.parquet"]
