@@ -44,6 +44,7 @@ format: setup
 
 bench: setup
 	$(BIN)/python benchmarks/bench_step.py
+	$(BIN)/python benchmarks/bench_learner.py
 
 lock:  ## recompile requirements-cpu.lock (torchaudio and torchcodec break a CPU-only torch and nothing here needs them)
 	$(BIN)/pip-compile --quiet --extra cpu --extra dev --strip-extras --no-header --no-annotate --no-emit-index-url \
