@@ -24,10 +24,10 @@ DOORS = {
 LEVELS = (
     {"types", "errors"},
     {"config", "configfile", "metrics", "packets", "tasks", "algo", "data", "_compat"},
-    {"reward", "checkpoint", "weights", "report"},
+    {"reward", "checkpoint", "weights", "report", "shapes"},
     {"rollout", "learner"},
     {"pool", "placement", "run", "parity", "doctor"},
-    {"driver", "fleets"},
+    {"driver", "fleets", "plan"},
     {"train", "sft"},
     {"cli"},
 )

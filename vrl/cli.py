@@ -66,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("overrides", nargs="*", help="key=value, as in steps=50 learner.lr=1e-4")
         command.set_defaults(run=run)
 
+    plan = commands.add_parser("plan", help="what a run will need: tokens, memory, actors; starts nothing")
+    plan.add_argument("config", help="YAML file")
+    plan.add_argument("overrides", nargs="*", help="key=value")
+    plan.add_argument("--gpu-gib", type=float, default=80.0, help="memory of one GPU; 0: plan for CPUs")
+    plan.set_defaults(run=_plan)
+
     report = commands.add_parser("report", help="one self-contained HTML page of a run")
     report.add_argument("run_dir", type=Path)
     report.set_defaults(run=_report)
@@ -112,6 +118,15 @@ def _config(args: argparse.Namespace) -> int:
 
     print(as_yaml(load(args.config, args.overrides)), end="")
     return 0
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from vrl.configfile import load
+    from vrl.plan import GIB, plan, show
+
+    found = plan(load(args.config, args.overrides), gpu_bytes=args.gpu_gib * GIB)
+    show(found, Console())
+    return 1 if found.problems else 0
 
 
 def _report(args: argparse.Namespace) -> int:

@@ -1,0 +1,286 @@
+"""`vrl plan`: what a run will need, computed from its configuration alone: tokens, patches, memory, actors.
+
+Token and patch counts are upper bounds that follow from the frame settings; memory is our definition, spelt out beside
+each term. Starts nothing, reads no clip and needs no GPU. Whether Ray has the resources is compared at start-up.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from transformers import AutoTokenizer
+
+from vrl.config import RunConfig
+from vrl.data.dataset import read_samples
+from vrl.placement import Role, roles
+from vrl.shapes import ModelShape, model_shape
+from vrl.tasks import TASKS
+
+GIB = 2**30
+_TEXT_TOKENS = 256  # question, options, prefix and chat format: our guess where the data set is not at hand
+_CHAT_TOKENS = 24  # of the chat format, system message included
+_TIME_TOKENS = 10  # Qwen3-VL writes the time of every time step
+_MEASURED_ROWS = 1000  # of the data set, whose text is measured
+_SOURCE_FRAME_BYTES = 1920 * 1080 * 3  # a decoder holds its frames in the clip's own size: full HD is our guess
+_LOGIT_CHUNK = 2**26  # logits that the learner holds at once
+_ENGINE_OVERHEAD = 3 * GIB  # CUDA graphs, activations of a prefill, NCCL buffers: our guess
+_LEARNER_OVERHEAD = 2 * GIB  # CUDA context, NCCL and reduction buffers: our guess
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Amount:
+    """A number with its meaning, as one line of the plan."""
+
+    what: str
+    value: float
+    unit: str = "tokens"  # tokens | patches | bytes | groups | sequences | parameters
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a run will need, and what of it cannot be had."""
+
+    model: ModelShape
+    actors: tuple[Role, ...]
+    work: tuple[Amount, ...]
+    engine: tuple[Amount, ...]  # one GPU of an engine (the process, on a CPU)
+    learner: tuple[Amount, ...]  # one rank
+    host: tuple[Amount, ...]  # of the whole run
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Tokens:
+    """Sizes of one group, at most."""
+
+    patches: int
+    vision: int
+    text: int
+    prompt: int
+    completion: int
+    group: int
+    unshared: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _EngineMemory:
+    """Bytes on one GPU of an engine."""
+
+    weights: float
+    pool: float  # left for keys and values
+    group: float  # keys and values of one group
+
+    def amounts(self) -> tuple[Amount, ...]:
+        return (
+            Amount(what="weights", value=self.weights, unit="bytes"),
+            Amount(what="left for keys and values", value=self.pool, unit="bytes"),
+            Amount(what="keys and values of one group", value=self.group, unit="bytes"),
+            Amount(what="groups at once", value=self.pool // self.group, unit="groups"),
+        )
+
+
+def plan(config: RunConfig, *, gpu_bytes: float) -> Plan:
+    """The plan of an RL run on GPUs of `gpu_bytes`; 0 plans for CPUs, where only the host's memory counts.
+
+    Raises ConfigError where the model's shape is not known.
+    """
+    shape = model_shape(config.model.path)
+    tokens = _tokens(config, shape)
+    engine, learner = _engine(config, shape, tokens, gpu_bytes), _learner(config, shape, tokens, gpu_bytes)
+    slots = (config.algo.max_policy_age + 1) * config.algo.groups_per_step
+    step = config.algo.groups_per_step
+    work = (
+        Amount(what="patches of one clip", value=tokens.patches, unit="patches"),
+        Amount(what="vision tokens of one clip", value=tokens.vision),
+        Amount(what=f"prompt ({tokens.text} of them text)", value=tokens.prompt),
+        Amount(what=f"group: one prompt, {config.rollout.group_size} completions", value=tokens.group),
+        Amount(what="the same, had every completion its own prompt", value=tokens.unshared),
+        Amount(what=f"step of {step} groups", value=tokens.group * step),
+    )
+    return Plan(
+        model=shape,
+        actors=roles(config, gpus=gpu_bytes > 0),
+        work=work,
+        engine=engine.amounts(),
+        learner=learner,
+        host=_host(config, shape, tokens, slots),
+        problems=tuple(_problems(config, tokens, engine, learner, gpu_bytes)),
+    )
+
+
+def _tokens(config: RunConfig, shape: ModelShape) -> _Tokens:
+    frames = config.data.frames
+    steps = -(-frames.max_frames // shape.frames_per_step)
+    vision = steps * (frames.max_pixels // (shape.patch * shape.merge) ** 2)
+    patches = vision * shape.merge**2
+    text = _text_tokens(config) + (steps * _TIME_TOKENS if shape.family == "qwen3_vl" else 0)
+    prompt, completion = vision + text, config.rollout.max_tokens
+    return _Tokens(
+        patches=patches,
+        vision=vision,
+        text=text,
+        prompt=prompt,
+        completion=completion,
+        group=prompt + config.rollout.group_size * completion,
+        unshared=config.rollout.group_size * (prompt + completion),
+    )
+
+
+def _text_tokens(config: RunConfig) -> int:
+    """The longest text of the first rows of the training set; a guess where it or the tokenizer is not here."""
+    model, data = Path(config.model.path), Path(config.data.train)
+    if not (data.is_file() and (model / "tokenizer.json").is_file()):
+        return _TEXT_TOKENS
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    texts = [
+        TASKS[sample.task].instruction(sample) + TASKS[sample.task].prefix
+        for sample in read_samples(data, config.data.tasks)[:_MEASURED_ROWS]
+    ]
+    return _CHAT_TOKENS + max(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
+
+
+def _engine(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: float) -> _EngineMemory:
+    """Weights, then as many key-value blocks as the rest holds; a group's completions share their prompt's blocks."""
+    size, ranks = _bytes(config), config.rollout.tensor_parallel
+    weights = shape.num_parameters * size / ranks
+    kv_token = 2 * shape.layers * shape.kv_heads * shape.head_dim * size / ranks
+    if gpu_bytes:
+        pool = gpu_bytes * config.rollout.gpu_memory_utilization - weights - _ENGINE_OVERHEAD
+    else:
+        pool = config.rollout.kv_cache_gib * GIB
+    return _EngineMemory(weights=weights, pool=max(pool, 0.0), group=tokens.group * kv_token)
+
+
+def _learner(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: float) -> tuple[Amount, ...]:
+    """ZeRO's partitions (arXiv 1910.02054, section 3) and the activations of the largest micro-batch."""
+    learner, size = config.learner, _bytes(config)
+    trained = shape.num_trained(config.model.freeze)
+    shares = {stage: learner.ranks if learner.zero_stage >= stage else 1 for stage in (1, 2, 3)}
+    master = 4 if size == 2 else 0  # float32 copy beside bfloat16 weights
+    optimizer = trained * (8 + master) / shares[1]
+    share = -(-config.algo.groups_per_step // learner.ranks) * tokens.group  # of a step, on one rank
+    row = min(max(learner.micro_batch_tokens, tokens.group), share)
+    sampled = row * config.rollout.group_size * tokens.completion / tokens.group
+    amounts = {
+        "weights": 0.0 if learner.offload and learner.zero_stage == 3 else shape.num_parameters * size / shares[3],
+        "gradients": trained * size / shares[2],
+        "optimizer state": 0.0 if learner.offload else optimizer,
+        "reference policy": float(shape.num_parameters * size) if config.algo.kl_coef else 0.0,
+        "activations of the language model": _text_activations(config, shape) * row,
+        "activations of the vision tower": _vision_activations(config, shape) * tokens.patches,
+        "logits, their softmax and gradient": 3 * 4 * min(sampled * shape.vocabulary, _LOGIT_CHUNK),
+        "context and buffers": float(_LEARNER_OVERHEAD if gpu_bytes else 0),
+    }
+    parts = tuple(Amount(what=what, value=value, unit="bytes") for what, value in amounts.items() if value)
+    total = Amount(what="all of it", value=sum(amounts.values()), unit="bytes")
+    return (*parts, total)
+
+
+def _text_activations(config: RunConfig, shape: ModelShape) -> float:
+    """Bytes a token. A layer keeps its input, two normed copies, rotated and plain q, k and v, attention's output, and
+    four tensors of the feed-forward's width; with checkpointing all layers keep their input and one keeps the rest."""
+    kv = shape.kv_heads * shape.head_dim
+    layer = 4 * shape.hidden + 3 * shape.heads * shape.head_dim + 3 * kv + 4 * shape.intermediate
+    kept = shape.layers * shape.hidden + layer if config.learner.gradient_checkpointing else shape.layers * layer
+    return float(kept * _bytes(config))
+
+
+def _vision_activations(config: RunConfig, shape: ModelShape) -> float:
+    """Bytes a patch, counted like the language model's: of one layer where the tower is frozen, else of all."""
+    layer = 10 * shape.vision_hidden + 2 * shape.vision_intermediate
+    if any("model.visual".startswith(prefix) for prefix in config.model.freeze):
+        kept = layer
+    elif config.learner.gradient_checkpointing:
+        kept = shape.vision_depth * shape.vision_hidden + layer
+    else:
+        kept = shape.vision_depth * layer
+    return float(kept * _bytes(config))
+
+
+def _host(config: RunConfig, shape: ModelShape, tokens: _Tokens, slots: int) -> tuple[Amount, ...]:
+    patch_bytes = 3 * shape.frames_per_step * shape.patch**2  # uint8
+    clip = tokens.patches * patch_bytes
+    held = slots + config.data.prefetch
+    trained = shape.num_trained(config.model.freeze)
+    offloaded = trained * 12 if config.learner.offload else 0
+    amounts = {
+        "patches of one clip": clip,
+        f"object store: {held} clips ({slots} groups under way, {config.data.prefetch} ahead)": clip * held,
+        "a data worker, full-HD frames": config.data.frames.max_frames * _SOURCE_FRAME_BYTES + 2 * clip,
+        "offloaded optimizer state, all ranks": offloaded,
+        "one checkpoint on disk": trained * 12 + shape.num_parameters * _bytes(config),
+    }
+    return tuple(Amount(what=what, value=float(value), unit="bytes") for what, value in amounts.items() if value)
+
+
+def _problems(
+    config: RunConfig, tokens: _Tokens, engine: _EngineMemory, learner: tuple[Amount, ...], gpu_bytes: float
+) -> list[str]:
+    """What will not fit, as 'got, wanted, what to change'."""
+    found = []
+    longest = tokens.prompt + tokens.completion
+    if longest > config.model.max_context_tokens:
+        found.append(
+            f"the longest prompt and completion are {longest} tokens, wanted at most model.max_context_tokens="
+            f"{config.model.max_context_tokens}: such samples would be dropped; lower data.frames.max_frames or "
+            "max_pixels, or raise model.max_context_tokens"
+        )
+    if engine.pool < engine.group:
+        found.append(
+            f"an engine has {engine.pool / GIB:.1f} GiB left for keys and values, wanted "
+            f"{engine.group / GIB:.1f} GiB for one group; raise rollout.tensor_parallel (or rollout.kv_cache_gib on "
+            "a CPU), or lower rollout.group_size or rollout.max_tokens"
+        )
+    total = learner[-1].value
+    share = 0.5 if config.push.backend == "ipc" else 1.0
+    if gpu_bytes and total > gpu_bytes * share:
+        found.append(
+            f"a learner rank needs {total / GIB:.1f} GiB, wanted at most {gpu_bytes * share / GIB:.1f}; raise "
+            "learner.ranks or learner.zero_stage, set learner.gradient_checkpointing or learner.offload, or lower "
+            "learner.micro_batch_tokens"
+        )
+    return found
+
+
+def _bytes(config: RunConfig) -> int:
+    return 2 if config.model.dtype == "bfloat16" else 4
+
+
+def show(found: Plan, console: Console) -> None:
+    """Print a plan as one table, and under it what will not fit."""
+    model = found.model
+    table = Table(box=SIMPLE_HEAD, title_justify="left")
+    table.add_column(f"{model.name} ({model.num_parameters / 1e9:.3g} B parameters)")
+    table.add_column("", justify="right")
+    actors = [(f"{role.name} x {role.count}", _each(role)) for role in found.actors]
+    parts = {
+        "Actors": actors,
+        "Work, at most": _lines(found.work),
+        "One engine process": _lines(found.engine),
+        "One learner rank": _lines(found.learner),
+        "Host memory and disk": _lines(found.host),
+    }
+    for title, lines in parts.items():
+        table.add_section()
+        table.add_row(f"[bold]{title}", "")
+        for what, value in lines:
+            table.add_row(f"  {what}", value)
+    console.print(table)
+    for problem in found.problems:
+        console.print(f"[bold red]does not fit:[/] {problem}", highlight=False)
+
+
+def _each(role: Role) -> str:
+    return f"{role.num_cpus:g} CPU" + (f", {role.num_gpus:g} GPU" if role.num_gpus else "")
+
+
+def _lines(amounts: tuple[Amount, ...]) -> list[tuple[str, str]]:
+    return [(amount.what, _human(amount)) for amount in amounts]
+
+
+def _human(amount: Amount) -> str:
+    if amount.unit != "bytes":
+        return f"{amount.value:,.0f} {amount.unit}"
+    return f"{amount.value / GIB:.2f} GiB" if amount.value >= 0.1 * GIB else f"{amount.value / 2**20:.2f} MiB"
