@@ -14,7 +14,7 @@ from vrl.algo.packing import pack
 from vrl.algo.positions import PositionRule, position_rule
 from vrl.config import AlgoConfig, LearnerConfig, ModelConfig
 from vrl.errors import LearnerError
-from vrl.types import MicroBatch, PackedBatch, TrainingGroup, VisionGrid
+from vrl.types import MicroBatch, PackedBatch, StepCounts, TrainingGroup, VisionGrid
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,7 @@ def train(
     shares, norms = [], []
     for _ in range(2):
         found = [
-            worker.forward_backward(
-                micro_batch,
-                batch.num_loss_tokens,
-                batch.num_sequences,
-                *(cases.patches[i] for i in micro_batch.group_indices),
-            )
+            worker.forward_backward(micro_batch, batch.counts, *(cases.patches[i] for i in micro_batch.group_indices))
             for micro_batch in batch.micro_batches[rank]
         ]
         shares.append({name: sum(share[name] for share in found) for name in found[0]})
@@ -112,7 +107,7 @@ def train(
     saved = worker.checksums()
     worker.save(folder)
     worker.export(folder / "hf")
-    worker.forward_backward_sft(MicroBatch(groups=(), group_indices=()), 1)
+    worker.forward_backward_sft(MicroBatch(groups=(), group_indices=()), StepCounts(num_loss_tokens=1, num_sequences=1))
     worker.optim_step()  # no gradient, but momentum
     moved = worker.checksums() != saved
     restored = worker.load(folder) == 2 and worker.checksums() == saved
@@ -127,7 +122,7 @@ def poison(rank: int, world_size: int, port: int, path: Path, learner: dict[str,
     micro_batch = batch.micro_batches[rank][0]
     if rank == world_size - 1:
         micro_batch.groups[0].advantages_G[:] = np.nan
-    worker.forward_backward(micro_batch, 10, 10, *(cases.patches[i] for i in micro_batch.group_indices))
+    worker.forward_backward(micro_batch, batch.counts, *(cases.patches[i] for i in micro_batch.group_indices))
     message = ""
     try:
         worker.optim_step()

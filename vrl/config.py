@@ -143,10 +143,20 @@ class AlgoConfig:
     max_policy_age: int = at_least(0, 0)  # steps a rollout's oldest token may lag behind the learner; 0 is synchronous
     advantage: str = one_of("grpo", "grpo_no_std")  # grpo (centred, over std) | grpo_no_std (centred)
     std_eps: float = above_zero(1e-4)
-    clip_low: float = at_least(0, 0.2)
+    policy_loss: str = one_of("clip", "dual_clip", "gspo", "cispo", "reinforce")
+    clip_low: float = at_least(0, 0.2)  # the ratio policy / old counts within [1 - clip_low, 1 + clip_high]
     clip_high: float = at_least(0, 0.2)
-    kl_coef: float = at_least(0, 0.0)  # of the k3 KL to the reference, the starting weights; 0: no reference
-    loss_aggregation: str = one_of("token_mean", "sequence_mean")
+    dual_clip: float = at_least(1, 3.0)  # of dual_clip: no token with advantage A < 0 has a loss above dual_clip x |A|
+    old_logprobs: str = one_of("learner", "rollout")  # of the ratio: recomputed before the step, or the engine's
+    # Of the weight old / engine, a token's own or its completion's.
+    correction: str = one_of("none", "token_truncate", "sequence_truncate", "token_mask", "sequence_mask")
+    correction_low: float = share(0.5)  # a mask rejects weights below it
+    correction_high: float = at_least(1, 2.0)  # weights above it are truncated to it, or rejected
+    kl_coef: float = at_least(0, 0.0)  # of the KL to the reference, the starting weights; 0: no reference
+    kl_estimator: str = one_of("k3", "k1", "k2")
+    entropy_coef: float = at_least(0, 0.0)  # of the entropy that is taken off the loss
+    loss_aggregation: str = one_of("token_mean", "sequence_mean", "fixed_length")
+    fixed_length: int = at_least(1, 768)  # of fixed_length: tokens that every completion is divided by
 
 
 @dataclass(frozen=True)
@@ -264,15 +274,43 @@ def check(config: RunConfig) -> list[str]:
         )
     if config.rollout.temperature > 2:
         problems.append(f"rollout.temperature: got {config.rollout.temperature}, wanted at most 2 (vLLM's bound)")
-    if config.rollout.top_k == 0 or config.rollout.top_k < -1:
-        problems.append(f"rollout.top_k: got {config.rollout.top_k}, wanted -1 (all) or a positive count")
+    if config.rollout.top_p < 1 or config.rollout.top_k != -1:
+        problems.append(
+            f"rollout: got top_p={config.rollout.top_p}, top_k={config.rollout.top_k}, wanted 1.0 and -1 (all): the "
+            "engine would report log-probs over the tokens it kept, which the learner's are not"
+        )
     if config.sft.stop_at_reward and not (config.sft.generate and config.data.val):
         problems.append("sft.stop_at_reward: wanted sft.generate=true and data.val, which measure the held-out reward")
     names = [task.task for task in config.tasks]
     problems += [
         f"tasks: {name!r} is configured twice, wanted once" for name in {n for n in names if names.count(n) > 1}
     ]
-    return problems
+    return problems + _algo_problems(config.algo)
+
+
+def _algo_problems(algo: AlgoConfig) -> list[str]:
+    """Objectives whose parts do not go together, and why."""
+    rules = (
+        (
+            algo.kl_coef > 0 and algo.kl_estimator == "k1",
+            "algo.kl_estimator: got k1, wanted k2 or k3: the gradient of k1 does not depend on the reference",
+        ),
+        (
+            algo.correction != "none" and algo.old_logprobs == "rollout",
+            f"algo.correction: got {algo.correction} with algo.old_logprobs=rollout, wanted learner: the weight is old "
+            "over rollout",
+        ),
+        (
+            algo.correction.startswith("token") and algo.policy_loss == "gspo",
+            f"algo.correction: got {algo.correction}, wanted sequence_truncate or sequence_mask: gspo has one ratio a "
+            "completion",
+        ),
+        (
+            algo.policy_loss == "reinforce" and algo.old_logprobs == "rollout",
+            "algo.old_logprobs: got rollout, wanted learner: reinforce takes no ratio; weigh it with algo.correction",
+        ),
+    )
+    return [text for wrong, text in rules if wrong]
 
 
 def _out_of_range(section: Any, prefix: str = "") -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from vrl.algo.advantage import advantages, is_zero_spread
+from vrl.algo.objective import step_metrics
 from vrl.algo.packing import pack, to_training_group
 from vrl.config import RunConfig
 from vrl.metrics import RunLog
@@ -132,11 +133,11 @@ class Driver:
             ranks=self.config.learner.ranks,
             micro_batch_tokens=self.config.learner.micro_batch_tokens,
         )
-        metrics = describe(groups, version) | {"pack/loss_tokens": float(batch.num_loss_tokens)}
+        metrics = describe(groups, version) | {"pack/loss_tokens": float(batch.counts.num_loss_tokens)}
         sums = {"loss/policy": 0.0, "loss/mismatch_kl": 0.0}  # of no tokens, where no group is useful
         push_s, push_bytes = 0.0, 0
         if useful:
-            sums = await self._learner.forward_backward(batch, [group.patches for group in useful])
+            sums = step_metrics(await self._learner.forward_backward(batch, [group.patches for group in useful]))
             update = await self._learner.optim_step()
             self.progress.policy_version = update.policy_version
             metrics |= {"learner/lr": update.lr, "learner/grad_norm": update.grad_norm}

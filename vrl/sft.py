@@ -158,10 +158,9 @@ class _Session:
         loss_sum, num_tokens = 0.0, 0
         while prepared := [j for _ in range(self.config.sft.batch_size) if (j := await feed.next()) is not None]:
             batch = self._pack(prepared)
-            loss_sum += (
-                await self.fleets.learner.sft_loss(batch, [job.patches for job in prepared]) * batch.num_loss_tokens
-            )
-            num_tokens += batch.num_loss_tokens
+            loss = await self.fleets.learner.sft_loss(batch, [job.patches for job in prepared])
+            loss_sum += loss * batch.counts.num_loss_tokens
+            num_tokens += batch.counts.num_loss_tokens
         return loss_sum / num_tokens
 
     def _feed(self, samples: Any, prepare: Any, max_bad_fraction: float, first_ordinal: int) -> PromptFeed:

@@ -158,6 +158,7 @@ class TrainingGroup:
     loss_masks: tuple[np.ndarray, ...]  # G arrays, bool [C_g]
     advantages_G: np.ndarray  # float32 [G]
     rollout_logprobs: tuple[np.ndarray, ...] = ()  # G arrays, float32 [C_g]; empty in SFT
+    old_logprobs: tuple[np.ndarray, ...] = ()  # the learner's before the step, likewise; empty: one update a step
 
     @property
     def num_tokens(self) -> int:
@@ -181,12 +182,19 @@ class MicroBatch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StepCounts:
+    """What trains in one update, over all micro-batches and ranks: the divisors of summed losses."""
+
+    num_loss_tokens: int
+    num_sequences: int  # completions with at least one token that trains
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PackedBatch:
-    """One optimizer step's worth: `micro_batches[rank][k]`, the same count on every rank."""
+    """The work of one optimizer update: `micro_batches[rank][k]`, the same count on every rank."""
 
     micro_batches: tuple[tuple[MicroBatch, ...], ...]
-    num_loss_tokens: int  # over all ranks: the one divisor of the summed loss
-    num_sequences: int  # completions over all ranks: the divisor of sequence-mean aggregation
+    counts: StepCounts
     num_tokens: int  # tokens that go through the model
     num_unshared_tokens: int  # tokens had every completion carried its own prompt
 

@@ -73,3 +73,23 @@ def test_a_file_that_is_no_yaml_is_named(tmp_path: Path):
 def test_a_missing_file_is_named():
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: not found"):
         load("nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["algo.kl_coef=0.1", "algo.kl_estimator=k1"], "the gradient of k1 does not depend on the reference"),
+        (["algo.correction=token_mask", "algo.old_logprobs=rollout"], "the weight is old over rollout"),
+        (["algo.correction=token_truncate", "algo.policy_loss=gspo"], "gspo has one ratio a completion"),
+        (["algo.policy_loss=reinforce", "algo.old_logprobs=rollout"], "reinforce takes no ratio"),
+        (["rollout.top_p=0.95"], "log-probs over the tokens it kept"),
+        (["rollout.top_k=20"], "log-probs over the tokens it kept"),
+    ],
+)
+def test_objectives_that_contradict_themselves_are_refused(overrides: list[str], said: str):
+    assert said in problems_of(*overrides)
+
+
+def test_a_correction_for_a_sequence_ratio_is_fine():
+    config = load(None, [*REQUIRED, "algo.policy_loss=gspo", "algo.correction=sequence_mask"])
+    assert config.algo.correction == "sequence_mask"

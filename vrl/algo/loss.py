@@ -1,72 +1,111 @@
-"""Losses per token, and how they become one number. Pure torch functions; they know no model, rank or micro-batch.
+"""Policy losses per token, and how they become one number. Pure torch functions; they know no model or rank.
 
-All token tensors are float32 [L], one entry for each completion token of a packed row. A loss is summed over the tokens
-that train and divided once by a count over the whole step, so that micro-batching, packing and ranks do not change it.
+Tensors hold one entry for each token that trains, float32 [T] unless said otherwise. A loss is summed over tokens and
+divided once by a count over the whole step, so that micro-batching, packing and ranks do not change it. Every policy
+loss also returns where its bounds cut the gradient (or, for cispo, the weight), bool [T].
 """
 
 import torch
 from torch import Tensor
 
+_MAX_LOG_RATIO = 20.0  # exp(20) = 5e8: far outside any bound, and exp neither overflows nor makes 0 x infinity
 
-def policy_loss(
+
+def clip(
     logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float
 ) -> tuple[Tensor, Tensor]:
-    """Clipped ratio loss and where the clip acts (bool), both [L] (PPO, arXiv 1707.06347, equation 7, negated).
+    """-min(r A, clamp(r, 1 - clip_low, 1 + clip_high) A) with r = policy / old (PPO, arXiv 1707.06347, equation 7).
 
-    The bounds are 1 - clip_low and 1 + clip_high; unequal bounds are clip-higher (DAPO, arXiv 2503.14476, section 3.1).
+    Unequal bounds are clip-higher (DAPO, arXiv 2503.14476, section 3.1).
     """
-    ratio = torch.exp(logprobs - old_logprobs)
-    clipped = torch.clamp(ratio, 1 - clip_low, 1 + clip_high)
-    loss = -torch.minimum(ratio * advantages, clipped * advantages)
-    return loss, clipped * advantages < ratio * advantages
+    return _clipped(torch.exp(_log_ratio(logprobs, old_logprobs)), advantages, clip_low, clip_high)
 
 
-def k3_kl(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """KL(policy || reference) per token [L], from tokens that the policy sampled (GRPO, arXiv 2402.03300, equation 4).
+def dual_clip(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float, bound: float
+) -> tuple[Tensor, Tensor]:
+    """`clip`, but for A < 0 the loss is at most -bound A: a token that became likely though bad pulls no harder.
 
-    exp(d) - 1 - d with d = reference - policy: never negative, unbiased, of low variance ("k3" in Schulman's note
-    "Approximating KL divergence").
+    Dual-clip PPO, arXiv 1912.09729; `bound` is its c > 1.
     """
-    difference = ref_logprobs - logprobs
-    return torch.expm1(difference) - difference
+    loss, clipped = clip(logprobs, old_logprobs, advantages, clip_low=clip_low, clip_high=clip_high)
+    most = torch.where(advantages < 0, -bound * advantages, torch.inf)
+    return torch.minimum(loss, most), clipped | (loss > most)
 
 
-def mismatch_kl(rollout_logprobs: Tensor, logprobs: Tensor) -> Tensor:
-    """KL(engine || learner) per token [L]: how far the sampler's distribution is from the learner's on its tokens.
+def gspo(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    sequence_ids: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+) -> tuple[Tensor, Tensor]:
+    """`clip` with one ratio a completion, the geometric mean of its tokens' (GSPO, arXiv 2507.18071, equations 5, 7).
 
-    The tokens were sampled by the engine, so k3 with d = learner - engine estimates this direction without bias.
+    The completion's loss stands at each of its tokens: their mean under sequence_mean is the paper's objective. Its
+    bounds are 3e-4 and 4e-4, because such a ratio hardly moves. `sequence_ids` int64 [T].
     """
-    difference = logprobs - rollout_logprobs
-    return torch.expm1(difference) - difference
+    num_tokens = sequence_sums(torch.ones_like(logprobs), sequence_ids)
+    log_ratio = sequence_sums(_log_ratio(logprobs, old_logprobs), sequence_ids) / num_tokens
+    return _clipped(torch.exp(log_ratio), advantages, clip_low, clip_high)
 
 
-def mismatch_kl_reverse(rollout_logprobs: Tensor, logprobs: Tensor) -> Tensor:
-    """KL(learner || engine) per token [L] from tokens that the engine sampled: w log w - (w - 1), w = learner / engine.
+def cispo(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float
+) -> tuple[Tensor, Tensor]:
+    """-clamp(r, 1 - clip_low, 1 + clip_high) A log policy, r without gradient: every token keeps a gradient.
 
-    Our definition: the k3 estimate of the other direction under the importance weight w.
+    CISPO of MiniMax-M1, arXiv 2506.13585, equations 4 and 5; its clip_low is 1 or more: no lower bound.
     """
-    difference = logprobs - rollout_logprobs
-    return torch.exp(difference) * difference - torch.expm1(difference)
+    ratio = torch.exp(_log_ratio(logprobs, old_logprobs)).detach()
+    weight = torch.clamp(ratio, 1 - clip_low, 1 + clip_high)
+    return -weight * advantages * logprobs, weight != ratio
+
+
+def reinforce(logprobs: Tensor, advantages: Tensor) -> tuple[Tensor, Tensor]:
+    """-A log policy (Williams 1992): for one update a batch, it knows no ratio."""
+    return -advantages * logprobs, torch.zeros_like(advantages, dtype=torch.bool)
 
 
 def sft_loss(logprobs: Tensor) -> Tensor:
-    """Negative log-likelihood per token [L]."""
+    """Negative log-likelihood per token [T]."""
     return -logprobs
 
 
-def token_mean(loss: Tensor, loss_mask: Tensor, num_loss_tokens: int) -> Tensor:
-    """Sum over trained tokens over the step's count of them (DAPO, arXiv 2503.14476, section 3.3). Scalar."""
-    return _masked(loss, loss_mask).sum() / num_loss_tokens
+def token_mean(loss: Tensor, num_loss_tokens: int) -> Tensor:
+    """Sum over tokens over the step's count of them (DAPO, arXiv 2503.14476, section 3.3). Scalar."""
+    return loss.sum() / num_loss_tokens
 
 
-def sequence_mean(loss: Tensor, loss_mask: Tensor, sequence_ids: Tensor, num_sequences: int) -> Tensor:
-    """Mean over each completion's trained tokens, summed, over the step's count of completions. Scalar.
+def sequence_mean(loss: Tensor, sequence_ids: Tensor, num_sequences: int) -> Tensor:
+    """Mean over each completion's tokens, summed, over the step's count of completions. Scalar.
 
-    GRPO, arXiv 2402.03300, equation 3. `sequence_ids` int64 [L] says which completion of the row a token belongs to.
+    GRPO, arXiv 2402.03300, equation 3. `sequence_ids` int64 [T] says which completion of the row a token belongs to.
     """
-    tokens = torch.bincount(sequence_ids, weights=loss_mask.to(loss.dtype))
-    return (_masked(loss, loss_mask) / tokens.clamp(min=1)[sequence_ids]).sum() / num_sequences
+    return (loss / sequence_sums(torch.ones_like(loss), sequence_ids)).sum() / num_sequences
 
 
-def _masked(loss: Tensor, loss_mask: Tensor) -> Tensor:
-    return torch.where(loss_mask, loss, torch.zeros_like(loss))  # a product would turn a masked infinity into NaN
+def fixed_length(loss: Tensor, num_sequences: int, length: int) -> Tensor:
+    """Sum over tokens over the step's count of completions times a constant number of tokens. Scalar.
+
+    No completion weighs less for being long (Dr. GRPO, arXiv 2503.20783, section 3.1 and its listing 1).
+    """
+    return loss.sum() / (num_sequences * length)
+
+
+def sequence_sums(values: Tensor, sequence_ids: Tensor) -> Tensor:
+    """The sum over each completion's tokens, at each of its tokens: [T]."""
+    num_sequences = int(sequence_ids.max()) + 1 if len(sequence_ids) else 0
+    return values.new_zeros(num_sequences).index_add(0, sequence_ids, values)[sequence_ids]
+
+
+def _log_ratio(logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
+    return torch.clamp(logprobs - old_logprobs, -_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+
+
+def _clipped(ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> tuple[Tensor, Tensor]:
+    clipped = torch.clamp(ratio, 1 - clip_low, 1 + clip_high)
+    loss = -torch.minimum(ratio * advantages, clipped * advantages)
+    return loss, clipped * advantages < ratio * advantages

@@ -12,7 +12,7 @@ import numpy as np
 
 from vrl.algo.positions import PositionRule, completion_positions, prompt_positions, vision_slots
 from vrl.errors import DataError
-from vrl.types import MicroBatch, PackedBatch, RolloutGroup, TrainingGroup, VisionGrid
+from vrl.types import MicroBatch, PackedBatch, RolloutGroup, StepCounts, TrainingGroup, VisionGrid
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +46,7 @@ class PackedRow:
     loss_mask_L: np.ndarray  # bool
     advantages_L: np.ndarray  # float32, the completion's advantage at each of its tokens
     rollout_logprobs_L: np.ndarray  # float32; zeros in SFT
+    old_logprobs_L: np.ndarray | None  # float32; None where the row's own log-probs are the old ones
     sequence_ids_L: np.ndarray  # int64, which completion of the row
 
     @property
@@ -98,8 +99,10 @@ def pack(groups: Sequence[TrainingGroup], *, ranks: int, micro_batch_tokens: int
             )
             for rank_bins in bins
         ),
-        num_loss_tokens=sum(group.num_loss_tokens for group in groups),
-        num_sequences=sum(bool(mask.any()) for group in groups for mask in group.loss_masks),
+        counts=StepCounts(
+            num_loss_tokens=sum(group.num_loss_tokens for group in groups),
+            num_sequences=sum(bool(mask.any()) for group in groups for mask in group.loss_masks),
+        ),
         num_tokens=sum(group.num_tokens for group in groups),
         num_unshared_tokens=sum(
             group.num_tokens + (len(group.completions) - 1) * len(group.prompt_token_ids) for group in groups
@@ -139,6 +142,7 @@ def flatten(micro_batch: MicroBatch, rule: PositionRule) -> PackedRow:
         loss_mask_L=np.concatenate([mask for group in micro_batch.groups for mask in group.loss_masks]),
         advantages_L=np.repeat(advantages, lengths).astype(np.float32),
         rollout_logprobs_L=_rollout_logprobs(micro_batch),
+        old_logprobs_L=_old_logprobs(micro_batch),
         sequence_ids_L=np.repeat(np.arange(len(lengths)), lengths),
     )
 
@@ -187,6 +191,12 @@ def _rollout_logprobs(micro_batch: MicroBatch) -> np.ndarray:
     return np.concatenate([array for group in arrays for array in group]).astype(np.float32)
 
 
+def _old_logprobs(micro_batch: MicroBatch) -> np.ndarray | None:
+    """All groups of a step have them, or none has."""
+    arrays = [array for group in micro_batch.groups for array in group.old_logprobs]
+    return np.concatenate(arrays).astype(np.float32) if arrays else None
+
+
 def _inert_row() -> PackedRow:
     """One prompt token and one untrained completion token, both id 0."""
     return PackedRow(
@@ -200,5 +210,6 @@ def _inert_row() -> PackedRow:
         loss_mask_L=np.zeros(1, dtype=bool),
         advantages_L=np.zeros(1, dtype=np.float32),
         rollout_logprobs_L=np.zeros(1, dtype=np.float32),
+        old_logprobs_L=None,
         sequence_ids_L=np.zeros(1, dtype=np.int64),
     )

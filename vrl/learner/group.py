@@ -16,7 +16,7 @@ from ray.util import get_node_ip_address
 
 from vrl.config import AlgoConfig, LearnerConfig, ModelConfig, PushConfig
 from vrl.errors import LearnerError
-from vrl.types import MicroBatch, PackedBatch, Update
+from vrl.types import MicroBatch, PackedBatch, StepCounts, Update
 
 _PLACEMENT = ("scheduling_strategy", "resources", "label_selector")  # options that say where, not how much
 
@@ -59,17 +59,16 @@ class LearnerGroup:
         return group
 
     async def forward_backward(self, batch: PackedBatch, patches: Sequence[Any]) -> dict[str, float]:
-        """Accumulate the gradient of a whole step; returns its metrics (loss/policy, loss/mismatch_kl, ...)."""
-        counts = (batch.num_loss_tokens, batch.num_sequences)
-        return _sum(await self._micro_batches("forward_backward", batch, counts, patches))
+        """Accumulate the gradient of a whole update; returns the sums that `objective.step_metrics` takes."""
+        return _sum(await self._micro_batches("forward_backward", batch, (batch.counts,), patches))
 
     async def forward_backward_sft(self, batch: PackedBatch, patches: Sequence[Any]) -> dict[str, float]:
         """The same for supervised targets; returns loss/sft and loss/entropy."""
-        return _sum(await self._micro_batches("forward_backward_sft", batch, (batch.num_loss_tokens,), patches))
+        return _sum(await self._micro_batches("forward_backward_sft", batch, (batch.counts,), patches))
 
     async def sft_loss(self, batch: PackedBatch, patches: Sequence[Any]) -> float:
         """Mean negative log-likelihood of the batch's targets, without gradient."""
-        return float(sum(await self._micro_batches("sft_loss", batch, (batch.num_loss_tokens,), patches)))
+        return float(sum(await self._micro_batches("sft_loss", batch, (batch.counts,), patches)))
 
     async def logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]:
         """Log-probs of every completion, one tuple for each group, in the order the groups had before packing."""
@@ -120,7 +119,7 @@ class LearnerGroup:
         self._ranks = []
 
     async def _micro_batches(
-        self, method: str, batch: PackedBatch, counts: tuple[int, ...], patches: Sequence[Any]
+        self, method: str, batch: PackedBatch, counts: tuple[StepCounts, ...], patches: Sequence[Any]
     ) -> list[Any]:
         """Run `method` on every micro-batch; results rank after rank.
 

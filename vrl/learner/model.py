@@ -31,7 +31,7 @@ class TokenScores(NamedTuple):
     """What the policy thinks of each completion token of a row. A tuple, because ZeRO-3 looks for tensors in tuples."""
 
     logprobs_L: Tensor  # float32, with gradient, at the sampling temperature
-    entropy_L: Tensor  # float32, nats, without gradient
+    entropy_L: Tensor  # float32, nats; with gradient only where the policy was built so
 
 
 def load_hf_model(config: ModelConfig) -> PreTrainedModel:
@@ -64,18 +64,20 @@ class GroupedPolicy(nn.Module):
         normalisation: tuple[np.ndarray, np.ndarray],
         temperature: float,
         banned_token_ids: Sequence[int] = (),
+        entropy_gradient: bool = False,
     ) -> None:
         """`normalisation`: (weight [3], bias [3]) that turn a raw channel value into the tower's input.
 
         `banned_token_ids` are what the engine never samples: both sides normalise over the rest. Raises ConfigError
-        for an unknown family or a temperature that has no log-probs.
+        for an unknown family or a temperature that has no log-probs. `entropy_gradient` keeps one more chunk of
+        probabilities for the backward pass.
         """
         super().__init__()
         if temperature <= 0:
             raise ConfigError(f"rollout.temperature: got {temperature}, wanted more than 0 to train on log-probs")
         self.rule = position_rule(hf.config)
         self.hf = hf
-        self.head = CompletionHead(hf.lm_head.weight, temperature, banned_token_ids)
+        self.head = CompletionHead(hf.lm_head.weight, temperature, banned_token_ids, entropy_gradient)
         for name, values in zip(("pixel_weight", "pixel_bias"), normalisation, strict=True):
             self.register_buffer(
                 name, torch.from_numpy(np.asarray(values, dtype=np.float32))[:, None], persistent=False
@@ -131,10 +133,17 @@ class CompletionHead(nn.Module):
 
     banned: Tensor
 
-    def __init__(self, weight: nn.Parameter, temperature: float, banned_token_ids: Sequence[int]) -> None:
+    def __init__(
+        self,
+        weight: nn.Parameter,
+        temperature: float,
+        banned_token_ids: Sequence[int],
+        entropy_gradient: bool = False,
+    ) -> None:
         super().__init__()
         self.weight = weight
         self.temperature = temperature
+        self.entropy_gradient = entropy_gradient
         self.chunk = max(64, _LOGIT_CHUNK // weight.shape[0])
         self.register_buffer("banned", torch.tensor(list(banned_token_ids), dtype=torch.int64), persistent=False)
 
@@ -155,6 +164,6 @@ class CompletionHead(nn.Module):
             logits = logits.index_fill(1, self.banned, _BANNED_LOGIT)
         normaliser = torch.logsumexp(logits, dim=-1)
         logprobs = logits.gather(1, targets_L[:, None])[:, 0] - normaliser
-        with torch.no_grad():
+        with torch.set_grad_enabled(self.entropy_gradient and torch.is_grad_enabled()):
             entropy = normaliser - (torch.softmax(logits, dim=-1) * logits).sum(-1)
         return logprobs, entropy

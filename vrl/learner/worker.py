@@ -1,6 +1,6 @@
 """One learner rank: micro-batches in; updates, checkpoints and pushed weights out. A plain class until it is an actor.
 
-All ranks of a group call the same methods in the same order. Joins the objective (algo/loss), the policy
+All ranks of a group call the same methods in the same order. Joins the objective (algo/objective), the policy
 (learner/model) and the optimizer (learner/engine); computes no advantages and packs nothing.
 Axes: L completion tokens of a packed row.
 """
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vrl.algo import loss as losses
+from vrl.algo.objective import objective, trained_tokens
 from vrl.algo.packing import PackedRow, flatten
 from vrl.algo.vocabulary import banned_token_ids
 from vrl.config import AlgoConfig, LearnerConfig, ModelConfig, PushConfig
@@ -22,7 +23,7 @@ from vrl.errors import LearnerError
 from vrl.learner.engine import LearnerEngine, join_ranks
 from vrl.learner.model import GroupedPolicy, load_hf_model
 from vrl.packets import value_digest
-from vrl.types import MicroBatch, Update
+from vrl.types import MicroBatch, StepCounts, Update
 from vrl.weights import WeightPusher
 
 
@@ -52,71 +53,40 @@ class LearnerWorker:
         self._rank = rank
         self._model_config = model_config
         self._algo = algo_config
-        self._policy = build_policy(model_config, temperature)
+        self._policy = build_policy(model_config, temperature, entropy_gradient=bool(algo_config.entropy_coef))
         self._engine = LearnerEngine(self._policy, learner_config, total_steps=total_steps)
         self._reference = build_policy(model_config, temperature).requires_grad_(False) if algo_config.kl_coef else None
         if self._reference is not None:
             self._reference.to(self._policy.hf.device)
         self._pusher: WeightPusher | None = None
 
-    def forward_backward(
-        self, micro_batch: MicroBatch, num_loss_tokens: int, num_sequences: int, *patches: np.ndarray
-    ) -> dict[str, float]:
+    def forward_backward(self, micro_batch: MicroBatch, counts: StepCounts, *patches: np.ndarray) -> dict[str, float]:
         """Add the micro-batch's gradient of the policy objective; `patches` are one array a group, uint8.
 
-        The counts are the step's, over all ranks. Returns shares of the step's metrics: they add up over micro-batches
-        and ranks. With one update a batch the learner's own log-probs are the old ones, so the ratio is 1 in value.
+        `counts` are the update's, over all ranks. Returns shares of its metrics: they add up over micro-batches and
+        ranks (see vrl.algo.objective).
         """
         row = flatten(micro_batch, self._policy.rule)
         pixels = _join(patches)
         scores = self._engine.forward(row, pixels)
-        mask, advantages, rollout_logprobs, sequence_ids = self._tensors(row)
-        logprobs, sampled = scores.logprobs_L, scores.logprobs_L.detach()
-        policy_L, clipped_L = losses.policy_loss(
-            logprobs, sampled, advantages, clip_low=self._algo.clip_low, clip_high=self._algo.clip_high
-        )
-        total_L = policy_L
-        means = {
-            "loss/mismatch_kl": losses.mismatch_kl(rollout_logprobs, sampled),
-            "loss/mismatch_kl_reverse": losses.mismatch_kl_reverse(rollout_logprobs, sampled),
-            "loss/entropy": scores.entropy_L,
-            "loss/clip_frac": clipped_L.float(),
-        }
-        if self._reference is not None:
-            with torch.no_grad():
-                ref_logprobs = self._reference(row, pixels).logprobs_L
-            kl_L = losses.k3_kl(logprobs, ref_logprobs)
-            total_L = policy_L + self._algo.kl_coef * kl_L
-            means["loss/kl"] = kl_L.detach()
-
-        def aggregate(loss_L: Tensor) -> Tensor:
-            if self._algo.loss_aggregation == "sequence_mean":
-                return losses.sequence_mean(loss_L, mask, sequence_ids, num_sequences)
-            return losses.token_mean(loss_L, mask, num_loss_tokens)
-
-        self._engine.backward(aggregate(total_L))
-        metrics = {name: losses.token_mean(value, mask, num_loss_tokens) for name, value in means.items()}
-        return _numbers(metrics | {"loss/policy": aggregate(policy_L.detach())})
+        tokens = trained_tokens(row, scores.logprobs_L, scores.entropy_L, self._ref_logprobs(row, pixels))
+        loss, shares = objective(tokens, self._algo, counts)
+        self._engine.backward(loss)
+        return _numbers(shares)
 
     def forward_backward_sft(
-        self, micro_batch: MicroBatch, num_loss_tokens: int, *patches: np.ndarray
+        self, micro_batch: MicroBatch, counts: StepCounts, *patches: np.ndarray
     ) -> dict[str, float]:
         """Add the micro-batch's gradient of the mean negative log-likelihood of the targets; see `forward_backward`."""
-        row = flatten(micro_batch, self._policy.rule)
-        scores = self._engine.forward(row, _join(patches))
-        mask, *_ = self._tensors(row)
-        loss = losses.token_mean(losses.sft_loss(scores.logprobs_L), mask, num_loss_tokens)
+        loss, entropy = self._sft(micro_batch, counts, patches)
         self._engine.backward(loss)
-        entropy = losses.token_mean(scores.entropy_L, mask, num_loss_tokens)
-        return _numbers({"loss/sft": loss.detach(), "loss/entropy": entropy})
+        return _numbers({"loss/sft": loss.detach(), "loss/entropy": entropy.detach()})
 
-    def sft_loss(self, micro_batch: MicroBatch, num_loss_tokens: int, *patches: np.ndarray) -> float:
+    def sft_loss(self, micro_batch: MicroBatch, counts: StepCounts, *patches: np.ndarray) -> float:
         """The micro-batch's share of the mean negative log-likelihood, without gradient: for validation."""
-        row = flatten(micro_batch, self._policy.rule)
         with torch.no_grad():
-            scores = self._engine.forward(row, _join(patches))
-        mask, *_ = self._tensors(row)
-        return float(losses.token_mean(losses.sft_loss(scores.logprobs_L), mask, num_loss_tokens))
+            loss, _ = self._sft(micro_batch, counts, patches)
+        return float(loss)
 
     def logprobs(self, micro_batch: MicroBatch, *patches: np.ndarray) -> tuple[np.ndarray, ...]:
         """Log-probs float32 [C] of every completion of the micro-batch, group after group, without gradient."""
@@ -178,15 +148,22 @@ class LearnerWorker:
             self._pusher.close()
         torch.distributed.destroy_process_group()
 
-    def _tensors(self, row: PackedRow) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        arrays = (row.loss_mask_L, row.advantages_L, row.rollout_logprobs_L, row.sequence_ids_L)
-        mask, advantages, rollout_logprobs, sequence_ids = (
-            torch.from_numpy(array).to(self._policy.hf.device) for array in arrays
-        )
-        return mask, advantages, rollout_logprobs, sequence_ids
+    def _sft(self, micro_batch: MicroBatch, counts: StepCounts, patches: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        row = flatten(micro_batch, self._policy.rule)
+        scores = self._engine.forward(row, _join(patches))
+        tokens = trained_tokens(row, scores.logprobs_L, scores.entropy_L, None)
+        loss = losses.token_mean(losses.sft_loss(tokens.logprobs), counts.num_loss_tokens)
+        return loss, losses.token_mean(tokens.entropy, counts.num_loss_tokens)
+
+    def _ref_logprobs(self, row: PackedRow, pixels: Tensor) -> Tensor | None:
+        """Log-probs [L] of the reference policy, the weights at model.path; None where no KL is asked for."""
+        if self._reference is None:
+            return None
+        with torch.no_grad():
+            return self._reference(row, pixels).logprobs_L
 
 
-def build_policy(config: ModelConfig, temperature: float) -> GroupedPolicy:
+def build_policy(config: ModelConfig, temperature: float, *, entropy_gradient: bool = False) -> GroupedPolicy:
     """The checkpoint at model.path as the policy of this process, with its own pixel constants and banned tokens."""
     hf = load_hf_model(config)
     return GroupedPolicy(
@@ -194,6 +171,7 @@ def build_policy(config: ModelConfig, temperature: float) -> GroupedPolicy:
         normalisation=normalisation(config.path),
         temperature=temperature,
         banned_token_ids=banned_token_ids(hf.config),
+        entropy_gradient=entropy_gradient,
     )
 
 

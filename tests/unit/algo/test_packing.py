@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -46,8 +48,16 @@ def test_row_of_two_groups():
     assert row.loss_mask_L.tolist() == [True, False, True, True, True]
     assert row.advantages_L.tolist() == [0.5, 0.5, -0.5, 2.0, 2.0]
     assert row.rollout_logprobs_L.tolist() == pytest.approx([-1, -2, -3, -0.1, -0.1])
+    assert row.old_logprobs_L is None
     assert row.sequence_ids_L.tolist() == [0, 0, 1, 2, 2]
     assert [(span.start, span.prompt_end, span.end) for span in row.spans] == [(0, 4, 7), (7, 9, 11)]
+
+
+def test_old_logprobs_follow_the_order_of_the_row():
+    first = replace(group(2, [2, 1]), old_logprobs=(np.array([-1.0, -2.0]), np.array([-3.0])))
+    second = replace(group(3, [1]), old_logprobs=(np.array([-4.0]),))
+    row = flatten(MicroBatch(groups=(second, first), group_indices=(1, 0)), RULE)
+    assert row.old_logprobs_L.tolist() == [-4.0, -1.0, -2.0, -3.0]
 
 
 def test_an_empty_micro_batch_is_one_token_that_does_not_train():
@@ -62,8 +72,7 @@ def test_micro_batches_respect_the_budget_and_never_split_a_group():
     assert indices(batch) == [[[2], [0, 3], [1]]]
     assert batch.num_tokens == 187
     assert batch.num_unshared_tokens == 197  # the first group's prompt once more
-    assert batch.num_loss_tokens == 67
-    assert batch.num_sequences == 5
+    assert (batch.counts.num_loss_tokens, batch.counts.num_sequences) == (67, 5)
 
 
 def test_ranks_get_like_work_and_the_same_number_of_micro_batches():
@@ -88,7 +97,7 @@ def test_a_completion_that_trains_nothing_is_no_sequence():
         advantages_G=np.zeros(2, dtype=np.float32),
     )
     batch = pack([silent], ranks=1, micro_batch_tokens=10)
-    assert (batch.num_sequences, batch.num_loss_tokens) == (1, 1)
+    assert (batch.counts.num_sequences, batch.counts.num_loss_tokens) == (1, 1)
 
 
 def rollout_group(*token_lists):
