@@ -56,6 +56,17 @@ class FrameConfig:
 
 
 @dataclass(frozen=True)
+class MediaLimitsConfig:
+    """What one media file may be and cost. A file that goes beyond is a bad sample, refused before it is decoded."""
+
+    file_gib: float = above_zero(8.0)  # size on disk
+    frame_pixels: int = at_least(1, 4096 * 4096)  # width x height as coded
+    duration_s: float = above_zero(4 * 3600.0)  # of a clip, cut or not
+    memory_gib: float = above_zero(4.0)  # address space of the decode process, beyond its start
+    cpu_s: float = at_least(1, 60.0)  # CPU time of one decode, over all its threads
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where samples come from and how their media are read."""
 
@@ -68,6 +79,7 @@ class DataConfig:
     workers: int = at_least(1, 1)  # decode worker actors
     prefetch: int = at_least(1, 16)  # prompts decoded ahead of the engines
     decode_timeout_s: float = above_zero(30.0)  # a clip that takes longer is dropped and its decoder killed
+    limits: MediaLimitsConfig = field(default_factory=MediaLimitsConfig)
     max_bad_fraction: float = share(0.05)  # of the last 200 samples; more ends the run
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vrl.config import FrameConfig
+from vrl.config import DataConfig, FrameConfig
 from vrl.errors import DataError
 from vrl.types import Media
 
@@ -200,9 +200,9 @@ def check_decoder() -> Finding:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         encode(frames_THWC, path, fps=8)
-        decoder = Decoder(timeout_s=30.0)
+        decoder = Decoder(DataConfig(train="", frames=FrameConfig(fps=2.0)))
         try:
-            frames = decoder.read(path, Media(kind="video", path=path.name), FrameConfig(fps=2.0))
+            frames = decoder.read(path, Media(kind="video", path=path.name))
         except DataError as error:
             return Finding(topic="video decoder", level="fail", found=str(error), cure=cure)
         finally:

@@ -102,15 +102,14 @@ class CaseReader:
     """Makes gate cases of prompts that the data path has prepared, by decoding their media once more."""
 
     def __init__(self, model: ModelConfig, data: DataConfig, *, max_tokens: int) -> None:
-        self._data = data
         self._root = media_root(data)
         self._builder = PromptBuilder(model, data.frames, max_tokens)
-        self._decoder = Decoder(data.decode_timeout_s)
+        self._decoder = Decoder(data)
 
     def case(self, name: str, prompt: Prompt, patches: np.ndarray) -> GateCase:
         """`prompt` and `patches` as DataWorker.prepare gave them. Raises DataError where media have gone."""
         media = prompt.sample.media
-        frames = [self._decoder.read(resolve_media(self._root, m.path), m, self._data.frames) for m in media]
+        frames = [self._decoder.read(resolve_media(self._root, m.path), m) for m in media]
         most = max((len(f.pixels_THWC) for m, f in zip(media, frames, strict=True) if m.kind == "video"), default=0)
         raw = RawPrompt(
             text=prompt.text,

@@ -1,23 +1,25 @@
-"""A decode process that can be killed: a clip that hangs or crashes its decoder costs one sample, not the worker.
+"""A decode process that can be killed: a clip that hangs, swells or crashes its decoder costs one sample, no more.
 
-The parent side (`Decoder`) never loads a video library; the child runs this module and does. Pixels come back through
-an anonymous memory file that vanishes with its two holders. One request at a time.
+The parent side (`Decoder`) never loads a video library; the child runs this module and does. The child's memory and CPU
+time are bounded by the kernel, its wall time by the parent. Pixels come back through an anonymous memory file that
+vanishes with its two holders. One request at a time.
 """
 
 import contextlib
 import ctypes
-import mmap
+import math
 import os
+import resource
 import signal
 import subprocess
 import sys
-from io import FileIO
+from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
 import numpy as np
 
-from vrl.config import FrameConfig
+from vrl.config import DataConfig, MediaLimitsConfig
 from vrl.errors import DataError
 from vrl.types import Frames, Media
 
@@ -26,21 +28,21 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Decoder:
-    """Reads media in a child process that is killed when it takes longer than `timeout_s`, and replaced.
+    """Reads media in a child process that is killed when it goes beyond the limits of `data`, and replaced.
 
-    Example: `frames = Decoder(timeout_s=30).read(path, media, config)`.
+    Example: `frames = Decoder(data).read(path, media)`.
     """
 
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+    def __init__(self, data: DataConfig) -> None:
+        self._frames, self._limits, self._timeout_s = data.frames, data.limits, data.decode_timeout_s
         self._start()
 
-    def read(self, path: Path, media: Media, config: FrameConfig) -> Frames:
-        """The chosen frames (see vrl.data.video.read). Raises DataError, with reason timeout or crash as well."""
+    def read(self, path: Path, media: Media) -> Frames:
+        """The chosen frames (see vrl.data.video.read). Raises DataError, also with reason timeout or crash."""
         if self._process.poll() is not None:  # died while idle: nobody's fault
             self._restart()
         try:
-            self._connection.send((path, media, config))
+            self._connection.send((path, media, self._frames, self._limits))
             if not self._connection.poll(self._timeout_s):
                 self._restart()
                 raise DataError(
@@ -51,12 +53,12 @@ class Decoder:
             self._process.wait(5)
             status = self._process.returncode
             self._restart()
-            raise DataError(f"{path}: the decoder died (exit status {status})", reason="crash") from error
+            raise self._cause_of_death(path, status) from error
         if isinstance(reply, DataError):
             raise reply
         shape, timestamps_s, duration_s = reply
-        with mmap.mmap(self._memory.fileno(), int(np.prod(shape)), prot=mmap.PROT_READ) as view:
-            pixels_THWC = np.frombuffer(view, dtype=np.uint8).reshape(shape).copy()
+        pixels_THWC = np.empty(shape, dtype=np.uint8)
+        _transfer(os.preadv, self._memory, pixels_THWC)
         return Frames(pixels_THWC=pixels_THWC, timestamps_s=timestamps_s, duration_s=duration_s)
 
     def close(self) -> None:
@@ -64,7 +66,17 @@ class Decoder:
         self._process.kill()
         self._process.wait()
         self._connection.close()
-        self._memory.close()
+        if self._memory >= 0:
+            os.close(self._memory)
+            self._memory = -1
+
+    def _cause_of_death(self, path: Path, status: int) -> DataError:
+        if status == -signal.SIGXCPU:
+            return DataError(f"{path}: decoding used more than data.limits.cpu_s={self._limits.cpu_s:g}", "timeout")
+        if status == -signal.SIGABRT:  # how C++ ends when memory is refused
+            limit = f"data.limits.memory_gib={self._limits.memory_gib:g}"
+            return DataError(f"{path}: the decoder gave up, as it does when {limit} is too little", reason="memory")
+        return DataError(f"{path}: the decoder died (exit status {status})", reason="crash")
 
     def _restart(self) -> None:
         self.close()
@@ -72,8 +84,8 @@ class Decoder:
 
     def _start(self) -> None:
         self._connection, theirs = Pipe()
-        self._memory = FileIO(os.memfd_create("vrl-frames"))
-        fds = (theirs.fileno(), self._memory.fileno())
+        self._memory = os.memfd_create("vrl-frames")
+        fds = (theirs.fileno(), self._memory)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "vrl.data.decoder", *map(str, fds), str(os.getpid())],
             pass_fds=fds,
@@ -92,24 +104,47 @@ def _received(connection: Connection) -> bool:
     return False
 
 
+def _transfer(call: Callable[[int, list[memoryview], int], int], memory: int, pixels: np.ndarray) -> None:
+    """Move all bytes of a contiguous array from or to the memory file: one call moves at most 2 GiB."""
+    view, done = pixels.data.cast("B"), 0
+    while done < len(view):
+        done += call(memory, [view[done:]], done)
+
+
 def serve(connection: Connection, memory: int) -> None:
-    """The child's loop: (path, media, config) in, (shape, timestamps_s, duration_s) or a DataError out."""
+    """The child's loop: (path, media, frames, limits) in, (shape, timestamps_s, duration_s) or a DataError out."""
     from vrl.data import video  # here only: the parent side must not load FFmpeg
 
+    start_bytes = _address_space()
     connection.send("ready")
     with contextlib.suppress(EOFError, ConnectionError):  # the parent has gone
         while True:
-            path, media, config = connection.recv()
+            path, media, config, limits = connection.recv()
+            _bound(limits, start_bytes)
             try:
-                frames = video.read(path, media, config)
+                frames = video.read(path, media, config, limits)
             except DataError as error:
                 connection.send(error)
                 continue
-            pixels = frames.pixels_THWC
+            pixels = np.ascontiguousarray(frames.pixels_THWC)
             os.ftruncate(memory, pixels.nbytes)
-            with mmap.mmap(memory, pixels.nbytes) as view:
-                np.copyto(np.frombuffer(view, dtype=np.uint8).reshape(pixels.shape), pixels)
+            _transfer(os.pwritev, memory, pixels)
             connection.send((pixels.shape, frames.timestamps_s, frames.duration_s))
+
+
+def _bound(limits: MediaLimitsConfig, start_bytes: int) -> None:
+    """Limits of the kernel for the next decode: allocations fail beyond the one, SIGXCPU kills beyond the other."""
+    most_bytes = start_bytes + int(limits.memory_gib * 2**30)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most_cpu_s = math.ceil(used.ru_utime + used.ru_stime + limits.cpu_s)
+    for kind, soft in ((resource.RLIMIT_AS, most_bytes), (resource.RLIMIT_CPU, most_cpu_s)):
+        _, hard = resource.getrlimit(kind)
+        resource.setrlimit(kind, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def _address_space() -> int:
+    """Bytes of address space that this process uses."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def main() -> None:
@@ -119,6 +154,7 @@ def main() -> None:
     if os.getppid() != parent:  # it went before the line above
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a decoder that aborts is no news
     serve(Connection(connection_fd), memory)
 
 

@@ -1,10 +1,13 @@
 """Frames out of clips and pictures: the only door to decord and PyAV. Runs in the process that vrl.data.decoder starts.
 
 PyAV reads the container without decoding and gives the true presentation times; frames are chosen by time; decord
-decodes them where it can be trusted, PyAV elsewhere. Does not resize (the processor does) and keeps no process alive.
+decodes them where it can be trusted, PyAV elsewhere. What a file is, is told by its content, never by its name, and
+only formats that hold their own pixels are opened: no playlist, no manifest, no protocol but plain files. Does not
+resize (the processor does), keeps no process alive, and bounds neither time nor memory (vrl.data.decoder does).
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ import decord
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from vrl.config import FrameConfig
+from vrl.config import FrameConfig, MediaLimitsConfig
 from vrl.data.sampling import choose_frames
 from vrl.errors import DataError
 from vrl.types import Frames, Media
@@ -26,7 +29,10 @@ from vrl.types import Frames, Media
 # a keyframe's place in decoding order for its place in presentation order.
 _DECORD_CODECS = ("h264", "hevc", "vp9", "mpeg4")
 _INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # seeking lands where it should; in MPEG-TS and AVI it does not
-_LOCAL = {"protocol_whitelist": "file"}
+_FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "gif")
+_LOCAL = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)}
+_PICTURES = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # Pillow's names; others run programs or read other files
+Image.MAX_IMAGE_PIXELS = None  # the limit is ours
 av.logging.set_level(None)
 decord.logging.set_level(decord.logging.QUIET)
 
@@ -49,12 +55,32 @@ class VideoProbe:
 
 
 def probe(path: Path) -> VideoProbe:
-    """Read the index of a clip. Raises DataError: corrupt (cannot be read), no_video (no video stream or frame)."""
+    """Read the index of a clip.
+
+    Raises DataError: format (a playlist, a manifest, a format that is not opened), corrupt (cannot be read), no_video
+    (no video stream or frame). MemoryError passes through.
+    """
+    with _open(path) as container:
+        if not container.streams.video:
+            raise DataError(f"{path}: got no video stream", reason="no_video")
+        return _describe(path, container)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """A container of the formats that are opened. What FFmpeg finds becomes a DataError; MemoryError passes through."""
     try:
-        with av.open(str(path), options=_LOCAL) as container:
-            if not container.streams.video:
-                raise DataError(f"{path}: got no video stream", reason="no_video")
-            return _describe(path, container)
+        try:
+            container = av.open(str(path), options=_LOCAL)
+        except av.error.ArgumentError as error:  # FFmpeg's answer to a format outside the list
+            wanted = f"{path}: got a playlist or an unusual format, wanted one of {_FORMATS}"
+            raise DataError(wanted, reason="format") from error
+        with container:
+            yield container
+    except MemoryError:  # PyAV's own is an FFmpegError too
+        raise
+    except av.error.BlockingIOError as error:  # a thread was refused its memory
+        raise MemoryError from error
     except av.error.FFmpegError as error:
         raise DataError(f"{path}: cannot be read as video: {error}", reason="corrupt") from error
 
@@ -89,31 +115,48 @@ def _describe(path: Path, container: Any) -> VideoProbe:
     )
 
 
-def read(path: Path, media: Media, config: FrameConfig) -> Frames:
+def read(path: Path, media: Media, config: FrameConfig, limits: MediaLimitsConfig) -> Frames:
     """The chosen frames of a clip or the one of a picture: uint8 RGB, upright, with true times.
 
-    Raises DataError with reason corrupt, no_video or cut.
+    Raises DataError with reason limit (before anything is decoded), format, corrupt, no_video, cut or memory.
     """
-    if media.kind == "image":
-        return _read_image(path)
+    _require(path, "file_gib", path.stat().st_size / 2**30, limits.file_gib)
+    try:
+        return _read_image(path, limits) if media.kind == "image" else _read_clip(path, media, config, limits)
+    except MemoryError as error:
+        raise DataError(f"{path}: needs more than data.limits.memory_gib={limits.memory_gib:g}", "memory") from error
+
+
+def _require(path: Path, limit: str, got: float, most: float) -> None:
+    if got > most:
+        raise DataError(f"{path}: got {got:g}, wanted at most data.limits.{limit}={most:g}", reason="limit")
+
+
+def _read_clip(path: Path, media: Media, config: FrameConfig, limits: MediaLimitsConfig) -> Frames:
     clip = probe(path)
+    _require(path, "frame_pixels", clip.width * clip.height, limits.frame_pixels)
+    _require(path, "duration_s", clip.duration_s, limits.duration_s)
     try:
         choice = choose_frames(clip.timestamps_s, clip.duration_s, config, start_s=media.start_s, end_s=media.end_s)
     except ValueError as error:
         raise DataError(f"{path}: {error}", reason="cut") from error
-    plain = clip.container in _INDEXED and clip.num_hidden == 0 and clip.closed_gops
-    trusted = plain and clip.codec in _DECORD_CODECS
-    pixels_THWC = _decode_decord(path, clip, choice.indices) if trusted else None
+    pixels_THWC = _decode_decord(path, clip, choice.indices) if _suits_decord(clip) else None
     if pixels_THWC is None:
         pixels_THWC = decode_pyav(path, clip, choice.indices)
     return Frames(pixels_THWC=pixels_THWC, timestamps_s=choice.timestamps_s, duration_s=choice.duration_s)
 
 
-def _read_image(path: Path) -> Frames:
+def _suits_decord(clip: VideoProbe) -> bool:
+    plain = clip.container in _INDEXED and clip.num_hidden == 0 and clip.closed_gops
+    return plain and clip.codec in _DECORD_CODECS
+
+
+def _read_image(path: Path, limits: MediaLimitsConfig) -> Frames:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_PICTURES) as image:
+            _require(path, "frame_pixels", image.width * image.height, limits.frame_pixels)
             pixels_HWC = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as an image: {error}", reason="corrupt") from error
     return Frames(pixels_THWC=pixels_HWC[None], timestamps_s=np.zeros(1), duration_s=0.0)
 
@@ -136,16 +179,16 @@ def decode_pyav(path: Path, clip: VideoProbe, indices: np.ndarray) -> np.ndarray
     """
     wanted = np.unique(indices).tolist()
     walk = _by_time if clip.container in _INDEXED else _in_order
-    try:
-        with av.open(str(path), options=_LOCAL) as container:
-            container.streams.video[0].thread_type = "NONE"
-            found = {index: _upright(frame) for index, frame in walk(container, clip, wanted)}
-    except av.error.FFmpegError as error:
-        raise DataError(f"{path}: cannot be decoded: {error}", reason="corrupt") from error
+    with _open(path) as container:
+        container.streams.video[0].thread_type = "NONE"
+        found = {index: _upright(frame) for index, frame in walk(container, clip, wanted)}
     lost = [index for index in wanted if index not in found]
     if lost:
         time_s = clip.timestamps_s[lost[0]]
         raise DataError(f"{path}: {len(lost)} frames from {time_s:.3f} s on cannot be decoded", reason="corrupt")
+    shapes = {frame.shape for frame in found.values()}
+    if len(shapes) > 1:
+        raise DataError(f"{path}: got frames of several shapes {sorted(shapes)}, wanted one", reason="corrupt")
     return np.stack([found[index] for index in indices.tolist()])
 
 
@@ -161,7 +204,8 @@ def _by_time(container: Any, clip: VideoProbe, wanted: list[int]) -> Iterator[tu
         for frame in frames:
             position = frame.pts
             if position == pts:
-                yield index, frame
+                if not frame.is_corrupt:
+                    yield index, frame
                 break
 
 
@@ -169,7 +213,7 @@ def _in_order(container: Any, clip: VideoProbe, wanted: list[int]) -> Iterator[t
     """Decode everything from the start: nothing where the count of frames is not the index's, for then none is sure."""
     kept, count = [], 0
     for frame in container.decode(video=0):
-        if count in wanted:
+        if count in wanted and not frame.is_corrupt:
             kept.append((count, frame))
         count += 1
     yield from kept if count == clip.num_frames else ()

@@ -26,10 +26,9 @@ class DataWorker:
 
     def __init__(self, model: ModelConfig, data: DataConfig, *, max_tokens: int, train_prefix: bool = True) -> None:
         self._root = media_root(data)
-        self._frames = data.frames
         self._train_prefix = train_prefix
         self._builder = PromptBuilder(model, data.frames, max_tokens)
-        self._decoder = Decoder(data.decode_timeout_s)
+        self._decoder = Decoder(data)
         self._num_decodes = 0
 
     def prepare(self, sample: Sample) -> tuple[Prompt, np.ndarray]:
@@ -60,6 +59,6 @@ class DataWorker:
                 f"sample {sample.sample_id}: got task {sample.task!r}, wanted one of {sorted(TASKS)}", reason="task"
             )
         files = [(resolve_media(self._root, media.path), media) for media in sample.media]
-        frames = [self._decoder.read(path, media, self._frames) for path, media in files]
+        frames = [self._decoder.read(path, media) for path, media in files]
         self._num_decodes += len(files)
         return TASKS[sample.task], frames, self._builder.media_key(files) if files else ""

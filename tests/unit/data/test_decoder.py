@@ -5,19 +5,20 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import shade, write_clip
+from clips import shade, shorten_edit_list, write_clip
 
-from vrl.config import FrameConfig
+from vrl.config import DataConfig, FrameConfig, MediaLimitsConfig
 from vrl.data.decoder import Decoder
 from vrl.errors import DataError
 from vrl.types import Media
 
 CLIP = Media(kind="video", path="")
-CONFIG = FrameConfig(fps=2.0, min_frames=2, max_frames=8)
+DATA = DataConfig(train="", frames=FrameConfig(fps=2.0, min_frames=2, max_frames=8), decode_timeout_s=1.0)
 
 
 @pytest.fixture
@@ -27,21 +28,21 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def decoder() -> Iterator[Decoder]:
-    decoder = Decoder(timeout_s=1.0)
+    decoder = Decoder(DATA)
     yield decoder
     decoder.close()
 
 
 def assert_works(decoder: Decoder, path: Path) -> None:
-    frames = decoder.read(path, CLIP, CONFIG)
+    frames = decoder.read(path, CLIP)
     np.testing.assert_allclose(frames.pixels_THWC.mean((1, 2, 3)), [shade(i) for i in (0, 4, 8, 12)], atol=3)
     np.testing.assert_allclose(frames.timestamps_s, [0.0, 0.5, 1.0, 1.5], atol=1e-4)
 
 
 def test_frames_come_back_whole_and_stay_when_the_next_are_read(decoder: Decoder, path: Path) -> None:
-    first = decoder.read(path, CLIP, CONFIG).pixels_THWC
+    first = decoder.read(path, CLIP).pixels_THWC
     kept = first.copy()
-    late = decoder.read(path, Media(kind="video", path="", start_s=1.0), CONFIG).pixels_THWC
+    late = decoder.read(path, Media(kind="video", path="", start_s=1.0)).pixels_THWC
     assert len(late) == 2
     np.testing.assert_array_equal(first, kept)
     assert_works(decoder, path)
@@ -50,7 +51,7 @@ def test_frames_come_back_whole_and_stay_when_the_next_are_read(decoder: Decoder
 def test_errors_of_the_child_keep_their_reason(decoder: Decoder, tmp_path: Path, path: Path) -> None:
     (tmp_path / "text.mp4").write_text("hello")
     with pytest.raises(DataError, match=r"text\.mp4") as caught:
-        decoder.read(tmp_path / "text.mp4", CLIP, CONFIG)
+        decoder.read(tmp_path / "text.mp4", CLIP)
     assert caught.value.reason == "corrupt"
     assert_works(decoder, path)
 
@@ -60,11 +61,89 @@ def test_a_hung_decode_costs_its_timeout_and_the_next_one_works(decoder: Decoder
     hung.send_signal(signal.SIGSTOP)  # as deaf as a decoder in an endless loop
     start = time.monotonic()
     with pytest.raises(DataError, match="decode_timeout_s=1") as caught:
-        decoder.read(path, CLIP, CONFIG)
+        decoder.read(path, CLIP)
     assert caught.value.reason == "timeout"
     assert time.monotonic() - start < 5
     assert hung.returncode == -signal.SIGKILL
     assert_works(decoder, path)
+
+
+CHILD = """#!{python}
+import sys
+import decord
+from vrl.data import decoder, video
+
+def read(path, media, config, limits):
+    {body}
+
+video.read = read
+del sys.argv[1:3]  # -m vrl.data.decoder
+decoder.main()
+"""
+
+
+def decoder_that_runs(body: str, data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Decoder:
+    """A decoder whose first child reads like this; those that replace it are whole again."""
+    child = tmp_path / "python"
+    child.write_text(CHILD.format(python=sys.executable, body=body))
+    child.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(child))
+        return Decoder(data)
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> Path:
+    """The clip on which decord 0.6 spins for ever: its edit list hides the tail, B-frames and all."""
+    options = {"x264-params": "bframes=3:b-adapt=0:scenecut=0"}
+    path = write_clip(tmp_path / "endless.mp4", [i / 30 for i in range(1800)], rate=30, gop=250, options=options)
+    return shorten_edit_list(path, 0.7)
+
+
+def test_the_endless_clip_is_read_like_any_other(decoder: Decoder, endless: Path) -> None:
+    frames = decoder.read(endless, CLIP)
+    at = (frames.timestamps_s * 30).round().astype(int)
+    assert at.tolist() == [round(k * 42 / 8 * 30 - 0.01) for k in range(8)]  # 70 % of a minute in eight parts
+    np.testing.assert_allclose(frames.pixels_THWC.mean((1, 2, 3)), [shade(i) for i in at], atol=3)
+
+
+def test_decord_in_its_endless_loop_costs_the_timeout_and_a_second(
+    tmp_path: Path, path: Path, endless: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_the_end = "reader = decord.VideoReader(str(path)); reader.get_batch(range(0, len(reader), len(reader) // 16))"
+    decoder = decoder_that_runs(to_the_end, DATA, tmp_path, monkeypatch)
+    start = time.monotonic()
+    with pytest.raises(DataError, match="decode_timeout_s=1") as caught:
+        decoder.read(endless, CLIP)
+    assert caught.value.reason == "timeout"
+    assert time.monotonic() - start < 1 + 1 + 2  # timeout, a new child, and what a busy machine adds
+    assert_works(decoder, path)
+    decoder.close()
+
+
+def test_a_decode_that_only_computes_ends_at_its_cpu_limit(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = replace(DATA, decode_timeout_s=30.0, limits=MediaLimitsConfig(cpu_s=1.0))
+    decoder = decoder_that_runs("while True: pass", data, tmp_path, monkeypatch)
+    with pytest.raises(DataError, match=r"data\.limits\.cpu_s=1") as caught:
+        decoder.read(path, CLIP)
+    assert caught.value.reason == "timeout"
+    assert_works(decoder, path)
+    decoder.close()
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.ts"])  # decord's way and PyAV's
+def test_a_clip_that_needs_too_much_memory_is_refused_and_the_next_one_works(
+    path: Path, tmp_path: Path, name: str
+) -> None:
+    big = write_clip(tmp_path / f"big_{name}", [i / 8 for i in range(16)], size=1024)
+    decoder = Decoder(replace(DATA, decode_timeout_s=20, limits=MediaLimitsConfig(memory_gib=0.02)))
+    with pytest.raises(DataError, match=r"data\.limits\.memory_gib=0\.02") as caught:
+        decoder.read(big, CLIP)
+    assert caught.value.reason == "memory"
+    assert_works(decoder, path)
+    decoder.close()
 
 
 def test_a_crash_is_an_error_of_its_sample_only(decoder: Decoder, path: Path) -> None:
@@ -72,7 +151,7 @@ def test_a_crash_is_an_error_of_its_sample_only(decoder: Decoder, path: Path) ->
     process.send_signal(signal.SIGSTOP)
     threading.Timer(0.2, process.kill).start()
     with pytest.raises(DataError, match="exit status -9") as caught:
-        decoder.read(path, CLIP, CONFIG)
+        decoder.read(path, CLIP)
     assert caught.value.reason == "crash"
     assert_works(decoder, path)
 
@@ -85,7 +164,8 @@ def test_a_child_that_died_while_idle_is_replaced_silently(decoder: Decoder, pat
 
 def test_the_child_dies_with_its_parent_even_when_deaf() -> None:
     code = (
-        "import os, signal; from vrl.data.decoder import Decoder; pid = Decoder(1.0)._process.pid;"
+        "import os, signal; from vrl.config import DataConfig; from vrl.data.decoder import Decoder;"
+        "pid = Decoder(DataConfig(train=''))._process.pid;"
         "print(pid, flush=True); os.kill(pid, signal.SIGSTOP); os.kill(os.getpid(), signal.SIGKILL)"
     )
     parent = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -108,7 +188,7 @@ def running(pid: int) -> bool:
 def test_no_descriptor_is_left_behind(path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        decoder = Decoder(timeout_s=1.0)
+        decoder = Decoder(DATA)
         assert_works(decoder, path)
         decoder._process.kill()
         decoder._process.wait()

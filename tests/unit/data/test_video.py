@@ -1,45 +1,97 @@
-import struct
+"""Real files, good and bad: every frame carries its own shade, so a wrong frame or a wrong time is seen."""
+
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
-from clips import shade, write_clip
+from clips import blank, shade, shades, shorten_edit_list, turn, write_clip, write_sound
 from PIL import Image
 
-from vrl.config import FrameConfig
+from vrl.config import FrameConfig, MediaLimitsConfig
 from vrl.data import video
 from vrl.errors import DataError
-from vrl.types import Media
+from vrl.types import Frames, Media
 
 ALL = FrameConfig(fps=1000.0, min_frames=2, max_frames=1000)  # every frame that there is
-CLIP = Media(kind="video", path="")
+CLIP, PICTURE = Media(kind="video", path=""), Media(kind="image", path="")
+LIMITS = MediaLimitsConfig()
+TIMES_S = [i / 8 for i in range(48)]
 
 
-def shades(pixels_THWC: np.ndarray) -> list[int]:
-    return pixels_THWC.mean((1, 2, 3)).round().astype(int).tolist()
+def read(path: Path, media: Media = CLIP, config: FrameConfig = ALL, limits: MediaLimitsConfig = LIMITS) -> Frames:
+    return video.read(path, media, config, limits)
+
+
+def refusal(path: Path, media: Media = CLIP, limits: MediaLimitsConfig = LIMITS) -> DataError:
+    with pytest.raises(DataError, match=path.name) as caught:
+        read(path, media, limits=limits)
+    return caught.value
 
 
 def assert_frames(pixels_THWC: np.ndarray, indices: list[int]) -> None:
     np.testing.assert_allclose(shades(pixels_THWC), [shade(i) for i in indices], atol=3)  # lossy coding
 
 
-def shorten_edit_list(path: Path, fraction: float) -> None:
-    """Tell players to stop early: the container then holds packets that nobody shows."""
-    data = bytearray(path.read_bytes())
-    entry = data.find(b"elst") + 12
-    (duration,) = struct.unpack(">I", data[entry : entry + 4])
-    data[entry : entry + 4] = struct.pack(">I", int(duration * fraction))
-    path.write_bytes(data)
+def as_shown(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """What PyAV shows when it plays the whole file: seconds from the first frame, and shades."""
+    with av.open(str(path)) as container:
+        frames = [(frame.time, frame.to_ndarray(format="rgb24").mean()) for frame in container.decode(video=0)]
+    times_s, greys = np.array(frames).T
+    return times_s - times_s[0], greys
 
 
-def turn(path: Path, matrix: tuple[int, int, int, int]) -> None:
-    """Write a display matrix [a b; c d] into the track header."""
-    data = bytearray(path.read_bytes())
-    at = data.find(b"tkhd") + 4 + 4 + 20 + 8 + 8
-    a, b, c, d = (value * 65536 for value in matrix)
-    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    path.write_bytes(data)
+B_FRAMES = {"x264-params": "bframes=3:b-adapt=0:scenecut=0"}
+OPEN_GOP = "open-gop=1:bframes=3:b-adapt=0:scenecut=0"
+NASTY: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("a.mp4", {}),
+    "fragmented": ("a.mp4", {"container_options": {"movflags": "frag_keyframe+empty_moov"}}),
+    "matroska": ("a.mkv", {}),
+    "mpegts": ("a.ts", {}),
+    "flv": ("a.flv", {}),
+    "wrong suffix": ("a.avi.txt", {"container": "mp4"}),
+    "b-frames": ("a.mp4", {"options": B_FRAMES}),
+    "open gop h264": ("a.mp4", {"options": {"x264-params": OPEN_GOP}}),
+    "open gop hevc": ("a.mp4", {"codec": "libx265", "size": 64, "options": {"x265-params": OPEN_GOP}}),
+    "10 bit h264": ("a.mp4", {"pix_fmt": "yuv420p10le"}),
+    "10 bit hevc": ("a.mp4", {"codec": "libx265", "size": 64, "pix_fmt": "yuv420p10le"}),
+    "vp9": ("a.webm", {"codec": "libvpx-vp9", "size": 64}),
+    "av1": ("a.mp4", {"codec": "libsvtav1", "size": 64}),
+    "gif": ("a.gif", {"codec": "gif", "pix_fmt": "rgb8"}),
+    "variable rate": ("a.mp4", {"times_s": np.cumsum(np.tile([0.04, 0.5, 0.1, 0.25], 12)).tolist()}),
+    "late start": ("a.mp4", {"times_s": [3 + time_s for time_s in TIMES_S]}),
+    "two frames": ("a.mp4", {"times_s": [0.0, 0.125]}),
+}
+
+
+@pytest.mark.parametrize("case", NASTY)
+def test_each_frame_is_the_one_that_is_shown_at_its_time(tmp_path: Path, case: str) -> None:
+    name, how = NASTY[case]
+    times_s = how.get("times_s", TIMES_S)
+    how = {key: value for key, value in how.items() if key not in ("times_s", "container")}
+    path = write_clip(tmp_path / name.removesuffix(".txt").replace(".avi", ".mp4"), times_s, **how)
+    path = path.rename(tmp_path / name)
+    shown_s, greys = as_shown(path)
+    assert len(shown_s) == len(times_s)
+    for config in (ALL, FrameConfig(fps=2.0, min_frames=2, max_frames=8)):
+        frames = read(path, config=config)
+        at = [int(np.abs(shown_s - time_s).argmin()) for time_s in frames.timestamps_s]
+        np.testing.assert_allclose(shown_s[at], frames.timestamps_s, atol=0.006)  # a GIF counts in 1/100 s
+        np.testing.assert_allclose(shades(frames.pixels_THWC), greys[at], atol=2)
+        assert_frames(frames.pixels_THWC, at)
+        targets_s = np.arange(len(at)) * frames.duration_s / len(at)
+        nearest = [int(np.abs(shown_s - target_s).argmin()) for target_s in targets_s]
+        assert max(abs(a - b) for a, b in zip(at, nearest, strict=True)) <= 1
+    assert frames.duration_s == pytest.approx(times_s[-1] - times_s[0] + 0.125, abs=0.7)
+
+
+def test_a_single_frame_is_shown_twice(tmp_path: Path) -> None:
+    frames = read(write_clip(tmp_path / "a.mp4", [0.0]))
+    assert_frames(frames.pixels_THWC, [0, 0])
+    assert frames.timestamps_s.tolist() == [0.0, 0.0]
 
 
 def test_probe_reads_true_times_of_a_variable_rate_clip(tmp_path: Path) -> None:
@@ -50,19 +102,16 @@ def test_probe_reads_true_times_of_a_variable_rate_clip(tmp_path: Path) -> None:
     assert clip.duration_s > 2.0
 
 
-@pytest.mark.parametrize(
-    ("codec", "name"), [("libx264", "a.mp4"), ("libx265", "a.mp4"), ("libvpx-vp9", "a.webm"), ("libsvtav1", "a.mp4")]
-)
-def test_frames_and_times_are_those_that_were_written(tmp_path: Path, codec: str, name: str) -> None:
-    path = write_clip(tmp_path / name, [i / 8 for i in range(32)], codec=codec, size=64)
-    frames = video.read(path, CLIP, FrameConfig(fps=2.0, min_frames=4, max_frames=16))
+def test_frames_and_times_are_those_that_were_written(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", TIMES_S[:32])
+    frames = read(path, config=FrameConfig(fps=2.0, min_frames=4, max_frames=16))
     assert_frames(frames.pixels_THWC, [0, 4, 8, 12, 16, 20, 24, 28])
     np.testing.assert_allclose(frames.timestamps_s, np.arange(8) / 2, atol=2e-3)
     assert frames.duration_s == pytest.approx(4.0, abs=0.1)
 
 
 def test_decord_and_pyav_decode_the_same_frames(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mp4", [i / 8 for i in range(40)])
+    path = write_clip(tmp_path / "a.mp4", TIMES_S)
     clip = video.probe(path)
     indices = np.array([0, 1, 11, 12, 13, 13, 30, 39])
     by_decord = video._decode_decord(path, clip, indices)
@@ -72,12 +121,11 @@ def test_decord_and_pyav_decode_the_same_frames(tmp_path: Path) -> None:
 
 
 def test_packets_hidden_by_an_edit_list_are_not_frames(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mp4", [i / 8 for i in range(80)])
-    shorten_edit_list(path, 0.7)
+    path = shorten_edit_list(write_clip(tmp_path / "a.mp4", [i / 8 for i in range(80)]), 0.7)
     clip = video.probe(path)
     assert clip.num_frames == 56
     assert clip.num_hidden > 0
-    frames = video.read(path, CLIP, ALL)
+    frames = read(path)
     assert_frames(frames.pixels_THWC, list(range(56)))
     assert frames.duration_s == pytest.approx(7.0, abs=0.01)
 
@@ -92,25 +140,26 @@ def test_a_stream_copied_cut_starts_where_players_start(tmp_path: Path) -> None:
                 packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
                 part.mux(packet)
     assert video.probe(cut).num_hidden == 4
-    frames = video.read(cut, CLIP, ALL)
+    frames = read(cut)
     assert_frames(frames.pixels_THWC, list(range(16, 40)))
     np.testing.assert_allclose(frames.timestamps_s, np.arange(24) / 8, atol=1e-3)
 
 
 def test_time_starts_where_the_file_starts(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.ts", [i / 8 for i in range(16)])  # its clock starts at 1.4 s or so
+    path = write_clip(tmp_path / "a.ts", TIMES_S[:16])  # its clock starts at 1.4 s or so
     assert video.probe(path).pts[0] > 0
-    frames = video.read(path, CLIP, FrameConfig(fps=2.0, min_frames=4, max_frames=16))
+    frames = read(path, config=FrameConfig(fps=2.0, min_frames=4, max_frames=16))
     np.testing.assert_allclose(frames.timestamps_s, [0.0, 0.5, 1.0, 1.5], atol=1e-3)
     assert_frames(frames.pixels_THWC, [0, 4, 8, 12])
 
 
 def test_media_cuts_are_honoured(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mp4", [i / 8 for i in range(40)])
-    frames = video.read(path, Media(kind="video", path="", start_s=1.0, end_s=2.0), ALL)
+    path = write_clip(tmp_path / "a.mp4", TIMES_S)
+    frames = read(path, replace(CLIP, start_s=1.0, end_s=2.0))
     assert_frames(frames.pixels_THWC, list(range(8, 16)))
     np.testing.assert_allclose(frames.timestamps_s, np.arange(8) / 8, atol=1e-4)
     assert frames.duration_s == pytest.approx(1.0)
+    assert refusal(path, replace(CLIP, start_s=9.0)).reason == "cut"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +181,7 @@ def test_rotated_clips_come_upright(
         container.mux(stream.encode())
     turn(path, matrix)
     by_pyav = video.decode_pyav(path, video.probe(path), np.array([0]))
-    for pixels_THWC in (video.read(path, CLIP, ALL).pixels_THWC, by_pyav):
+    for pixels_THWC in (read(path).pixels_THWC, by_pyav):
         _, height, wide, _ = pixels_THWC.shape
         assert (height, wide) == ((64, width) if matrix[0] else (width, 64))
         quarters = pixels_THWC[0].reshape(2, height // 2, 2, wide // 2, 3).mean((1, 3, 4))
@@ -144,41 +193,79 @@ def test_pictures_are_one_upright_frame(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # shown after a quarter turn clockwise
     picture.save(tmp_path / "a.png", exif=exif)
-    frames = video.read(tmp_path / "a.png", Media(kind="image", path=""), ALL)
+    frames = read(tmp_path / "a.png", PICTURE)
     np.testing.assert_array_equal(frames.pixels_THWC[0], np.rot90(np.asarray(picture), k=-1))
     assert frames.duration_s == 0.0 and frames.timestamps_s.tolist() == [0.0]
 
 
-def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
-    good = write_clip(tmp_path / "a.mp4", [i / 8 for i in range(40)])
-    (tmp_path / "torn.mp4").write_bytes(good.read_bytes()[:1500])
-    (tmp_path / "text.mp4").write_text("hello " * 100)
-    (tmp_path / "text.png").write_text("hello " * 100)
-    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
-        stream = container.add_stream("aac", rate=16000)
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        sound.sample_rate = 16000
-        container.mux(stream.encode(sound))
-        container.mux(stream.encode())
-    late = Media(kind="video", path="", start_s=9.0)
-    for name, media, reason in [
-        ("torn.mp4", CLIP, "corrupt"),
-        ("text.mp4", CLIP, "corrupt"),
-        ("text.png", Media(kind="image", path=""), "corrupt"),
-        ("sound.mp4", CLIP, "no_video"),
-        ("a.mp4", late, "cut"),
+def torn(path: Path, share: float) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+
+
+def faststart(path: Path) -> Path:
+    """The index stands first: a torn file still promises all its frames."""
+    return write_clip(path, TIMES_S, container_options={"movflags": "faststart"})
+
+
+BAD: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
+    "no index": ("a.mp4", "corrupt", lambda path: torn(write_clip(path, TIMES_S), 0.5)),
+    "torn behind the index": ("a.mp4", "corrupt", lambda path: torn(faststart(path), 0.7)),
+    "blank pictures": ("a.mp4", "corrupt", lambda path: blank(write_clip(path, TIMES_S), 0.3, 0.5)),
+    "empty": ("a.mp4", "corrupt", lambda path: path.write_bytes(b"")),
+    "text": ("a.mp4", "corrupt", lambda path: path.write_text("hello " * 100)),
+    "sound alone": ("a.mp4", "no_video", write_sound),
+    "playlist": ("a.m3u8", "format", lambda path: playlist(path)),
+    "concat list": ("a.mp4", "format", lambda path: concat(path)),
+    "session description": ("a.mp4", "format", lambda path: path.write_text(SDP)),
+    "dash manifest": ("a.mpd", "corrupt", lambda path: path.write_text(MPD)),
+}
+SDP = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n"
+MPD = '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"></MPD>'
+
+
+def playlist(path: Path) -> None:
+    write_clip(path.with_name("part.ts"), TIMES_S[:16])
+    path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\npart.ts\n#EXT-X-ENDLIST\n")
+
+
+def concat(path: Path) -> None:
+    write_clip(path.with_name("part.mp4"), TIMES_S[:16])
+    path.write_text("ffconcat version 1.0\nfile part.mp4\n")
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_clip_is_refused_with_its_name_and_a_reason(tmp_path: Path, case: str) -> None:
+    name, reason, make = BAD[case]
+    make(tmp_path / name)
+    assert refusal(tmp_path / name).reason == reason
+
+
+@pytest.mark.parametrize("text", ["hello", "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"])
+def test_a_picture_is_a_picture_and_not_a_program(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.png").write_text(text)
+    assert refusal(tmp_path / "a.png", PICTURE).reason == "corrupt"
+
+
+def test_what_goes_beyond_a_limit_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_clip(tmp_path / "a.mp4", TIMES_S)
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    for name in ("_decode_decord", "decode_pyav"):
+        monkeypatch.setattr(video, name, lambda *_: pytest.fail("decoded"))
+    for limits, text in [
+        (replace(LIMITS, file_gib=1e-7), "data.limits.file_gib=1e-07"),
+        (replace(LIMITS, frame_pixels=56 * 56 - 1), "got 3136, wanted at most data.limits.frame_pixels=3135"),
+        (replace(LIMITS, duration_s=5.9), "got 6, wanted at most data.limits.duration_s=5.9"),
     ]:
-        with pytest.raises(DataError, match=name) as caught:
-            video.read(tmp_path / name, media, ALL)
-        assert caught.value.reason == reason
+        error = refusal(path, limits=limits)
+        assert error.reason == "limit" and text in str(error)
+    assert refusal(tmp_path / "a.png", PICTURE, replace(LIMITS, frame_pixels=1199)).reason == "limit"
 
 
 def test_a_broken_frame_is_an_error_and_not_a_missing_one(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mp4", [i / 8 for i in range(40)])
-    data = bytearray(path.read_bytes())
-    start = data.find(b"mdat") + 800
-    data[start : start + 2000] = b"\0" * 2000
-    path.write_bytes(data)
+    path = blank(write_clip(tmp_path / "a.mp4", TIMES_S[:40]), 0.2, 0.5)
     with pytest.raises(DataError) as caught:
         video.decode_pyav(path, video.probe(path), np.arange(40))
     assert caught.value.reason == "corrupt"
