@@ -2,15 +2,16 @@
 
 import multiprocessing
 import socket
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from vrl.algo.packing import pack
+from vrl.algo.packing import flatten, pack
 from vrl.algo.positions import PositionRule, position_rule
 from vrl.config import AlgoConfig, LearnerConfig, ModelConfig
 from vrl.errors import LearnerError
@@ -80,14 +81,78 @@ def _prompt(grids: Any, rule: PositionRule, words: Any) -> list[np.ndarray]:
     return pieces
 
 
-def run_ranks(target: Callable[..., Any], world_size: int, *args: Any) -> list[Any]:
-    """What `target(rank, world_size, port, *args)` returns on every rank, each in a fresh process."""
+def run_ranks(target: Callable[..., Any], world_size: int, *args: Any, timeout_s: float = 240) -> list[Any]:
+    """What `target(rank, world_size, port, *args)` returns on every rank, each in a fresh process.
+
+    Raises the first failure, or TimeoutError; the other ranks, which may wait for the failed one, are then killed.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(world_size, mp_context=context) as pool:
-        return [f.result() for f in [pool.submit(target, rank, world_size, port, *args) for rank in range(world_size)]]
+    deadline = time.monotonic() + timeout_s
+    with multiprocessing.get_context("spawn").Pool(world_size) as pool:
+        ranks = [pool.apply_async(target, (rank, world_size, port, *args)) for rank in range(world_size)]
+        while not all(rank.ready() for rank in ranks):
+            for rank in ranks:
+                if rank.ready():
+                    rank.get()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"ranks: got no end in {timeout_s} s")
+            time.sleep(0.05)
+        return [rank.get() for rank in ranks]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A learner to build: a checkpoint, a ZeRO stage, frozen prefixes."""
+
+    path: Path
+    zero_stage: int
+    freeze: tuple[str, ...] = ()
+
+
+def score_and_differentiate(
+    rank: int, world_size: int, port: int, settings: Sequence[Setting], layouts: Sequence[Sequence[int]] | None = None
+) -> list[tuple[dict[int, np.ndarray], dict[str, np.ndarray]]]:
+    """For every setting: the rank's log-probs by group, and the whole gradient of the mean log-prob by parameter.
+
+    `layouts[rank]` are the groups of the rank's one micro-batch; without it `pack` spreads them.
+    """
+    from transformers import AutoConfig
+
+    from vrl.data.normalisation import normalisation
+    from vrl.learner.engine import LearnerEngine, join_ranks
+    from vrl.learner.model import GroupedPolicy, load_hf_model
+
+    join_ranks(rank, world_size, "127.0.0.1", port)
+    from deepspeed.utils import safe_get_full_grad
+
+    results = []
+    for setting in settings:
+        cases = make_cases(AutoConfig.from_pretrained(setting.path), MIXED * 2)
+        batch = pack(cases.groups, ranks=world_size, micro_batch_tokens=150)
+        micro_batches = batch.micro_batches[rank]
+        if layouts is not None:
+            chosen = tuple(layouts[rank])
+            micro_batches = (MicroBatch(groups=tuple(cases.groups[i] for i in chosen), group_indices=chosen),)
+        hf = load_hf_model(ModelConfig(path=str(setting.path), dtype="float32", freeze=list(setting.freeze)))
+        policy = GroupedPolicy(hf, normalisation=normalisation(setting.path), temperature=1.0)
+        engine = LearnerEngine(policy, LearnerConfig(ranks=world_size, zero_stage=setting.zero_stage), total_steps=1)
+        logprobs: dict[int, np.ndarray] = {}
+        for micro_batch in micro_batches:
+            row = flatten(micro_batch, policy.rule)
+            patches = [cases.patches[i] for i in micro_batch.group_indices if len(cases.patches[i])]
+            pixels = np.concatenate(patches) if patches else np.zeros((0, 1), np.uint8)
+            scores = engine.forward(row, torch.from_numpy(pixels)).logprobs_L
+            engine.backward((scores * torch.from_numpy(row.loss_mask_L)).sum() / batch.num_loss_tokens)
+            ends = np.cumsum([sum(map(len, group.completions)) for group in micro_batch.groups])
+            if len(ends):
+                parts = np.split(scores.detach().numpy(), ends[:-1])
+                logprobs |= dict(zip(micro_batch.group_indices, parts, strict=True))
+        trained = [(name, p) for name, p in policy.hf.named_parameters() if p.requires_grad]
+        whole = {name: p.grad if setting.zero_stage == 0 else safe_get_full_grad(p) for name, p in trained}
+        results.append((logprobs, {name: gradient.numpy().copy() for name, gradient in whole.items()}))
+    return results
 
 
 def train(

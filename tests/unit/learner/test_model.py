@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from learner_cases import MIXED, make_cases, video
+from plain_rows import plain_logprobs
 from transformers import AutoModelForImageTextToText
 
 from vrl.algo.packing import flatten
-from vrl.algo.positions import completion_positions, prompt_positions
 from vrl.config import ModelConfig
 from vrl.data.normalisation import normalisation
 from vrl.data.toymodel import FAMILIES, build_family
@@ -34,36 +34,6 @@ def score(policy, cases):
     return policy(row, torch.from_numpy(np.concatenate(cases.patches)))
 
 
-def plain_logprobs(plain, policy, cases):
-    """One row for each completion through transformers' own forward, with explicit positions; all in its own order."""
-    found = []
-    for group, patches in zip(cases.groups, cases.patches, strict=True):
-        positions = prompt_positions(group.prompt_token_ids, group.vision, policy.rule)
-        for completion in group.completions:
-            ids = torch.from_numpy(np.concatenate([group.prompt_token_ids, completion]))[None]
-            row = np.concatenate([positions, completion_positions(positions, len(completion))], axis=1)
-            logits = plain(
-                input_ids=ids,
-                position_ids=torch.from_numpy(row)[:, None],
-                mm_token_type_ids=(ids == policy.rule.image_token_id) + 2 * (ids == policy.rule.video_token_id),
-                **plain_pixels(policy, group.vision, patches),
-            ).logits[0, -len(completion) - 1 : -1]
-            found.append(torch.log_softmax(logits, -1).gather(1, torch.from_numpy(completion)[:, None])[:, 0])
-    return torch.cat(found)
-
-
-def plain_pixels(policy, vision, patches):
-    values = torch.from_numpy(patches).float().unflatten(1, (3, patches.shape[1] // 3))
-    values = (values * policy.pixel_weight + policy.pixel_bias).flatten(1)
-    clips = dict(zip(vision, values.split([grid.num_patches for grid in vision]), strict=True)) if vision else {}
-    inputs = {}
-    for kind, pixels, grids in (("image", "pixel_values", "image"), ("video", "pixel_values_videos", "video")):
-        if of_kind := [grid for grid in vision if grid.kind == kind]:
-            inputs[pixels] = torch.cat([clips[grid] for grid in of_kind])
-            inputs[f"{grids}_grid_thw"] = torch.tensor([grid.grid_thw for grid in of_kind])
-    return inputs
-
-
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_packed_row_equals_one_plain_row_for_each_completion(checkpoints, family, checkpointing):
@@ -73,7 +43,7 @@ def test_one_packed_row_equals_one_plain_row_for_each_completion(checkpoints, fa
         policy.hf.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         policy.train()
     cases = make_cases(plain.config, MIXED)
-    found, wanted = score(policy, cases).logprobs_L, plain_logprobs(plain, policy, cases)
+    found, wanted = score(policy, cases).logprobs_L, plain_logprobs(plain, cases, normalisation(checkpoints[family]))
     assert wanted.std() > 0.5  # sharp enough to show a fault
     torch.testing.assert_close(found, wanted, rtol=0, atol=2e-5)
     weights = torch.randn(len(found), generator=torch.Generator().manual_seed(0))
