@@ -30,6 +30,7 @@ LEVELS = (
     {"driver", "fleets", "plan"},
     {"train", "sft"},
     {"cli"},
+    {"__main__"},
 )
 
 

@@ -60,7 +60,9 @@ class Placement:
         if self._private:
             self._start_private(roles(config, gpus=_local_gpus() > 0, engines=engines))
         else:
-            ray.init(address=config.ray_address, log_to_driver=False, runtime_env={"env_vars": _WORKER_ENV})
+            # What a submitted job brings along it may not be told twice: Ray refuses, whatever the values are.
+            env = {name: value for name, value in _WORKER_ENV.items() if name not in os.environ}
+            ray.init(address=config.ray_address, log_to_driver=False, runtime_env={"env_vars": env})
         try:
             self.has_gpus = ray.cluster_resources().get("GPU", 0) > 0
             self._roles = {role.name: role for role in roles(config, gpus=self.has_gpus, engines=engines)}
