@@ -144,7 +144,7 @@ def score_and_differentiate(
             patches = [cases.patches[i] for i in micro_batch.group_indices if len(cases.patches[i])]
             pixels = np.concatenate(patches) if patches else np.zeros((0, 1), np.uint8)
             scores = engine.forward(row, torch.from_numpy(pixels)).logprobs_L
-            engine.backward((scores * torch.from_numpy(row.loss_mask_L)).sum() / batch.num_loss_tokens)
+            engine.backward((scores * torch.from_numpy(row.loss_mask_L)).sum() / batch.counts.num_loss_tokens)
             ends = np.cumsum([sum(map(len, group.completions)) for group in micro_batch.groups])
             if len(ends):
                 parts = np.split(scores.detach().numpy(), ends[:-1])
