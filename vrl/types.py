@@ -38,12 +38,13 @@ class Sample:
     task: str  # name of a module in vrl.tasks
     question: str
     answer: str = ""  # letter of an option, number, or text; empty where the truth is a span
-    answer_type: str = "text"  # choice | number | text | span | elements
+    answer_type: str = "text"  # one of vrl.tasks.answer's, or span | elements
     media: tuple[Media, ...] = ()
     options: tuple[str, ...] = ()  # without letters; option i is letter chr(65 + i)
     spans: tuple[tuple[float, float], ...] = ()  # true events, seconds
     captions: tuple[Caption, ...] = ()
     key_elements: tuple[str, ...] = ()
+    thinking: str = ""  # worked reasoning that a cold start may learn from, without tags
     source: str = ""  # where the row came from
 
 

@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 
 from vrl.config import DataConfig
 from vrl.errors import ConfigError, DataError
+from vrl.tasks.answer import ANSWER_TYPES
 from vrl.types import Caption, Media, Sample
 
 SCHEMA_VERSION = "1"
 _VERSION_KEY = b"vrl_schema_version"
 _MAX_PROBLEMS = 20  # listed of one file
-_ANSWER_TYPES = ("choice", "number", "text", "span", "elements")
+_ANSWER_TYPES = (*ANSWER_TYPES, "span", "elements")
 _MEDIA_KINDS = ("video", "image")
 
 SCHEMA = pa.schema(
@@ -44,6 +45,7 @@ SCHEMA = pa.schema(
         ("spans", pa.list_(pa.list_(pa.float64()))),
         ("captions", pa.list_(pa.struct([("start_s", pa.float64()), ("end_s", pa.float64()), ("text", pa.string())]))),
         ("key_elements", pa.list_(pa.string())),
+        ("thinking", pa.string()),
         ("source", pa.string()),
     ],
     metadata={_VERSION_KEY: SCHEMA_VERSION.encode()},
@@ -192,6 +194,7 @@ class _Row:
             spans=tuple(self._list("spans", self._span)),
             captions=tuple(self._list("captions", self._caption)),
             key_elements=tuple(self._list("key_elements", self._string)),
+            thinking=self._text("thinking"),
             source=self._text("source"),
         )
 
@@ -280,10 +283,10 @@ def _wrong_answer(sample: Sample) -> list[str]:
         letters = [chr(65 + i) for i in range(len(sample.options))]
         if sample.answer not in letters:
             return [f"answer: got {sample.answer!r}, wanted the letter of one of the {len(letters)} options {letters}"]
-    if sample.answer_type == "number" and not _is_number(sample.answer):
-        return [f"answer: got {sample.answer!r}, wanted a number (answer_type is number)"]
-    if sample.answer_type == "text" and not sample.answer.strip():
-        return ["answer: got nothing, wanted text (answer_type is text)"]
+    if sample.answer_type in ("number", "regression") and not _is_number(sample.answer):
+        return [f"answer: got {sample.answer!r}, wanted a number (answer_type is {sample.answer_type})"]
+    if sample.answer_type in ("text", "ocr", "free") and not sample.answer.strip():
+        return [f"answer: got nothing, wanted text (answer_type is {sample.answer_type})"]
     if sample.answer_type == "span" and not sample.spans:
         return ["spans: got none, wanted at least one (answer_type is span)"]
     if sample.answer_type == "elements" and not sample.key_elements:

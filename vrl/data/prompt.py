@@ -18,7 +18,7 @@ from transformers import AutoProcessor, Qwen3VLVideoProcessor
 from vrl.config import FrameConfig, ModelConfig
 from vrl.data.normalisation import normalisation
 from vrl.errors import ConfigError, DataError
-from vrl.tasks.task import Task
+from vrl.tasks.task import Clip, Task
 from vrl.types import Frames, Media, Prompt, Sample, VisionGrid
 
 _CLOCK_HZ = (
@@ -83,7 +83,10 @@ class PromptBuilder:
         """
         head, patches = self._head(sample, task, media)
         prefix = self._ids(task.prefix)
-        target = np.append(self._ids(task.target(sample, head.duration_s)), self._end_id)
+        target = np.append(
+            self._ids(task.target(sample, Clip(duration_s=head.duration_s, timestamps_s=head.timestamps_s))),
+            self._end_id,
+        )
         if train_prefix:
             prompt = replace(head, target_token_ids=np.concatenate([prefix, target]))
         else:
@@ -128,19 +131,24 @@ class PromptBuilder:
         """The prompt up to the assistant header."""
         self._refuse_special_tokens(sample)
         visions = [self._see(sample, item.kind, frames) for item, frames in zip(sample.media, media, strict=True)]
-        content = [{"type": item.kind} for item in sample.media] + [{"type": "text", "text": task.instruction(sample)}]
+        shown = next((f for item, f in zip(sample.media, media, strict=True) if item.kind == "video"), None)
+        clip = Clip(
+            duration_s=shown.duration_s if shown is not None else 0.0,
+            timestamps_s=tuple(shown.timestamps_s.tolist()) if shown is not None else (),
+        )
+        instruction = task.instruction(sample, clip)
+        content = [{"type": item.kind} for item in sample.media] + [{"type": "text", "text": instruction}]
         text = self._processor.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
         texts = {kind: [v.text for v in visions if v.grid.kind == kind] for kind in ("image", "video")}
         expanded, _ = self._processor.get_text_with_replacements([text], texts["image"], texts["video"])
-        clip = next((f for item, f in zip(sample.media, media, strict=True) if item.kind == "video"), None)
         prompt = Prompt(
             sample=sample,
             token_ids=self._ids(expanded[0]),
             vision=tuple(vision.grid for vision in visions),
-            timestamps_s=tuple(clip.timestamps_s.tolist()) if clip is not None else (),
-            duration_s=clip.duration_s if clip is not None else 0.0,
+            timestamps_s=clip.timestamps_s,
+            duration_s=clip.duration_s,
             text=text,
         )
         patches = [vision.patches for vision in visions]
@@ -191,7 +199,7 @@ class PromptBuilder:
         return np.array(self._tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int64)
 
     def _refuse_special_tokens(self, sample: Sample) -> None:
-        for text in (sample.question, *sample.options):
+        for text in (sample.question, *sample.options, sample.answer, *sample.key_elements, sample.thinking):
             found = [token for token in self._special_tokens if token in text]
             if found:
                 raise DataError(

@@ -6,6 +6,11 @@ toyworld_questions, and which tokens the words become in toymodel.
 
 from collections.abc import Iterator
 
+from vrl.tasks import TASKS
+from vrl.tasks.answer import ANSWER_TYPES
+from vrl.tasks.task import Clip
+from vrl.types import Caption, Sample
+
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (220, 40, 40),
     "green": (40, 190, 60),
@@ -49,18 +54,29 @@ NOTHING = "Nothing is visible."
 SEEN = "There is {things}."
 
 _PROMPT_WORDS = "system user assistant seconds video picture"
-_TASK_TEXTS = (
-    "The answer is: Answer with the letter of the option. Answer with a number.",
-    "I want to locate the key event in the video. [0.12, 0.34]",
-    "Answer with the start and the end of the event as fractions of the duration.",
-    "I want to output the key elements:",
-    "List the key elements to look for, most important first, separated by commas.",
-)
 
 
 def corpus() -> Iterator[str]:
     """Text in which every word that the toy tokenizer should know as one token occurs, with and without its space."""
     for word in (*COLOURS, *SHAPES, *DIRECTIONS, *LETTERS, *_PROMPT_WORDS.split()):
         yield f"{word} {word}"
-    yield from (*QUESTIONS, NOTHING, SEEN, *_TASK_TEXTS, "a an and")
+    yield from (*QUESTIONS, NOTHING, SEEN, "a an and", *_task_texts())
     yield from (f"{hundredth / 100:.2f}" for hundredth in range(100))
+
+
+def _task_texts() -> Iterator[str]:
+    """What every task says around a question, and an answer in its form."""
+    clip = Clip(duration_s=8.0, timestamps_s=(0.0, 4.0))
+    for answer_type in ANSWER_TYPES:
+        sample = Sample(
+            sample_id="corpus",
+            task="",
+            question="",
+            answer="A",
+            answer_type=answer_type,
+            spans=((2.0, 4.0),),
+            captions=tuple(Caption(start_s=2.0, end_s=4.0, text=text) for text in (NOTHING, SEEN)),
+            key_elements=("red circle", "red square"),
+        )
+        for task in TASKS.values():
+            yield f"{task.instruction(sample, clip)} {task.prefix}{task.target(sample, clip)}"

@@ -7,7 +7,7 @@ Several events are several such pairs (our definition; the paper has single even
 import re
 
 from vrl.errors import DataError
-from vrl.tasks.task import EVENT_END, EVENT_START, Parsed, Task, body
+from vrl.tasks.task import EVENT_END, EVENT_START, Clip, Parsed, Task, body
 from vrl.types import Sample
 
 _MAX_SPANS = 64  # read from one completion: bounds the work of whoever compares them
@@ -16,13 +16,13 @@ _NUMBER = r"(\d{1,4}(?:\.\d{0,8})?|\.\d{1,8})"
 _INTERVAL = re.compile(rf"\[?\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\]?")
 
 
-def instruction(sample: Sample) -> str:
+def instruction(sample: Sample, clip: Clip) -> str:
     """The question and the form of the answer."""
     return f"{sample.question}\nAnswer with the start and the end of the event as fractions of the duration."
 
 
-def target(sample: Sample, duration_s: float) -> str:
-    """The true spans as fractions of `duration_s` with two decimals.
+def target(sample: Sample, clip: Clip) -> str:
+    """The true spans as fractions of the clip's duration with two decimals.
 
     An event that rounds to nothing is written one hundredth long, because an empty interval has no overlap with
     anything. Raises DataError where the sample has no span, or one that does not lie inside the clip.
@@ -31,6 +31,7 @@ def target(sample: Sample, duration_s: float) -> str:
         raise DataError(
             f"sample {sample.sample_id}: got no spans, wanted at least one (task grounding)", reason="spans"
         )
+    duration_s = clip.duration_s
     for start_s, end_s in sample.spans:
         if not 0 <= start_s < end_s <= duration_s + _SLACK_S:
             raise DataError(
@@ -74,4 +75,5 @@ TASK = Task(
     parse=parse,
     well_formed=well_formed,
     rewards=("iou", "format"),
+    needs=("spans",),
 )

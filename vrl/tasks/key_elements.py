@@ -1,16 +1,16 @@
 """Key elements: what to look for in the clip, most important first, comma separated on one line (VideoReasoner)."""
 
 from vrl.errors import DataError
-from vrl.tasks.task import Parsed, Task, body
+from vrl.tasks.task import Clip, Parsed, Task, body
 from vrl.types import Sample
 
 
-def instruction(sample: Sample) -> str:
+def instruction(sample: Sample, clip: Clip) -> str:
     """The question and the form of the answer."""
     return f"{sample.question}\nList the key elements to look for, most important first, separated by commas."
 
 
-def target(sample: Sample, duration_s: float) -> str:
+def target(sample: Sample, clip: Clip) -> str:
     """The true elements in their order. Raises DataError where there is none, or one that holds a separator."""
     elements = [element.strip() for element in sample.key_elements]
     if not elements or not all(elements) or any("," in element or "\n" in element for element in elements):
@@ -41,5 +41,6 @@ TASK = Task(
     target=target,
     parse=parse,
     well_formed=well_formed,
-    rewards=("format",),
+    rewards=("element_f1", "format"),
+    needs=("key_elements",),
 )

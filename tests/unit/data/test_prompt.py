@@ -13,6 +13,7 @@ from vrl.config import FrameConfig, ModelConfig
 from vrl.data.prompt import PromptBuilder, clock_metadata
 from vrl.errors import ConfigError, DataError
 from vrl.tasks import TASKS
+from vrl.tasks.task import Clip
 from vrl.types import Frames, Media, Sample
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -43,7 +44,9 @@ def builder(folder: Path, frames: FrameConfig = FRAMES, context: int = 4096, max
 def rendered(folder: Path, prompts: PromptBuilder, sample: Sample, media: list[Frames]) -> Any:
     """The same sample by the checkpoint's processor in one call, as an engine renders a request."""
     processor: Any = AutoProcessor.from_pretrained(folder)
-    content = [{"type": item.kind} for item in sample.media] + [{"type": "text", "text": VQA.instruction(sample)}]
+    content = [{"type": item.kind} for item in sample.media] + [
+        {"type": "text", "text": VQA.instruction(sample, Clip(duration_s=0))}
+    ]
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
     clips = [frames for item, frames in zip(sample.media, media, strict=True) if item.kind == "video"]
     pictures = [frames for item, frames in zip(sample.media, media, strict=True) if item.kind == "image"]

@@ -14,6 +14,9 @@ from vrl.data.toyworld_questions import ask
 from vrl.data.toyworld_scene import LEVELS, draw_scene
 from vrl.errors import ConfigError
 from vrl.tasks import TASKS
+from vrl.tasks.task import Clip
+
+THINKING = [task for name, task in TASKS.items() if name.startswith("think")]
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -113,9 +116,11 @@ def test_every_word_of_a_toy_prompt_is_one_token(difficulty: int) -> None:
     rng = np.random.default_rng(difficulty)
     for clip in range(5):
         scene = draw_scene(rng, difficulty)
+        shown = Clip(duration_s=scene.duration_s, timestamps_s=tuple(np.arange(0, scene.duration_s, 0.5).tolist()))
         for sample in ask(scene, clip_id=str(clip), path="x.mp4", rng=rng):
-            task = TASKS[sample.task]
-            text = f"{task.instruction(sample)} {task.prefix}{task.target(sample, scene.duration_s)}"
-            plain = text.replace("<|event_start|>", " ").replace("<|event_end|>", " ")
-            pieces = [token.removeprefix("Ġ") for token in tokenizer.tokenize(plain)]
-            assert [piece for piece in pieces if piece.isascii() and piece.isalpha()] == re.findall("[A-Za-z]+", plain)
+            for task in [TASKS[sample.task], *(THINKING if sample.task == "vqa" else [])]:
+                text = f"{task.instruction(sample, shown)} {task.prefix}{task.target(sample, shown)}"
+                plain = text.replace("<|event_start|>", " ").replace("<|event_end|>", " ")
+                pieces = [token.removeprefix("Ġ") for token in tokenizer.tokenize(plain)]
+                words = [piece for piece in pieces if piece.isascii() and piece.isalpha()]
+                assert words == re.findall("[A-Za-z]+", plain)

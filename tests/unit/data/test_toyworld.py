@@ -18,6 +18,7 @@ from vrl.data.toyworld_scene import FPS, FRAMES_PER_TICK, GREY, LEVELS, TICK_S, 
 from vrl.data.toyworld_words import COLOURS
 from vrl.errors import ConfigError
 from vrl.tasks import TASKS
+from vrl.tasks.task import Clip
 from vrl.types import Sample
 
 _BAR_ROWS = 10  # the white progress bar and where compression smears it
@@ -285,7 +286,7 @@ def test_every_level_draws_legal_scenes_and_rows_that_its_tasks_accept(difficult
         assert alone == together, "two things overlap"
         for sample in ask(scene, clip_id=str(clip), path="x.mp4", rng=rng):
             kinds.add((sample.task, sample.answer_type))
-            target = TASKS[sample.task].target(sample, scene.duration_s)
+            target = TASKS[sample.task].target(sample, Clip(duration_s=scene.duration_s))
             assert TASKS[sample.task].parse(target) is not None
             assert all(0 <= start < end <= scene.duration_s for start, end in sample.spans)
             if sample.answer_type == "choice":

@@ -1,0 +1,49 @@
+"""Blocks between tags: `<think> ... </think>`, `<answer> ... </answer>`. Written, read and checked in one place.
+
+Reading is by search, never by a pattern that could backtrack: linear in the text whatever it holds.
+"""
+
+from collections.abc import Sequence
+
+from vrl.errors import DataError
+from vrl.types import Sample
+
+
+def wrap(tag: str, text: str) -> str:
+    """`text` as a block."""
+    return f"<{tag}>{text}</{tag}>"
+
+
+def block(text: str, tag: str) -> str | None:
+    """What stands in the first block of this tag, stripped; None where none is opened and closed."""
+    _, opened, rest = text.partition(f"<{tag}>")
+    inside, closed, _ = rest.partition(f"</{tag}>")
+    return inside.strip() if opened and closed else None
+
+
+def after(text: str, tag: str) -> str:
+    """The text behind the first block of this tag, the whole text where it is never closed."""
+    _, closed, rest = text.partition(f"</{tag}>")
+    return rest if closed else text
+
+
+def is_sequence(text: str, tags: Sequence[str]) -> bool:
+    """Is the text these blocks in this order, each once, with white space alone around and between them?"""
+    if any(text.count(mark) != 1 for tag in tags for mark in (f"<{tag}>", f"</{tag}>")):
+        return False
+    for tag in tags:
+        text = text.strip()
+        if not text.startswith(f"<{tag}>"):
+            return False
+        text = text.partition(f"</{tag}>")[2]
+    return not text.strip()
+
+
+def refuse_tags(sample: Sample, text: str, tags: Sequence[str]) -> str:
+    """`text`, which is to stand inside a block. Raises DataError where it holds one of the tags itself."""
+    found = [mark for tag in tags for mark in (f"<{tag}>", f"</{tag}>") if mark in text]
+    if found:
+        raise DataError(
+            f"sample {sample.sample_id}: got {found} inside {text[:80]!r}, wanted text without tags", reason="tags"
+        )
+    return text

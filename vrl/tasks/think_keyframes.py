@@ -1,0 +1,120 @@
+"""Think, cite the frames that show it, then answer: the form of RLER.
+
+    <think> ... </think><keyframes>[3, 4]</keyframes><answer>B</answer>
+
+RLER's tags are known from notes on the paper; the order, the numbers counted from 1 over the sampled frames and the
+wording are our definition. Numbers are read with or without brackets, with any separator, and `3-5` is 3, 4, 5.
+"""
+
+import re
+
+from vrl.errors import DataError
+from vrl.tasks import think
+from vrl.tasks.answer import is_answer, question, true_answer
+from vrl.tasks.tags import after, block, is_sequence, refuse_tags, wrap
+from vrl.tasks.task import Clip, Parsed, Task, body
+from vrl.types import Sample
+
+TAGS = ("think", "keyframes", "answer")
+CITE = "Between both, cite the frames that show it between <keyframes> and </keyframes>, as [3, 4]."
+_CITED = 4  # frames in a target, at most
+_MAX_PIECES = 256  # read from one completion
+_MAX_RANGE = 64  # frames of one range that is written out; a longer one is unreadable
+_PIECE = re.compile(r"[^\s,;\[\](){}]+")
+_NUMBERS = re.compile(r"(\d{1,6})(?:[-\u2013](\d{1,6}))?")
+
+
+def instruction(sample: Sample, clip: Clip) -> str:
+    """The question, how many frames there are and how far apart, and the form of the answer. Raises DataError without
+    a clip.
+    """
+    count = len(clip.timestamps_s)
+    if not count:
+        raise DataError(f"sample {sample.sample_id}: got no clip, wanted one (task {sample.task})", reason="media")
+    frames = f"The video is shown as {count} frames, 1 to {count}, one every {clip.duration_s / count:.2f} seconds."
+    return f"{question(sample)}\n{frames}\n{think.THINK_FIRST} {CITE}"
+
+
+def target(sample: Sample, clip: Clip) -> str:
+    """Thinking, up to four frames of the true spans, answer. Raises DataError where the sample lacks one of them."""
+    thoughts = think.thinking(sample, [caption.text for caption in sample.captions])
+    cited = ", ".join(str(number) for number in evidence_frames(sample, clip))
+    answer = true_answer(sample)
+    inside = (thoughts, f"[{cited}]", answer)
+    return "".join(wrap(tag, refuse_tags(sample, text, TAGS)) for tag, text in zip(TAGS, inside, strict=True))
+
+
+def evidence_frames(sample: Sample, clip: Clip) -> list[int]:
+    """Numbers of up to four frames inside the true spans, spread evenly; the frame nearest to a span that has none.
+
+    Our definition. Raises DataError where there is no span or no clip.
+    """
+    if not sample.spans or not clip.timestamps_s:
+        raise DataError(
+            f"sample {sample.sample_id}: got {len(sample.spans)} spans and {len(clip.timestamps_s)} frames, wanted "
+            f"some of both to cite frames from (task {sample.task})",
+            reason="spans",
+        )
+    inside = [k for k, time_s in enumerate(clip.timestamps_s, start=1) if in_spans(sample, time_s)]
+    if not inside:
+        middle_s = sum(sample.spans[0]) / 2
+        inside = [1 + min(range(len(clip.timestamps_s)), key=lambda k: abs(clip.timestamps_s[k] - middle_s))]
+    count = min(_CITED, len(inside))
+    return [inside[(2 * i + 1) * len(inside) // (2 * count)] for i in range(count)]
+
+
+def in_spans(sample: Sample, time_s: float) -> bool:
+    """Does a true span hold this moment?"""
+    return any(start_s <= time_s < end_s for start_s, end_s in sample.spans)
+
+
+def parse(text: str) -> Parsed | None:
+    """Answer, thinking and cited frames, the last two in any order behind the thinking; None without an answer."""
+    whole = body(text)
+    rest = after(whole, "think")
+    answer = block(rest, "answer")
+    if not answer:
+        return None
+    keyframes, unreadable = _read_frames(block(rest, "keyframes") or "")
+    return Parsed(
+        answer=answer,
+        thinking=block(whole, "think") or "",
+        keyframes=keyframes,
+        unreadable_keyframes=unreadable,
+        tidy=is_sequence(whole, TAGS) or is_sequence(whole, ("think", "answer", "keyframes")),
+    )
+
+
+def _read_frames(text: str) -> tuple[tuple[int, ...], int]:
+    numbers: list[int] = []
+    unreadable = 0
+    for count, piece in enumerate(_PIECE.finditer(text)):
+        if count == _MAX_PIECES:
+            unreadable += 1
+            break
+        written = _NUMBERS.fullmatch(piece[0])
+        first = int(written[1]) if written else 0
+        last = int(written[2] or written[1]) if written else -1
+        if 0 <= last - first < _MAX_RANGE:
+            numbers += range(first, last + 1)
+        else:
+            unreadable += 1
+    return tuple(numbers), unreadable
+
+
+def well_formed(sample: Sample, parsed: Parsed) -> bool:
+    """The three blocks and nothing else, thinking not empty, at least one frame cited, an answer to the sample."""
+    cites = bool(parsed.keyframes) and not parsed.unreadable_keyframes
+    return parsed.tidy and bool(parsed.thinking) and cites and is_answer(sample, parsed.answer)
+
+
+TASK = Task(
+    name="think_keyframes",
+    prefix="",
+    instruction=instruction,
+    target=target,
+    parse=parse,
+    well_formed=well_formed,
+    rewards=("accuracy", "format", "frame_sensitive", "think_transparency", "anti_repetition"),
+    needs=("answer",),
+)

@@ -1,0 +1,34 @@
+"""Think with times, then answer: the form of vrl.tasks.think whose thinking says when what is seen (Video-R2)."""
+
+from vrl.tasks import think
+from vrl.tasks.clock import clock_span
+from vrl.tasks.task import Clip, Task
+from vrl.types import Sample
+
+SAY_WHEN = "In your thoughts, say when you see what, as 00:02 or 00:02-00:04."
+
+
+def instruction(sample: Sample, clip: Clip) -> str:
+    """The question and the form of the answer, times included."""
+    return f"{think.instruction(sample, clip)} {SAY_WHEN}"
+
+
+def target(sample: Sample, clip: Clip) -> str:
+    """Thinking with times, then the answer. Raises DataError where the sample lacks either, or where they hold tags.
+
+    A sample without its own thinking is told from its captions, each behind its time (our definition).
+    """
+    told = [f"{clock_span(caption.start_s, caption.end_s)} {caption.text}" for caption in sample.captions]
+    return think.blocks(sample, think.thinking(sample, told))
+
+
+TASK = Task(
+    name="think_timestamps",
+    prefix="",
+    instruction=instruction,
+    target=target,
+    parse=think.parse,
+    well_formed=think.well_formed,
+    rewards=("accuracy", "format"),
+    needs=("answer",),
+)
