@@ -47,7 +47,7 @@ bench: setup
 	$(BIN)/python benchmarks/bench_learner.py
 
 lock:  ## recompile requirements-cpu.lock (torchaudio and torchcodec break a CPU-only torch and nothing here needs them)
-	$(BIN)/pip-compile --quiet --extra cpu --extra dev --strip-extras --no-header --no-annotate --no-emit-index-url \
+	$(BIN)/pip-compile --quiet --extra cpu --extra dev --extra similarity --strip-extras --no-header --no-annotate --no-emit-index-url \
 	  --no-emit-find-links --unsafe-package torchaudio --unsafe-package torchcodec -o requirements-cpu.lock pyproject.toml
 
 clean:

@@ -17,6 +17,8 @@ DOORS = {
     "av": {"vrl/data/video.py", "vrl/data/toyworld.py", "vrl/doctor.py", "vrl/parity_check.py"},
     "omegaconf": {"vrl/configfile.py"},
     "prometheus_client": {"vrl/metrics.py"},
+    "openai": {"vrl/reward/judge/service.py"},
+    "sentence_transformers": {"vrl/reward/similarity.py"},
     "pyarrow": {"vrl/data/dataset.py", "vrl/report/samples.py"},
 }
 

@@ -33,6 +33,12 @@ def one_of(default: Any, *others: Any) -> Any:
     return field(default=default, metadata={"wanted": f"one of {choices}", "check": lambda value: value in choices})
 
 
+_BAND = {
+    "wanted": "two whole numbers [least, most], 0 <= least < most",
+    "check": lambda value: len(value) == 2 and 0 <= value[0] < value[1],
+}
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The policy."""
@@ -76,6 +82,7 @@ class DataConfig:
     frames: FrameConfig = field(default_factory=FrameConfig)
     shuffle: bool = True
     tasks: list[str] = field(default_factory=list)  # keep only rows of these tasks; empty: all
+    expand: dict[str, list[str]] = field(default_factory=dict)  # roll rows of a task out under each of these tasks
     workers: int = at_least(1, 1)  # decode worker actors
     prefetch: int = at_least(1, 16)  # prompts decoded ahead of the engines
     decode_timeout_s: float = above_zero(30.0)  # a clip that takes longer is dropped and its decoder killed
@@ -88,7 +95,8 @@ class RewardTermConfig:
     """One term of a task's rubric."""
 
     reward: str = MISSING  # name of a function in vrl.reward
-    weight: float = 1.0
+    weight: float = 1.0  # 0: measured and shown, not part of the reward
+    when: list[str] = field(default_factory=list)  # counts only where these hold, else 0: ["accuracy>=0.6", ...]
 
 
 @dataclass(frozen=True)
@@ -119,11 +127,40 @@ class RolloutConfig:
 
 
 @dataclass(frozen=True)
+class JudgeConfig:
+    """Who reads what a completion says, for the rewards that need it."""
+
+    kind: str = one_of("rules", "openai")  # rules: by form, without a model | openai: any endpoint of that protocol
+    base_url: str = ""  # of the endpoint, e.g. http://localhost:8000/v1
+    model: str = ""  # its name there
+    api_key_env: str = ""  # the environment variable that holds the key (never the key); empty: none is needed
+    timeout_s: float = above_zero(30.0)  # of one question, waiting and retries included; then it is missing
+    retries: int = at_least(0, 2)
+    concurrency: int = at_least(1, 16)  # questions under way, a reward worker
+    max_tokens: int = at_least(1, 1024)  # of a reply
+    cache_dir: str = ""  # keep replies here, by content; empty: do not
+
+
+@dataclass(frozen=True)
 class RewardConfig:
-    """The reward workers."""
+    """The reward workers, and what the rewards' formulas leave open."""
 
     workers: int = at_least(1, 1)
     timeout_s: float = above_zero(60.0)  # scoring one group
+    number_tolerance: float = at_least(0, 0.0)  # relative; 0: equal to two decimals (Video-R1)
+    regression: str = one_of("relative", "mra")  # accuracy of answers that may be near
+    max_cited: float = share(1.0)  # of the frames: more citations count as invalid; 1: as many as you like (RLER)
+    # think_transparency is 0 at these two lengths, in tokens, and 1 in the middle
+    thinking_tokens: list[int] = field(default_factory=lambda: [0, 768], metadata=_BAND)
+    repetition_n: int = at_least(1, 3)  # words of a gram
+    length_band: list[int] = field(default_factory=lambda: [320, 512], metadata=_BAND)  # tokens of a completion
+    order_margin: float = at_least(0, 1.0)  # T-GRPO: accuracy on ordered frames over that on permuted ones
+    temporal_slack_s: float = at_least(0, 2.0)  # by which claims and captions are widened on either side
+    temporal_score: str = one_of("precision", "f1")
+    min_similarity: float = share(0.75)  # of a claim and the caption that confirms it
+    similarity: str = one_of("embedding", "lexical")  # cosine of sentence embeddings (extra `similarity`), or of words
+    embedding_model: str = ""  # a sentence-transformers folder or name; empty: all-MiniLM-L6-v2 of the extra
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
 
 
 @dataclass(frozen=True)
@@ -293,6 +330,16 @@ def check(config: RunConfig) -> list[str]:
         )
     if config.sft.stop_at_reward and not (config.sft.generate and config.data.val):
         problems.append("sft.stop_at_reward: wanted sft.generate=true and data.val, which measure the held-out reward")
+    judge = config.reward.judge
+    if judge.kind == "openai" and not (judge.base_url and judge.model):
+        problems.append(
+            f"reward.judge: got base_url={judge.base_url!r}, model={judge.model!r}, wanted both (kind=openai)"
+        )
+    if judge.timeout_s >= config.reward.timeout_s:
+        problems.append(
+            f"reward.judge.timeout_s: got {judge.timeout_s}, wanted less than "
+            f"reward.timeout_s={config.reward.timeout_s}, else a slow judge ends the run"
+        )
     names = [task.task for task in config.tasks]
     problems += [
         f"tasks: {name!r} is configured twice, wanted once" for name in {n for n in names if names.count(n) > 1}

@@ -173,10 +173,14 @@ def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, f
     return {
         "reward/mean": _mean_reward(rollouts),
         **{f"reward/{name}": value for name, value in mean_parts(rollouts).items()},
+        **{f"reward/spread/{name}": value for name, value in part_spreads(groups).items()},
+        **{f"reward/missing/{name}": value for name, value in missing_parts(rollouts).items()},
+        "judge/failures": float(sum(rollout.reward.judge_failures for rollout in rollouts)),
         **{f"reward/task/{task}": _mean_reward(of_task) for task, of_task in sorted(by_task.items())},
         "group/zero_spread_frac": float(np.mean([is_zero_spread(group.rewards_G) for group in groups])),
         "rollout/policy_age_max": float(policy_version - min(group.policy_version for group in groups)),
         "rollout/completion_tokens": num_tokens / len(rollouts),
+        "rollout/unreadable_frac": float(np.mean([not r.reward.readable for r in rollouts])),
         "rollout/truncated_frac": float(np.mean([r.completion.finish_reason == "length" for r in rollouts])),
         "rollout/seconds": rollout_s,
         "rollout/tokens_per_s": num_tokens / rollout_s,
@@ -192,6 +196,32 @@ def mean_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
         for name, value in rollout.reward.breakdown.items():
             if value is not None:
                 found.setdefault(name, []).append(value)
+    return {name: float(np.mean(values)) for name, values in sorted(found.items())}
+
+
+def part_spreads(groups: Sequence[RolloutGroup]) -> dict[str, float]:
+    """Standard deviation of every reward part within a group, mean over the groups in which any rollout has it.
+
+    A part of spread 0 teaches nothing, whatever its mean.
+    """
+    found: dict[str, list[float]] = {}
+    for group in groups:
+        parts: dict[str, list[float]] = {}
+        for rollout in group.rollouts:
+            for name, value in rollout.reward.breakdown.items():
+                if value is not None:
+                    parts.setdefault(name, []).append(value)
+        for name, values in parts.items():
+            found.setdefault(name, []).append(float(np.std(values)))
+    return {name: float(np.mean(values)) for name, values in sorted(found.items())}
+
+
+def missing_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Share of the rollouts scored with a part that lack it: it did not apply, or a judge failed."""
+    found: dict[str, list[bool]] = {}
+    for rollout in rollouts:
+        for name, value in rollout.reward.breakdown.items():
+            found.setdefault(name, []).append(value is None)
     return {name: float(np.mean(values)) for name, values in sorted(found.items())}
 
 

@@ -5,7 +5,8 @@ VrlError
   DataError         a dataset row, a media file, a prompt that does not fit
   WorkerError       an actor died or did not answer in time: ends the run
   RolloutError      an engine could not produce completions for a prompt
-  RewardError       a reward function or judge failed
+  RewardError       a reward function failed
+    JudgeError      a judge gave no usable answer: the value is missing
   LearnerError      a learner rank failed, or a loss or gradient is not finite
   WeightPushError   weights did not arrive whole
   CheckpointError   a checkpoint is missing, torn or does not match
@@ -49,7 +50,11 @@ class RolloutError(VrlError):
 
 
 class RewardError(VrlError):
-    """A reward function or judge failed."""
+    """A reward function failed."""
+
+
+class JudgeError(RewardError):
+    """A judge gave no usable answer in time."""
 
 
 class LearnerError(VrlError):

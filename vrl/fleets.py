@@ -81,7 +81,11 @@ async def start_fleets(
                 "index": index,
             },
         )
-        reward = placement.start("reward", RewardWorker, lambda _: {"task_configs": config.tasks})
+        reward = placement.start(
+            "reward",
+            RewardWorker,
+            lambda _: {"task_configs": config.tasks, "config": config.reward, "model_path": model_path},
+        )
     pools = {
         "data": ActorPool("data", data, timeout_s=config.data.decode_timeout_s * config.data.prefetch + 60),
         "rollout": ActorPool("rollout", rollout, timeout_s=config.rollout.timeout_s),

@@ -34,6 +34,9 @@ CATALOGUE = (
     Metric("policy_version", "version", "version of the learner's weights; one more a step"),
     Metric("reward/mean", "reward", "mean reward of the step's rollouts, zero-spread groups included"),
     Metric("reward/*", "reward", "mean of one part of the reward over the rollouts to which it applies"),
+    Metric("reward/spread/*", "reward", "standard deviation of one part within a group, mean over groups"),
+    Metric("reward/missing/*", "share", "rollouts without a value of one part: it does not apply, or a judge failed"),
+    Metric("judge/failures", "questions", "questions of the step to which the judge gave no usable answer"),
     Metric("reward/task/*", "reward", "mean reward of one task's rollouts"),
     Metric("reward/seconds", "s", "scoring, per wave"),
     Metric("loss/policy", "nats", "policy loss by algo.policy_loss, corrected and aggregated"),
@@ -51,6 +54,7 @@ CATALOGUE = (
     Metric("rollout/tokens_per_s", "tokens/s", "sampled tokens over the engines' seconds"),
     Metric("rollout/seconds", "s", "from dispatch to the last completion, mean over the step's groups"),
     Metric("rollout/completion_tokens", "tokens", "mean length of a completion"),
+    Metric("rollout/unreadable_frac", "share", "completions that their task could not parse"),
     Metric("rollout/truncated_frac", "share", "completions that ran into max_tokens"),
     Metric("rollout/policy_age_max", "steps", "age of the step's oldest token"),
     Metric("group/zero_spread_frac", "share", "groups whose rewards are all equal: counted and left out"),
@@ -65,7 +69,7 @@ CATALOGUE = (
     Metric("data/bad_samples", "samples", "samples left out since the start"),
     Metric("val/reward", "reward", "mean reward on held-out samples"),
     Metric("val/reward/*", "reward", "the same, one task"),
-    Metric("val/format/*", "share", "held-out completions of one task in the right format"),
+    Metric("val/*", "reward", "mean of one part of the reward on held-out samples of one task: val/<part>/<task>"),
     Metric("val/loss", "nats", "cross-entropy on held-out targets"),
 )
 

@@ -16,6 +16,7 @@ from typing import Any
 from vrl.checkpoint import Checkpoint, find
 from vrl.config import RunConfig
 from vrl.configfile import as_yaml
+from vrl.data.expand import expand
 from vrl.data.dataset import check_media, media_root, read_samples
 from vrl.errors import DataError
 from vrl.reward.rubric import build_rubric
@@ -105,11 +106,15 @@ def open_data(config: RunConfig) -> tuple[tuple[Sample, ...], tuple[Sample, ...]
 
     Raises DataError listing every row and media file at fault, and ConfigError for tasks without a rubric.
     """
-    train = read_samples(Path(config.data.train), config.data.tasks)
-    val = read_samples(Path(config.data.val), config.data.tasks)[: config.val.samples] if config.data.val else ()
+    train = _read(config.data.train, config)
+    val = _read(config.data.val, config)[: config.val.samples] if config.data.val else ()
     problems = check_media((*train, *val), media_root(config.data))
     if problems:
         shown = problems[:20] + ([f"... and {len(problems) - 20} more"] if len(problems) > 20 else [])
         raise DataError("\n".join(shown), reason="media")
     build_rubric(config.tasks, {sample.task for sample in (*train, *val)})
     return train, val
+
+
+def _read(path: str, config: RunConfig) -> tuple[Sample, ...]:
+    return expand(read_samples(Path(path), config.data.tasks), config.data.expand)

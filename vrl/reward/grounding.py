@@ -22,6 +22,20 @@ def iou(given: RewardInput) -> float | None:
     return interval_iou(given.parsed.span_ratios, [(max(0.0, start), min(1.0, end)) for start, end in truth])
 
 
+def tiou(given: RewardInput) -> float | None:
+    """IoU x (1 - |start error|) x (1 - |end error|), errors in fractions of the duration; in [0, 1].
+
+    Source: Time-R1's timestamp-aware IoU. Of several events on a side the outermost edges count (our definition).
+    """
+    overlap = iou(given)
+    if not overlap or given.parsed is None:
+        return overlap
+    found = merge(given.parsed.span_ratios)
+    truth = merge((start / given.duration_s, end / given.duration_s) for start, end in given.sample.spans)
+    start_error, end_error = abs(found[0][0] - truth[0][0]), abs(found[-1][1] - min(1.0, truth[-1][1]))
+    return overlap * max(0.0, 1 - start_error) * max(0.0, 1 - end_error)
+
+
 def interval_iou(first: Iterable[Interval], second: Iterable[Interval]) -> float:
     """IoU of two unions of intervals, any unit; 0.0 where either is empty. Intervals with end <= start are left out."""
     a, b = merge(first), merge(second)
@@ -46,4 +60,4 @@ def _length(intervals: Iterable[Interval]) -> float:
     return sum(end - start for start, end in intervals)
 
 
-REWARDS = {"iou": iou}
+REWARDS = {"iou": iou, "tiou": tiou}

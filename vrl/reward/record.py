@@ -1,10 +1,33 @@
-"""What a reward function is given, and its type."""
+"""What a reward function is given, and the types of reward functions."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
+
+from vrl.config import RewardConfig
 from vrl.tasks.task import Parsed, Task
 from vrl.types import Sample
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """What a thinking says is to be seen in [start_s, end_s]; a moment has equal ends."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """What a judge found in one completion. None: not asked, or no usable answer (counted by the worker)."""
+
+    claims: tuple[Claim, ...] | None = None
+    similarity: np.ndarray | None = None  # float [claims, captions of the sample], cosine or its like
+    agrees: bool | None = None  # thinking and answer come to the same conclusion
+    conclusion: str | None = None  # what the thinking concludes, in the words of an answer; empty: nothing
+    visual: float | None = None  # [0, 1]: how much the thinking leans on what is to be seen
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,10 +37,32 @@ class RewardInput:
     task: Task
     sample: Sample
     duration_s: float  # of the first clip
+    timestamps_s: tuple[float, ...] = ()  # of its sampled frames
     text: str  # after the prefix, special tokens kept
     parsed: Parsed | None  # task.parse(text)
     finish_reason: str  # "stop" or "length"
+    num_tokens: int = 0  # of the completion
+    num_thinking_tokens: int = 0  # of parsed.thinking alone
+    rules: RewardConfig = field(default_factory=RewardConfig)
+    judgement: Judgement = field(default_factory=Judgement)
 
 
 RewardFunction = Callable[[RewardInput], float | None]
 """The value, or None where the reward does not apply or could not be had. Raising fails the whole group."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupInput:
+    """All completions of one prompt: what a reward that looks at the whole group is given. G completions."""
+
+    given: tuple[RewardInput, ...]  # G
+    accuracy: tuple[float | None, ...]  # G, of the same completions
+    shuffled_accuracy: tuple[float | None, ...] = ()  # of completions on permuted frames; empty: none were drawn
+    rules: RewardConfig = field(default_factory=RewardConfig)
+
+
+GroupRewardFunction = Callable[[GroupInput], Sequence[float | None]]
+"""One value a completion, in order; None as above."""
+
+Values = Mapping[str, float | None]
+"""Reward values of one completion by name."""

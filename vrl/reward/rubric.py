@@ -1,14 +1,27 @@
-"""The rubric: which rewards a task has, their weights, and their sum. Does not call them."""
+"""The rubric: which rewards count for a task, with what weight, under what condition; and what to do where a value is
+missing. Does not compute values and does not touch actors.
+"""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vrl.config import RewardTermConfig, TaskConfig
 from vrl.errors import ConfigError, RewardError
-from vrl.reward import REWARDS
+from vrl.reward import ASKS, COUNTS_TOKENS, GROUP_REWARDS, REWARDS
 from vrl.tasks import TASKS
 from vrl.types import Reward
+
+_CONDITION = re.compile(r"(\w+)>=(-?\d+(?:\.\d+)?)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Condition:
+    """A reward has at least this value."""
+
+    name: str
+    at_least: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,7 +29,8 @@ class Term:
     """One reward of a task's rubric."""
 
     name: str
-    weight: float
+    weight: float  # 0: shown only
+    when: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,19 +39,42 @@ class Rubric:
 
     terms: Mapping[str, tuple[Term, ...]]  # by task
 
-    def combine(self, task: str, values: Mapping[str, float | None]) -> Reward:
-        """The weighted sum of a task's reward values.
+    def names(self, task: str) -> list[str]:
+        """Every reward to compute for a task: its terms, then what their conditions read and no term is."""
+        terms = self.terms[task]
+        read = [condition.name for term in terms for condition in term.when]
+        return list(dict.fromkeys([*(term.name for term in terms), *read]))
 
-        A missing value (None) stays None in the breakdown and leaves the sum: the others are scaled up to the full
-        weight, so that a judge that failed does not act as a zero (our definition). Raises RewardError where every
-        value is missing.
+    def asks(self, task: str) -> set[str]:
+        """What a judge has to find in a completion of this task."""
+        return {field for name in self.names(task) for field in ASKS.get(name, ())}
+
+    def counts_tokens(self) -> bool:
+        """Does any reward read the length of the thinking?"""
+        return any(COUNTS_TOKENS & set(self.names(task)) for task in self.terms)
+
+    def combine(self, task: str, values: Mapping[str, float | None]) -> Reward:
+        """The weighted sum of a task's reward values; the breakdown holds every value as it counted.
+
+        A term whose condition does not hold is 0. A missing value (None), or one whose condition is missing, stays None
+        in the breakdown and leaves the sum: the others are scaled up to the full weight, so that a judge that failed
+        does not act as a zero (our definition). Raises RewardError where every value that has a weight is missing.
         """
         terms = self.terms[task]
-        present = [(term.weight, value) for term in terms if (value := values[term.name]) is not None]
+        counted = {term.name: _gated(term, values) for term in terms}
+        present = [(term.weight, v) for term in terms if term.weight and (v := counted[term.name]) is not None]
         if not present:
-            raise RewardError(f"task {task}: every reward is missing ({', '.join(values)}), wanted at least one value")
+            raise RewardError(f"task {task}: every reward is missing ({', '.join(counted)}), wanted at least one value")
         scale = sum(term.weight for term in terms) / sum(weight for weight, _ in present)
-        return Reward(value=scale * sum(weight * value for weight, value in present), breakdown=dict(values))
+        value = scale * sum(weight * value for weight, value in present)
+        return Reward(value=value, breakdown={**values, **counted})
+
+
+def _gated(term: Term, values: Mapping[str, float | None]) -> float | None:
+    met = [None if (v := values[c.name]) is None else v >= c.at_least for c in term.when]
+    if False in met:
+        return 0.0
+    return None if None in met else values[term.name]
 
 
 def build_rubric(task_configs: Sequence[TaskConfig], dataset_tasks: Iterable[str] = ()) -> Rubric:
@@ -53,7 +90,9 @@ def build_rubric(task_configs: Sequence[TaskConfig], dataset_tasks: Iterable[str
 
 
 def check_rubric(task_configs: Sequence[TaskConfig], dataset_tasks: Iterable[str] = ()) -> list[str]:
-    """Every fault: unknown task or reward, a reward twice, a weight not above 0, a dataset task without rubric."""
+    """Every fault: unknown task or reward, a reward twice, a weight below 0, no weight at all, a condition that
+    cannot be read, a dataset task without rubric.
+    """
     problems = []
     for i, config in enumerate(task_configs):
         if config.task not in TASKS:
@@ -70,17 +109,38 @@ def check_rubric(task_configs: Sequence[TaskConfig], dataset_tasks: Iterable[str
 
 def _check_terms(terms: Sequence[RewardTermConfig]) -> list[str]:
     names = [term.reward for term in terms]
-    unknown = [f"got {name!r}, wanted one of {sorted(REWARDS)}" for name in sorted(set(names) - REWARDS.keys())]
-    twice = [f"got {name!r} twice, wanted it once" for name in sorted(set(names)) if names.count(name) > 1]
-    weights = [
-        f"got weight {term.weight} for {term.reward}, wanted a finite number above 0"
+    known = sorted(REWARDS.keys() | GROUP_REWARDS.keys())
+    problems = [f"got {name!r}, wanted one of {known}" for name in sorted(set(names) - set(known))]
+    problems += [f"got {name!r} twice, wanted it once" for name in sorted(set(names)) if names.count(name) > 1]
+    problems += [
+        f"got weight {term.weight} for {term.reward}, wanted a finite number, at least 0"
         for term in terms
-        if not (math.isfinite(term.weight) and term.weight > 0)
+        if not (math.isfinite(term.weight) and term.weight >= 0)
     ]
-    return unknown + twice + weights
+    if terms and not any(term.weight > 0 for term in terms):
+        problems.append("got no weight above 0, wanted at least one term that counts")
+    return problems + [problem for term in terms for text in term.when for problem in _check_condition(term, text)]
+
+
+def _check_condition(term: RewardTermConfig, text: str) -> list[str]:
+    written = _CONDITION.fullmatch(text.replace(" ", ""))
+    if written is None:
+        return [f"got condition {text!r} for {term.reward}, wanted the form reward>=number"]
+    if written[1] not in REWARDS:
+        return [f"got condition {text!r} for {term.reward}, wanted one on a reward of {sorted(REWARDS)}"]
+    return []
 
 
 def _terms(config: TaskConfig) -> tuple[Term, ...]:
-    if config.rewards:
-        return tuple(Term(name=term.reward, weight=term.weight) for term in config.rewards)
-    return tuple(Term(name=name, weight=1.0) for name in TASKS[config.task].rewards)
+    if not config.rewards:
+        return tuple(Term(name=name, weight=1.0) for name in TASKS[config.task].rewards)
+    return tuple(
+        Term(name=term.reward, weight=term.weight, when=tuple(_condition(text) for text in term.when))
+        for term in config.rewards
+    )
+
+
+def _condition(text: str) -> Condition:
+    written = _CONDITION.fullmatch(text.replace(" ", ""))
+    assert written is not None  # check_rubric has read it
+    return Condition(name=written[1], at_least=float(written[2]))

@@ -1,25 +1,58 @@
-"""The reward worker: scores the completions of a group. A plain class; the pool makes it an actor."""
+"""The reward worker: scores the completions of a group. A plain class; the pool makes it an actor.
 
+Asks the judge first, all questions of a group at once, then computes pure functions. A judge that fails leaves values
+missing; a reward function that fails fails the group.
+"""
+
+import asyncio
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from vrl.config import TaskConfig
-from vrl.errors import RewardError
-from vrl.reward import REWARDS
-from vrl.reward.record import RewardInput
+import numpy as np
+from tokenizers import Tokenizer
+
+from vrl.config import RewardConfig, TaskConfig
+from vrl.errors import ConfigError, JudgeError, RewardError
+from vrl.reward import GROUP_REWARDS, REWARDS
+from vrl.reward.accuracy import accuracy
+from vrl.reward.judge import make_judge
+from vrl.reward.record import Claim, GroupInput, Judgement, RewardInput
 from vrl.reward.rubric import build_rubric
+from vrl.reward.similarity import make_similarity
 from vrl.tasks import TASKS
 from vrl.types import Completion, Prompt, Reward
 
+logger = logging.getLogger(__name__)
+
 
 class RewardWorker:
-    """Holds the rubric of the run. Rewards are pure functions, so any worker may score any group."""
+    """Holds the rubric of the run and its judge. Any worker may score any group.
 
-    def __init__(self, task_configs: Sequence[TaskConfig]) -> None:
+    Example: `rewards = await RewardWorker(config.tasks, config.reward, model_path).score(prompt, completions)`.
+    """
+
+    def __init__(
+        self, task_configs: Sequence[TaskConfig], config: RewardConfig | None = None, model_path: str = ""
+    ) -> None:
+        """`model_path`: the folder of the policy, whose tokenizer counts tokens for rewards that look at length.
+
+        Raises ConfigError for a rubric at fault, a missing key of the judge, a missing package or tokenizer.
+        """
         self._rubric = build_rubric(task_configs)
+        self._config = config or RewardConfig()
+        asks = {field for task in self._rubric.terms for field in self._rubric.asks(task)}
+        self._judge: Any = make_judge(self._config.judge) if asks else None
+        self._similarity: Any = make_similarity(self._config) if "claims" in asks else None
+        self._tokenizer = _tokenizer(model_path) if self._rubric.counts_tokens() else None
 
-    def score(self, prompt: Prompt, completions: Sequence[Completion]) -> tuple[Reward, ...]:
-        """One reward a completion, in order.
+    async def score(
+        self, prompt: Prompt, completions: Sequence[Completion], shuffled: Sequence[Completion] = ()
+    ) -> tuple[Reward, ...]:
+        """One reward a completion, in order. `shuffled`: completions on permuted frames, for T-GRPO; never scored.
 
         Raises RewardError that names reward, sample and cause where a reward function raises or returns a number that
         is not finite, where every value of a completion is missing, and where the sample's task has no rubric.
@@ -30,20 +63,74 @@ class RewardWorker:
                 f"sample {sample.sample_id}: got task {sample.task!r}, wanted one with a rubric: "
                 f"{sorted(self._rubric.terms)}"
             )
-        return tuple(self._score_one(prompt, completion) for completion in completions)
+        judged = await asyncio.gather(*(self._judged(self._read(prompt, completion)) for completion in completions))
+        given = [one for one, _ in judged]
+        values = self._values(given, [self._read(prompt, completion) for completion in shuffled])
+        return tuple(
+            replace(
+                self._rubric.combine(sample.task, mine),
+                readable=one.parsed is not None,
+                judge_failures=failures,
+            )
+            for mine, (one, failures) in zip(values, judged, strict=True)
+        )
 
-    def _score_one(self, prompt: Prompt, completion: Completion) -> Reward:
+    def _read(self, prompt: Prompt, completion: Completion) -> RewardInput:
         task = TASKS[prompt.sample.task]
-        given = RewardInput(
+        parsed = task.parse(completion.text)
+        thinking = parsed.thinking if parsed is not None else ""
+        return RewardInput(
             task=task,
             sample=prompt.sample,
             duration_s=prompt.duration_s,
+            timestamps_s=prompt.timestamps_s,
             text=completion.text,
-            parsed=task.parse(completion.text),
+            parsed=parsed,
             finish_reason=completion.finish_reason,
+            num_tokens=len(completion.token_ids),
+            num_thinking_tokens=len(self._tokenizer.encode(thinking).ids) if self._tokenizer is not None else 0,
+            rules=self._config,
         )
-        values = {term.name: _value(term.name, given) for term in self._rubric.terms[task.name]}
-        return self._rubric.combine(task.name, values)
+
+    async def _judged(self, given: RewardInput) -> tuple[RewardInput, int]:
+        """The input with what the judge found, and how many questions it left open. No thinking: no question."""
+        asks = self._rubric.asks(given.task.name)
+        if given.parsed is None or not given.parsed.thinking or not asks:
+            return given, 0
+        sample, thinking, answer = given.sample, given.parsed.thinking, given.parsed.answer
+        questions: dict[str, Any] = {
+            "claims": lambda: self._judge.claims(thinking),
+            "agrees": lambda: self._judge.agrees(sample, thinking, answer),
+            "conclusion": lambda: self._judge.conclusion(sample, thinking),
+            "visual": lambda: self._judge.visual(sample, thinking),
+        }
+        asked = sorted(asks)
+        replies = await asyncio.gather(*(_answered(questions[name]()) for name in asked))
+        found = dict(zip(asked, replies, strict=True))
+        claims: tuple[Claim, ...] | None = found.get("claims")
+        similarity: np.ndarray | None = None
+        if claims is not None:
+            told = [caption.text for caption in sample.captions]
+            similarity = await asyncio.to_thread(self._similarity, [claim.text for claim in claims], told)
+        judgement = Judgement(**found, similarity=similarity)
+        return replace(given, judgement=judgement), sum(reply is None for reply in replies)
+
+    def _values(self, given: list[RewardInput], shuffled: list[RewardInput]) -> list[dict[str, float | None]]:
+        """Every reward of the rubric for every completion, single ones first."""
+        names = self._rubric.names(given[0].task.name) if given else []
+        grouped = [name for name in names if name in GROUP_REWARDS]
+        values = [{name: _value(name, one) for name in names if name in REWARDS} for one in given]
+        if grouped:
+            group = GroupInput(
+                given=tuple(given),
+                accuracy=tuple(accuracy(one) for one in given),
+                shuffled_accuracy=tuple(accuracy(one) for one in shuffled),
+                rules=self._config,
+            )
+            for name in grouped:
+                for mine, value in zip(values, GROUP_REWARDS[name](group), strict=True):
+                    mine[name] = value
+        return values
 
 
 def _value(name: str, given: RewardInput) -> float | None:
@@ -55,3 +142,21 @@ def _value(name: str, given: RewardInput) -> float | None:
     if value is not None and not math.isfinite(value):
         raise RewardError(f"{where}: got {value}, wanted a finite number, or None for a missing value")
     return value
+
+
+async def _answered(question: Awaitable[Any]) -> Any:
+    """The judge's answer, or None where it has none."""
+    try:
+        return await question
+    except JudgeError as error:
+        logger.warning("judge: %s", error)
+        return None
+
+
+def _tokenizer(model_path: str) -> Tokenizer:
+    file = Path(model_path) / "tokenizer.json"
+    if not model_path or not file.is_file():
+        raise ConfigError(
+            f"model.path {model_path!r}: got no tokenizer.json, wanted one: a reward of the rubric counts tokens"
+        )
+    return Tokenizer.from_file(str(file))

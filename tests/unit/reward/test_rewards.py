@@ -2,8 +2,9 @@
 
 import pytest
 
+from vrl.config import RewardConfig
 from vrl.reward import REWARDS
-from vrl.reward.accuracy import normalise, same_number
+from vrl.reward.accuracy import mean_relative_accuracy, normalise, relative_accuracy, same_number
 from vrl.reward.grounding import interval_iou, merge
 from vrl.reward.record import RewardInput
 from vrl.tasks import TASKS
@@ -11,7 +12,15 @@ from vrl.tasks.task import EVENT_END, EVENT_START
 from vrl.types import Sample
 
 
-def score(reward: str, text: str, *, task: str = "vqa", finish_reason: str = "stop", **fields: object) -> float | None:
+def score(
+    reward: str,
+    text: str,
+    *,
+    task: str = "vqa",
+    finish_reason: str = "stop",
+    rules: RewardConfig | None = None,
+    **fields: object,
+) -> float | None:
     sample = Sample(**{"sample_id": "s1", "task": task, "question": "?", **fields})  # type: ignore[arg-type]
     given = RewardInput(
         task=TASKS[task],
@@ -20,6 +29,7 @@ def score(reward: str, text: str, *, task: str = "vqa", finish_reason: str = "st
         text=text,
         parsed=TASKS[task].parse(text),
         finish_reason=finish_reason,
+        rules=rules or RewardConfig(),
     )
     return REWARDS[reward](given)
 
@@ -50,6 +60,36 @@ def test_choice_accuracy(text: str, value: float) -> None:
 )
 def test_numbers_agree_after_rounding(answer: str, truth: str, same: bool) -> None:
     assert same_number(answer, truth) is same
+
+
+def test_a_numeric_tolerance_is_relative_and_off_by_default() -> None:
+    assert same_number("104", "100", 0.05) and not same_number("106", "100", 0.05)
+    assert not same_number("104", "100") and not same_number("0.01", "0", 0.05) and same_number("0", "0", 0.05)
+
+
+def test_regression_pays_the_near() -> None:
+    assert [relative_accuracy(got, 10.0) for got in (10, 9, 12, 25)] == pytest.approx([1, 0.9, 0.8, 0])
+    # relative error e earns the thresholds with e < 1 - t: 0 all ten, 5 % all but .95, 10 % all but .95 and .90
+    wanted = {10.0: 1.0, 9.5: 0.9, 9.0: 0.8, 7.5: 0.5, 5.0: 0.0, 20.0: 0.0}
+    assert {got: mean_relative_accuracy(got, 10.0) for got in wanted} == pytest.approx(wanted)
+    fields = {"answer_type": "regression", "answer": "10"}
+    assert score("accuracy", " 9.0", **fields) == pytest.approx(0.9)
+    assert score("accuracy", " 9.0", rules=RewardConfig(regression="mra"), **fields) == pytest.approx(0.8)
+    assert score("accuracy", " nine", **fields) == 0.0
+
+
+def test_words_as_written_and_free_text() -> None:
+    assert score("accuracy", " exit", answer_type="ocr", answer="EXIT 12") == 0.5
+    assert score("accuracy", " a b c", answer_type="ocr", answer="x") == 0.0
+    assert score("accuracy", " a red ball", answer_type="free", answer="a red ball") == pytest.approx(1.0)
+
+
+def test_key_elements_f1() -> None:
+    fields = {"task": "key_elements", "answer_type": "elements", "key_elements": ("red ball", "The cube")}
+    assert score("element_f1", " Red ball, cube", **fields) == 1.0
+    assert score("element_f1", " red ball, dog, cat", **fields) == pytest.approx(2 / 5)
+    assert score("element_f1", "", **fields) == 0.0
+    assert score("element_f1", " red ball") is None
 
 
 def test_text_is_compared_after_normalising() -> None:
@@ -94,6 +134,15 @@ def test_iou_of_several_true_events_unites_them() -> None:
     spans = ((0.0, 2.0), (1.0, 3.0), (8.0, 12.0))  # [0, .3] and [.8, 1] of 10 s
     assert score("iou", event(0.0, 0.3) + event(0.8, 1.0), task="grounding", spans=spans) == pytest.approx(1.0)
     assert score("iou", event(0.0, 1.0), task="grounding", spans=spans) == pytest.approx(0.5)
+
+
+def test_tiou_takes_off_what_the_edges_miss() -> None:
+    fields = {"task": "grounding", "spans": ((2.0, 6.0),)}
+    assert score("tiou", event(0.2, 0.6), **fields) == pytest.approx(1.0)
+    assert score("tiou", event(0.4, 0.8), **fields) == pytest.approx(0.2 / 0.6 * 0.8 * 0.8)
+    assert score("tiou", event(0.2, 0.3) + event(0.5, 0.6), **fields) == pytest.approx(0.5)  # outer edges agree
+    assert score("tiou", event(0.6, 0.2), **fields) == score("tiou", " nothing", **fields) == 0.0
+    assert score("tiou", event(0.1, 0.2), task="grounding") is None
 
 
 def test_iou_without_truth_is_missing_not_zero() -> None:

@@ -1,17 +1,19 @@
 """The rubric: weights, missing values, faults; and the worker that applies it."""
 
+import asyncio
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
 
-from vrl.config import RewardTermConfig, TaskConfig
+from vrl.config import RewardConfig, RewardTermConfig, TaskConfig
 from vrl.errors import ConfigError, RewardError
 from vrl.reward import REWARDS
 from vrl.reward.rubric import build_rubric, check_rubric
 from vrl.reward.worker import RewardWorker
 from vrl.tasks.task import EVENT_END, EVENT_START
-from vrl.types import Completion, Prompt, Sample, VersionSpan
+from vrl.types import Completion, Prompt, Reward, Sample, VersionSpan
 
 
 def task(name: str, **weights: float) -> TaskConfig:
@@ -22,6 +24,10 @@ def prompt(name: str = "vqa", **fields: object) -> Prompt:
     defaults = {"sample_id": "s1", "task": name, "question": "?", "answer": "B", "answer_type": "choice"}
     sample = Sample(**{**defaults, "options": ("red", "blue"), **fields})  # type: ignore[arg-type]
     return Prompt(sample=sample, token_ids=np.arange(3), duration_s=10.0)
+
+
+def score(tasks: list[TaskConfig], *args: Any, config: RewardConfig | None = None, **kwargs: Any) -> tuple[Reward, ...]:
+    return asyncio.run(RewardWorker(tasks, config).score(*args, **kwargs))
 
 
 def completion(text: str, finish_reason: str = "stop") -> Completion:
@@ -35,12 +41,12 @@ def completion(text: str, finish_reason: str = "stop") -> Completion:
 
 
 def test_the_reward_is_the_weighted_sum_and_shows_its_parts() -> None:
-    worker = RewardWorker([task("vqa", accuracy=0.9, format=0.1), task("grounding", iou=2.0, format=1.0)])
-    right, wrong, cut = worker.score(prompt(), [completion(" B"), completion(" A"), completion(" B", "length")])
+    tasks = [task("vqa", accuracy=0.9, format=0.1), task("grounding", iou=2.0, format=1.0)]
+    right, wrong, cut = score(tasks, prompt(), [completion(" B"), completion(" A"), completion(" B", "length")])
     assert [right.value, wrong.value, cut.value] == pytest.approx([1.0, 0.1, 0.9])
     assert wrong.breakdown == {"accuracy": 0.0, "format": 1.0}
     event = completion(f" {EVENT_START}[0.20, 0.40]{EVENT_END}")
-    (grounded,) = worker.score(prompt("grounding", spans=((3.0, 5.0),)), [event])
+    (grounded,) = score(tasks, prompt("grounding", spans=((3.0, 5.0),)), [event])
     assert grounded.value == pytest.approx(2.0 / 3 + 1.0)
 
 
@@ -53,7 +59,7 @@ def test_a_missing_part_is_left_out_and_the_others_take_its_weight() -> None:
 
 def test_a_reward_with_every_part_missing_is_an_error() -> None:
     with pytest.raises(RewardError, match="every reward is missing"):
-        RewardWorker([task("vqa", iou=1.0)]).score(prompt(), [completion(" B")])
+        score([task("vqa", iou=1.0)], prompt(), [completion(" B")])
 
 
 def test_no_task_configs_means_every_task_with_its_own_rewards() -> None:
@@ -63,12 +69,20 @@ def test_no_task_configs_means_every_task_with_its_own_rewards() -> None:
 
 
 def test_every_fault_is_listed_with_the_choices() -> None:
-    configs = [task("vqaa", accuracy=1.0), task("vqa", acuracy=1.0, format=0.0)]
+    configs = [task("vqaa", accuracy=1.0), task("vqa", acuracy=0.0, format=0.0)]
     configs.append(TaskConfig(task="grounding", rewards=[RewardTermConfig(reward="iou")] * 2))
     with pytest.raises(ConfigError) as caught:
         build_rubric(configs, dataset_tasks=["vqa", "key_elements"])
     problems = str(caught.value)
-    for wanted in ("'vqaa'", "grounding", "'acuracy'", "accuracy", "weight 0.0", "'iou' twice", "'key_elements'"):
+    for wanted in (
+        "'vqaa'",
+        "grounding",
+        "'acuracy'",
+        "accuracy",
+        "no weight above 0",
+        "'iou' twice",
+        "'key_elements'",
+    ):
         assert wanted in problems
     assert len(caught.value.problems) == 5
 
@@ -82,12 +96,12 @@ def test_a_raising_reward_is_named_with_sample_and_cause(monkeypatch: pytest.Mon
     monkeypatch.setitem(REWARDS, "broken", lambda given: {}[given.sample.answer])
     monkeypatch.setitem(REWARDS, "endless", lambda given: float("nan"))
     with pytest.raises(RewardError, match=r"reward broken, sample s1 .*KeyError: 'B'") as caught:
-        RewardWorker([task("vqa", broken=1.0)]).score(prompt(), [completion(" B")])
+        score([task("vqa", broken=1.0)], prompt(), [completion(" B")])
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     with pytest.raises(RewardError, match=r"endless.*nan"):
-        RewardWorker([task("vqa", endless=1.0)]).score(prompt(), [completion(" B")])
+        score([task("vqa", endless=1.0)], prompt(), [completion(" B")])
 
 
 def test_a_task_without_rubric_is_an_error_not_a_zero() -> None:
     with pytest.raises(RewardError, match="grounding"):
-        RewardWorker([task("vqa", accuracy=1.0)]).score(prompt("grounding"), [completion(" B")])
+        score([task("vqa", accuracy=1.0)], prompt("grounding"), [completion(" B")])

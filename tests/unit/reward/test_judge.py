@@ -1,0 +1,277 @@
+"""Judges: the rules, and a service over real HTTP that answers, is down, is slow, or talks nonsense."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vrl.config import JudgeConfig, RewardConfig, RewardTermConfig, TaskConfig
+from vrl.errors import ConfigError, JudgeError
+from vrl.reward.judge import Judge, make_judge
+from vrl.reward.judge.prompts import read_agrees, read_claims, read_visual
+from vrl.reward.judge.rules import RuleJudge
+from vrl.reward.record import Claim
+from vrl.reward.worker import RewardWorker
+from vrl.types import Caption, Completion, Prompt, Sample, VersionSpan
+
+SAMPLE = Sample(
+    sample_id="s1",
+    task="think_timestamps",
+    question="What color is it?",
+    answer="B",
+    answer_type="choice",
+    options=("red", "blue"),
+    captions=(Caption(start_s=0, end_s=4, text="There is a blue ball."),),
+)
+THINKING = "00:01-00:03 There is a blue ball. I wait; nothing. At 00:09 it is gone. So the answer is B."
+
+
+def test_rules_find_claims_with_times() -> None:
+    assert asyncio.run(RuleJudge().claims(THINKING)) == (
+        Claim(start_s=1, end_s=3, text="There is a blue ball"),
+        Claim(start_s=9, end_s=9, text="At it is gone"),
+    )
+    assert asyncio.run(RuleJudge().claims("No time here. None at all.")) == ()
+
+
+@pytest.mark.parametrize(
+    ("thinking", "conclusion", "agrees"),
+    [
+        (THINKING, "B", True),
+        ("The answer is A. No: the answer is blue!", "blue", True),
+        ("So the answer is A.", "A", False),
+        ("Answer: (B) blue\nmore", "(B) blue", True),
+        ("It is blue.", "", False),
+    ],
+)
+def test_rules_find_the_last_conclusion(thinking: str, conclusion: str, agrees: bool) -> None:
+    assert asyncio.run(RuleJudge().conclusion(SAMPLE, thinking)) == conclusion
+    assert asyncio.run(RuleJudge().agrees(SAMPLE, thinking, "B")) == agrees
+
+
+def test_rules_compare_numbers_and_words_as_their_types_ask() -> None:
+    number, text = replace(SAMPLE, answer_type="number", options=()), replace(SAMPLE, answer_type="text", options=())
+    assert asyncio.run(RuleJudge().agrees(number, "The answer is 3.50.", "3.5"))
+    assert not asyncio.run(RuleJudge().agrees(number, "The answer is 3.", "4"))
+    assert asyncio.run(RuleJudge().agrees(text, "The answer is the Ball.", "ball"))
+    assert not asyncio.run(RuleJudge().agrees(text, "Who knows.", ""))
+
+
+@pytest.mark.parametrize("piece", ["answer is ", "00:01. ", "a. ", "\n", "answer:" + "x" * 50])
+def test_rules_take_bounded_time(piece: str) -> None:
+    started = time.perf_counter()
+    for question in (RuleJudge().claims(piece * 20_000), RuleJudge().conclusion(SAMPLE, piece * 20_000)):
+        asyncio.run(question)
+    assert time.perf_counter() - started < 2.0
+
+
+def test_replies_are_read_strictly() -> None:
+    claims = {"00:02-00:01": "ball", "1:05": "cube", "00:09-": "open", "later": "x", "00:03": 7}
+    assert read_claims("Sure! " + json.dumps({"claims": claims})) == (
+        Claim(start_s=1, end_s=2, text="ball"),
+        Claim(start_s=65, end_s=65, text="cube"),
+    )
+    assert read_agrees('{"agrees": false}') is False
+    assert read_visual('```json\n{"score": 7, "why": "x"}\n```') == 0.7
+    for read, reply in [
+        (read_agrees, '{"agrees": 1}'),
+        (read_agrees, "TRUE"),
+        (read_visual, '{"score": 11}'),
+        (read_visual, '{"score": true}'),
+        (read_claims, '{"claims": []}'),
+        (read_claims, "{" * 100_000),
+        (read_claims, '{"claims":' * 100_000 + "}" * 100_000),
+    ]:
+        with pytest.raises(ValueError):
+            read(reply)
+
+
+@contextmanager
+def endpoint(answer: Callable[[dict[str, Any]], tuple[int, str]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A server of the OpenAI protocol; `answer` maps a request to a status and the reply's text."""
+    seen: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            seen.append({**request, "path": self.path, "key": self.headers["Authorization"]})
+            status, text = answer(request)
+            message = {"role": "assistant", "content": text}
+            choice = {"index": 0, "finish_reason": "stop", "message": message}
+            body = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+            payload = json.dumps(body if status == 200 else {"error": {"message": text}}).encode()
+            try:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(payload)))
+                self.end_headers()
+                self.wfile.write(payload)
+            except ConnectionError:  # the client has given up
+                pass
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1", seen
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def honest(request: dict[str, Any]) -> tuple[int, str]:
+    """Answers as a good model would."""
+    text = request["messages"][1]["content"]
+    if '"claims"' in text:
+        return 200, '{"claims": {"00:01-00:03": "there is a blue ball"}}'
+    if '"agrees"' in text:
+        return 200, '{"agrees": true}'
+    return 200, '{"conclusion": "blue"}' if '"conclusion"' in text else '{"score": 7}'
+
+
+def judge(url: str, **fields: Any) -> Judge:
+    return make_judge(JudgeConfig(**{"kind": "openai", "base_url": url, "model": "m", "timeout_s": 5.0, **fields}))
+
+
+async def everything(asked: Judge) -> tuple[Any, ...]:
+    return (
+        await asked.claims(THINKING),
+        await asked.agrees(SAMPLE, THINKING, "B"),
+        await asked.conclusion(SAMPLE, THINKING),
+        await asked.visual(SAMPLE, THINKING),
+    )
+
+
+def test_a_service_is_asked_deterministically_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "somebody else's")
+    monkeypatch.setenv("JUDGE_KEY", "ours")
+    wanted = ((Claim(start_s=1, end_s=3, text="there is a blue ball"),), True, "B", 0.7)
+    with endpoint(honest) as (url, seen):
+        for _ in range(2):
+            assert asyncio.run(everything(judge(url, cache_dir=str(tmp_path)))) == wanted
+        assert len(seen) == 4  # the second round came from the disk
+        assert {(one["temperature"], one["seed"], one["path"]) for one in seen} == {(0.0, 0, "/v1/chat/completions")}
+        assert all(one["messages"][1]["content"].count(THINKING) == 1 for one in seen)
+        assert seen[0]["key"] == "Bearer none"
+        asyncio.run(judge(url, api_key_env="JUDGE_KEY").visual(SAMPLE, THINKING))
+        assert seen[-1]["key"] == "Bearer ours"
+    next(tmp_path.rglob("*.json")).write_text("torn {")
+    with endpoint(honest) as (url, seen):
+        asyncio.run(everything(judge(url, cache_dir=str(tmp_path))))
+        assert len(seen) == 1
+
+
+def test_a_key_that_is_not_there_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigError, match="NO_SUCH_KEY"):
+        judge("http://localhost:1/v1", api_key_env="NO_SUCH_KEY")
+
+
+def test_a_service_that_stumbles_is_asked_again() -> None:
+    failures = iter([500, 429])
+    with endpoint(lambda request: (next(failures, 200), '{"score": 4}')) as (url, seen):
+        assert asyncio.run(judge(url, timeout_s=20.0).visual(SAMPLE, THINKING)) == 0.4
+        assert len(seen) == 3
+
+
+def down(request: dict[str, Any]) -> tuple[int, str]:
+    return 503, "out of order"
+
+
+def slow(request: dict[str, Any]) -> tuple[int, str]:
+    time.sleep(1.0)
+    return honest(request)
+
+
+def nonsense(request: dict[str, Any]) -> tuple[int, str]:
+    return 200, "As a language model, I feel that TRUE."
+
+
+def silent(request: dict[str, Any]) -> tuple[int, str]:
+    return 200, ""
+
+
+@pytest.mark.parametrize("answer", [down, slow, nonsense, silent], ids=lambda answer: answer.__name__)
+def test_no_usable_answer_is_an_error_in_bounded_time(answer: Callable[..., Any], tmp_path: Path) -> None:
+    with endpoint(answer) as (url, _):
+        started = time.perf_counter()
+        for _ in range(2):
+            with pytest.raises(JudgeError, match=r"127\.0\.0\.1"):
+                asyncio.run(judge(url, timeout_s=0.6, retries=1, cache_dir=str(tmp_path)).agrees(SAMPLE, "x", "B"))
+        assert time.perf_counter() - started < 4.0
+        assert not list(tmp_path.rglob("*.json"))  # only answers are kept
+
+
+def test_nobody_listening_is_an_error() -> None:
+    with pytest.raises(JudgeError, match="Connection"):
+        asyncio.run(judge("http://127.0.0.1:9/v1", timeout_s=3.0, retries=0).claims("x"))
+
+
+def test_questions_wait_for_their_turn_within_their_time() -> None:
+    under_way, most = [0], [0]
+
+    def count(request: dict[str, Any]) -> tuple[int, str]:
+        under_way[0] += 1
+        most[0] = max(most[0], under_way[0])
+        time.sleep(0.1)
+        under_way[0] -= 1
+        return honest(request)
+
+    async def ask(asked: Judge) -> list[Any]:
+        questions = (asked.visual(SAMPLE, f"thought {i}") for i in range(8))
+        return await asyncio.gather(*questions, return_exceptions=True)
+
+    with endpoint(count) as (url, _):
+        assert asyncio.run(ask(judge(url, concurrency=2))) == [0.7] * 8
+        assert most[0] == 2
+        late = asyncio.run(ask(judge(url, concurrency=1, timeout_s=0.35, retries=0)))
+        assert 0.7 in late and any(isinstance(one, JudgeError) for one in late)
+
+
+def completion(text: str) -> Completion:
+    return Completion(
+        token_ids=np.arange(5),
+        rollout_logprobs=np.zeros(5, np.float32),
+        text=text,
+        finish_reason="stop",
+        versions=(VersionSpan(start=0, end=5, policy_version=0),),
+    )
+
+
+def worker(config: JudgeConfig) -> RewardWorker:
+    terms = [
+        RewardTermConfig(reward="accuracy"),
+        RewardTermConfig(reward="temporal", when=["consistency>=1"]),
+        RewardTermConfig(reward="visual_evidence", weight=0.0),
+    ]
+    rules = RewardConfig(judge=config, similarity="lexical", min_similarity=0.6)
+    return RewardWorker([TaskConfig(task="think_timestamps", rewards=terms)], rules)
+
+
+def test_a_judge_that_is_down_costs_its_terms_not_the_group() -> None:
+    prompt = Prompt(sample=SAMPLE, token_ids=np.arange(3), duration_s=10.0)
+    texts = [f"<think>{THINKING}</think><answer>B</answer>", "<think>00:01 a blue ball</think><answer>A</answer>", "B"]
+    completions = [completion(text) for text in texts]
+    good = asyncio.run(worker(JudgeConfig()).score(prompt, completions))
+    # two claims, one of them told by the caption; the second thinking draws no conclusion; the third cannot be read
+    assert [reward.breakdown["temporal"] for reward in good] == [0.5, 0.0, 0.0]
+    assert [reward.value for reward in good] == [1.5, 0.0, 0.0]
+    assert [(reward.readable, reward.judge_failures) for reward in good] == [(True, 0), (True, 0), (False, 0)]
+    with endpoint(down) as (url, _):
+        config = JudgeConfig(kind="openai", base_url=url, model="m", timeout_s=2.0, retries=0)
+        bad = asyncio.run(worker(config).score(prompt, completions))
+    assert [reward.breakdown["temporal"] for reward in bad] == [None, None, 0.0]
+    assert [reward.value for reward in bad] == [2.0, 0.0, 0.0]  # accuracy carries the missing weight
+    assert [reward.judge_failures for reward in bad] == [3, 3, 0]

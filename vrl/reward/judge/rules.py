@@ -1,0 +1,57 @@
+"""A judge that needs no model: finds times and conclusions by their form. For tests, the toy world, and the frugal.
+
+All of it is our definition. It understands `00:02 a red ball appears.` and `So the answer is B.`, and nothing else.
+"""
+
+import re
+
+from vrl.reward.accuracy import normalise, same_number
+from vrl.reward.record import Claim
+from vrl.tasks.answer import choice_letter
+from vrl.tasks.clock import mentions
+from vrl.types import Sample
+
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[\n;]")
+_CONCLUDES = re.compile(r"\banswer(?: is|:) ?", re.IGNORECASE)
+_MAX_CLAIMS = 64  # of one thinking
+_FULL_MARKS = 4  # sentences with a time that make a thinking fully visual
+
+
+class RuleJudge:
+    """See `Judge`. Never fails."""
+
+    async def claims(self, thinking: str) -> tuple[Claim, ...]:
+        """Every sentence that names a time: the first time it names, and its words without times."""
+        found = []
+        for sentence in _sentences(thinking):
+            times = mentions(sentence)
+            if times:
+                cuts = [0, *(edge for time in times for edge in (time.start, time.end)), len(sentence)]
+                text = "".join(sentence[start:end] for start, end in zip(cuts[::2], cuts[1::2], strict=True))
+                found.append(Claim(start_s=times[0].start_s, end_s=times[0].end_s, text=" ".join(text.split())))
+            if len(found) == _MAX_CLAIMS:
+                break
+        return tuple(found)
+
+    async def agrees(self, sample: Sample, thinking: str, answer: str) -> bool:
+        """The conclusion and the answer are the same letter, number or words, as the answer type asks."""
+        concluded = await self.conclusion(sample, thinking)
+        if sample.answer_type == "choice":
+            letter = choice_letter(answer, sample.options)
+            return letter is not None and choice_letter(concluded, sample.options) == letter
+        if sample.answer_type in ("number", "regression"):
+            return same_number(concluded, answer)
+        return bool(concluded) and normalise(concluded) == normalise(answer)
+
+    async def conclusion(self, sample: Sample, thinking: str) -> str:
+        """What stands behind the last `answer is` or `answer:`, to the end of the sentence."""
+        found = list(_CONCLUDES.finditer(thinking))
+        return _sentences(thinking[found[-1].end() :])[0].strip() if found else ""
+
+    async def visual(self, sample: Sample, thinking: str) -> float:
+        """A quarter for every sentence that names a time, at most 1."""
+        return min(1.0, len(await self.claims(thinking)) / _FULL_MARKS)
+
+
+def _sentences(text: str) -> list[str]:
+    return _SENTENCE_END.split(text)
