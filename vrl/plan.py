@@ -13,10 +13,12 @@ from rich.table import Table
 from transformers import AutoTokenizer
 
 from vrl.config import RunConfig
+from vrl.data.expand import expand
 from vrl.data.dataset import read_samples
 from vrl.placement import Role, roles
 from vrl.shapes import ModelShape, model_shape
 from vrl.tasks import TASKS
+from vrl.tasks.task import Clip
 
 GIB = 2**30
 _TEXT_TOKENS = 256  # question, options, prefix and chat format: our guess where the data set is not at hand
@@ -134,10 +136,10 @@ def _text_tokens(config: RunConfig) -> int:
     if not (data.is_file() and (model / "tokenizer.json").is_file()):
         return _TEXT_TOKENS
     tokenizer = AutoTokenizer.from_pretrained(model)
-    texts = [
-        TASKS[sample.task].instruction(sample) + TASKS[sample.task].prefix
-        for sample in read_samples(data, config.data.tasks)[:_MEASURED_ROWS]
-    ]
+    frames = config.data.frames.max_frames
+    clip = Clip(duration_s=frames / config.data.frames.fps, timestamps_s=(0.0,) * frames)
+    samples = expand(read_samples(data, config.data.tasks), config.data.expand)[:_MEASURED_ROWS]
+    texts = [TASKS[sample.task].instruction(sample, clip) + TASKS[sample.task].prefix for sample in samples]
     return _CHAT_TOKENS + max(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
 
 

@@ -16,8 +16,8 @@ from typing import Any
 from vrl.checkpoint import Checkpoint, find
 from vrl.config import RunConfig
 from vrl.configfile import as_yaml
-from vrl.data.expand import expand
 from vrl.data.dataset import check_media, media_root, read_samples
+from vrl.data.expand import expand
 from vrl.errors import DataError
 from vrl.reward.rubric import build_rubric
 from vrl.types import Sample

@@ -6,6 +6,7 @@ Readers raise ValueError for a reply that is no answer.
 
 import json
 import math
+from typing import Any
 
 from vrl.reward.record import Claim
 from vrl.tasks.answer import choice_letter, question
@@ -100,7 +101,7 @@ def read_visual(reply: str) -> float:
     return score / 10
 
 
-def _field(reply: str, name: str, kind: type | tuple[type, ...]):
+def _field(reply: str, name: str, kind: type | tuple[type, ...]) -> Any:
     """A field of the JSON object that the reply holds, whatever stands around it."""
     try:
         value = json.loads(reply[reply.find("{") : reply.rfind("}") + 1])
