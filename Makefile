@@ -46,9 +46,13 @@ bench: setup
 	$(BIN)/python benchmarks/bench_step.py
 	$(BIN)/python benchmarks/bench_learner.py
 
-lock:  ## recompile requirements-cpu.lock (torchaudio and torchcodec break a CPU-only torch and nothing here needs them)
-	$(BIN)/pip-compile --quiet --extra cpu --extra dev --extra similarity --strip-extras --no-header --no-annotate --no-emit-index-url \
-	  --no-emit-find-links --unsafe-package torchaudio --unsafe-package torchcodec -o requirements-cpu.lock pyproject.toml
+# Left out: torchaudio and torchcodec break a CPU-only torch; scikit-learn, once there, is imported by transformers and
+# leaks semaphores of every killed worker. Nothing here needs them.
+lock:  ## recompile requirements-cpu.lock
+	$(BIN)/pip-compile --quiet --extra cpu --extra dev --strip-extras --no-header --no-annotate --no-emit-index-url \
+	  --no-emit-find-links --unsafe-package torchaudio --unsafe-package torchcodec \
+	  $(foreach name,sentence-transformers scikit-learn scipy joblib threadpoolctl narwhals,--unsafe-package $(name)) \
+	  -o requirements-cpu.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) runs toy build *.egg-info

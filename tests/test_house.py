@@ -18,7 +18,6 @@ DOORS = {
     "omegaconf": {"vrl/configfile.py"},
     "prometheus_client": {"vrl/metrics.py"},
     "openai": {"vrl/reward/judge/service.py"},
-    "sentence_transformers": {"vrl/reward/similarity.py"},
     "pyarrow": {"vrl/data/dataset.py", "vrl/report/samples.py"},
 }
 

@@ -158,8 +158,8 @@ class RewardConfig:
     temporal_slack_s: float = at_least(0, 2.0)  # by which claims and captions are widened on either side
     temporal_score: str = one_of("precision", "f1")
     min_similarity: float = share(0.75)  # of a claim and the caption that confirms it
-    similarity: str = one_of("embedding", "lexical")  # cosine of sentence embeddings (extra `similarity`), or of words
-    embedding_model: str = ""  # a sentence-transformers folder or name; empty: all-MiniLM-L6-v2 of the extra
+    similarity: str = one_of("embedding", "lexical")  # cosine of sentence embeddings, or of word counts
+    embedding_model: str = "sentence-transformers/all-MiniLM-L6-v2"  # a mean-pooling encoder: folder or name
     judge: JudgeConfig = field(default_factory=JudgeConfig)
 
 

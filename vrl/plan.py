@@ -13,8 +13,8 @@ from rich.table import Table
 from transformers import AutoTokenizer
 
 from vrl.config import RunConfig
-from vrl.data.expand import expand
 from vrl.data.dataset import read_samples
+from vrl.data.expand import expand
 from vrl.placement import Role, roles
 from vrl.shapes import ModelShape, model_shape
 from vrl.tasks import TASKS

