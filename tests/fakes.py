@@ -1,6 +1,7 @@
 """Stand-ins for what lives on other machines: an engine fleet, a reward fleet, a learner. Deterministic, in process."""
 
 import asyncio
+import math
 import random
 from typing import Any
 
@@ -72,15 +73,20 @@ class FakeLearner:
     def __init__(self) -> None:
         self.version = 0
         self.batches: list[PackedBatch] = []
+        self.nonfinite: set[int] = set()  # steps, from 1, with a loss that is not a number
 
     async def forward_backward(self, batch: PackedBatch, patches: list[Any]) -> dict[str, float]:
         assert sum(len(mb.groups) for rank in batch.micro_batches for mb in rank) == len(patches)
         self.batches.append(batch)
-        return {"loss/policy": 0.5, "loss/mismatch_kl": 0.0}
+        broken = len(self.batches) in self.nonfinite
+        return {"loss/policy": math.nan if broken else 0.5, "loss/mismatch_kl": 0.0}
 
     async def optim_step(self) -> Update:
-        self.version += 1
-        return Update(policy_version=self.version, lr=1e-3, grad_norm=1.0)
+        applied = len(self.batches) not in self.nonfinite
+        self.version += applied
+        skipped = len(self.batches) - self.version
+        norm = 1.0 if applied else math.nan
+        return Update(policy_version=self.version, lr=1e-3, grad_norm=norm, applied=applied, nonfinite_steps=skipped)
 
 
 async def prepare(sample: Sample) -> tuple[Prompt, Any]:

@@ -14,7 +14,6 @@ import torch
 from vrl.algo.packing import flatten, pack
 from vrl.algo.positions import PositionRule, position_rule
 from vrl.config import AlgoConfig, LearnerConfig, ModelConfig
-from vrl.errors import LearnerError
 from vrl.types import MicroBatch, PackedBatch, StepCounts, TrainingGroup, VisionGrid
 
 
@@ -160,7 +159,7 @@ def train(
 ) -> tuple[list[dict[str, float]], list[float], bool, bool]:
     """Two updates, a save and a load: the rank's share of metrics by step, gradient norms, and whether
     weights moved after the save and came back with the load."""
-    worker, batch, cases = _worker(rank, world_size, port, path, learner)
+    worker, batch, cases = make_worker(rank, world_size, port, path, learner)
     shares, norms = [], []
     for _ in range(2):
         found = [
@@ -180,26 +179,8 @@ def train(
     return shares, norms, moved, restored
 
 
-def poison(rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any]) -> tuple[str, bool]:
-    """The last rank trains on an advantage that is not a number: what the step says, and whether weights stayed."""
-    worker, batch, cases = _worker(rank, world_size, port, path, learner)
-    before = worker.checksums()
-    micro_batch = batch.micro_batches[rank][0]
-    if rank == world_size - 1:
-        micro_batch.groups[0].advantages_G[:] = np.nan
-    worker.forward_backward(micro_batch, batch.counts, *(cases.patches[i] for i in micro_batch.group_indices))
-    message = ""
-    try:
-        worker.optim_step()
-    except LearnerError as error:
-        message = str(error)
-    stayed = worker.checksums() == before
-    worker.close()
-    return message, stayed
-
-
-def _worker(
-    rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any]
+def make_worker(
+    rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any], dtype: str = "float32"
 ) -> tuple[Any, PackedBatch, Cases]:
     from transformers import AutoConfig
 
@@ -212,7 +193,7 @@ def _worker(
         world_size,
         "127.0.0.1",
         port,
-        ModelConfig(path=str(path), dtype="float32"),
+        ModelConfig(path=str(path), dtype=dtype),
         LearnerConfig(ranks=world_size, lr=1e-4, **learner),
         AlgoConfig(kl_coef=0.1, loss_aggregation="sequence_mean"),
         temperature=0.7,

@@ -29,6 +29,7 @@ LEVELS = (
     {"rollout", "learner"},
     {"pool", "placement", "run", "parity", "doctor"},
     {"driver", "fleets", "plan"},
+    {"session"},
     {"train", "sft"},
     {"cli"},
     {"__main__"},

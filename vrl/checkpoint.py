@@ -3,6 +3,10 @@
 A checkpoint is written into `step_000123.tmp/`, described by a manifest (sizes and SHA-256 of every file), flushed to
 disk, renamed to `step_000123/` and only then named in `latest`. A reader trusts a folder only if its manifest verifies.
 Inside are `learner/` (DeepSpeed), `driver.json` and `hf/` (an ordinary Hugging Face folder), written by the callers.
+
+For tests of just that, the environment variable VRL_FAILPOINT=<name>@<step> kills the process that reaches the point:
+checkpoint.begun, learner.state_written, checkpoint.written, .described, .flushed, .moved_aside, .renamed, .pointed,
+.pruning, .pruned.
 """
 
 import hashlib
@@ -11,6 +15,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +29,8 @@ from vrl.errors import CheckpointError
 logger = logging.getLogger(__name__)
 _MANIFEST = "manifest.json"
 _LATEST = "latest"
+_UNFINISHED = ".tmp"  # a save under way, or a folder that is being deleted
+_REPLACED = ".old"  # a whole checkpoint, until the one that takes its place is there
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,32 +51,51 @@ class Checkpoint:
 
 
 def begin(root: Path, step: int) -> Path:
-    """An empty folder `root/step_N.tmp` to write into; what an interrupted save left there is removed."""
-    tmp = root / f"step_{step:06d}.tmp"
-    shutil.rmtree(tmp, ignore_errors=True)
+    """An empty folder `root/step_N.tmp` to write into; what interrupted saves left in `root` is removed."""
+    for stale in root.glob(f"step_*{_UNFINISHED}"):
+        shutil.rmtree(stale)
+    tmp = root / f"step_{step:06d}{_UNFINISHED}"
     tmp.mkdir(parents=True)
+    failpoint("checkpoint.begun", step)
     return tmp
 
 
 def commit(tmp: Path, driver: Mapping[str, Any], *, keep_last: int) -> Checkpoint:
-    """Turn the folder of `begin` into a checkpoint and delete all but the newest `keep_last`.
+    """Turn the folder of `begin` into a checkpoint and delete all but the newest `keep_last` up to its step.
 
-    After a crash at any point either the new checkpoint is whole or the older ones are untouched.
+    After a crash at any point a whole checkpoint is there: the new one, or all that there were. Older ones go only
+    once the new one has been read back. Raises CheckpointError if it cannot be: nothing is deleted then.
     """
+    step, final = _step(tmp), tmp.with_suffix("")
     (tmp / "driver.json").write_text(json.dumps(driver, indent=1))
+    failpoint("checkpoint.written", step)
     files = {str(file.relative_to(tmp)): _describe(file) for file in sorted(tmp.rglob("*")) if file.is_file()}
-    (tmp / _MANIFEST).write_text(json.dumps({"step": _step(tmp), "files": files}, indent=1))
+    (tmp / _MANIFEST).write_text(json.dumps({"step": step, "files": files}, indent=1))
+    failpoint("checkpoint.described", step)
     for file in tmp.rglob("*"):
         _fsync(file)
     _fsync(tmp)
-    final = tmp.with_suffix("")
-    shutil.rmtree(final, ignore_errors=True)  # the same step saved twice: on demand and at the end
+    failpoint("checkpoint.flushed", step)
+    if final.exists():  # the same step saved twice: on the way and at the end
+        aside = final.with_suffix(_REPLACED)
+        shutil.rmtree(aside, ignore_errors=True)
+        os.rename(final, aside)
+        failpoint("checkpoint.moved_aside", step)
     os.rename(tmp, final)
     _fsync(final.parent)
+    failpoint("checkpoint.renamed", step)
     _write_atomically(final.parent / _LATEST, final.name)
-    for old in _folders(final.parent)[keep_last:]:
-        shutil.rmtree(old)
-    return read(final)
+    failpoint("checkpoint.pointed", step)
+    done = read(final)
+    _prune(final.parent, step, keep_last)
+    failpoint("checkpoint.pruned", step)
+    return done
+
+
+def failpoint(name: str, step: int) -> None:
+    """Kill this process, as a power cut would, where VRL_FAILPOINT asks for it; see the top of the file."""
+    if os.environ.get("VRL_FAILPOINT") == f"{name}@{step}":
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def read(path: Path) -> Checkpoint:
@@ -103,8 +129,8 @@ def newest(root: Path) -> Checkpoint | None:
 def find(root: Path, resume: str) -> Checkpoint | None:
     """What `resume` asks for: never -> None, auto -> the newest or None, must -> the newest, else the folder it names.
 
-    Raises CheckpointError when `must` finds nothing, when the named folder does not verify, and for `never` when the
-    run folder already holds a checkpoint (it would be overwritten).
+    Raises CheckpointError when `must` finds nothing, when the named folder does not verify, for `never` when the run
+    folder already holds a checkpoint (it would be overwritten), and for a folder that is not the run's last.
     """
     if resume == "never":
         if _folders(root):
@@ -118,7 +144,15 @@ def find(root: Path, resume: str) -> Checkpoint | None:
         if found is None and resume == "must":
             raise CheckpointError(f"checkpoint: got resume=must, but {root} holds none that verifies")
         return found
-    return read(Path(resume))
+    found = read(Path(resume))
+    ours = found.path.resolve().parent == root.resolve()
+    later = [folder.name for folder in _folders(root) if _step(folder) > found.step]
+    if ours and later:
+        raise CheckpointError(
+            f"checkpoint: got resume={resume}, but {root} goes on to {later[0]}; wanted another name=... to go on from "
+            f"step {found.step} beside it, or the later ones ({', '.join(later)}) removed"
+        )
+    return found
 
 
 def resolve_model(path: str) -> Path:
@@ -151,13 +185,25 @@ def resolve_model(path: str) -> Path:
     )
 
 
+def _prune(root: Path, step: int, keep_last: int) -> None:
+    """Delete what the checkpoint of `step` replaces. Later ones are of another past of the run and not counted."""
+    replaced = [folder for folder in _folders(root) if folder.suffix == _REPLACED]
+    older = [folder for folder in _folders(root) if folder not in replaced and _step(folder) <= step]
+    for folder in (*replaced, *older[keep_last:]):
+        doomed = folder.with_name(f"{folder.name}{_UNFINISHED}")
+        os.rename(folder, doomed)  # half a folder must not look like a damaged checkpoint
+        failpoint("checkpoint.pruning", step)
+        shutil.rmtree(doomed)
+
+
 def _folders(root: Path) -> list[Path]:
-    """Committed checkpoint folders, newest first."""
-    return sorted((p for p in root.glob("step_*") if p.is_dir() and p.suffix != ".tmp"), key=_step, reverse=True)
+    """Committed checkpoint folders, newest first; of two of the same step the one that takes the other's place."""
+    found = (p for p in root.glob("step_*") if p.is_dir() and p.suffix != _UNFINISHED)
+    return sorted(found, key=lambda folder: (_step(folder), folder.suffix != _REPLACED), reverse=True)
 
 
 def _step(folder: Path) -> int:
-    return int(folder.with_suffix("").name.removeprefix("step_"))
+    return int(folder.name.removeprefix("step_").split(".")[0])
 
 
 def _describe(file: Path) -> dict[str, Any]:

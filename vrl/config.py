@@ -178,6 +178,7 @@ class LearnerConfig:
     beta2: float = share(0.999)
     eps: float = above_zero(1e-8)
     max_grad_norm: float = above_zero(1.0)
+    max_nonfinite_steps: int = at_least(1, 3)  # in a row; one is dropped and counted, this many end the run
     micro_batch_tokens: int = at_least(1, 16384)  # tokens of one forward on one rank; a group is never split
     gradient_checkpointing: bool = False
     threads: int = at_least(1, 1)  # CPU threads a rank

@@ -10,7 +10,7 @@ handed ready-made fleets and never touches Ray, a model or a pixel; with fakes i
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from vrl.algo.advantage import advantages, is_zero_spread
 from vrl.algo.objective import step_metrics
 from vrl.algo.packing import pack, to_training_group
 from vrl.config import RunConfig
-from vrl.metrics import RunLog
+from vrl.metrics import RunLog, update_metrics
 from vrl.rollout.buffer import Ledger, RolloutBuffer
 from vrl.rollout.feed import PreparedPrompt, PromptFeed
 from vrl.rollout.runner import Fleet, Runner, generate
@@ -50,11 +50,13 @@ class Driver:
         log: RunLog,
         push_weights: Callable[[int], Coroutine[Any, Any, int]],
         on_step: Callable[[int, Sequence[RolloutGroup], Sequence[np.ndarray]], Coroutine[Any, Any, dict[str, float]]],
+        after_step: Callable[[], Coroutine[Any, Any, None]],
         progress: Progress,
     ) -> None:
         """`push_weights(version)` returns the bytes sent.
 
-        `on_step` runs samples, validation and checkpoints after a step and returns metrics to add to its row.
+        `on_step` runs samples and validation after a step and returns metrics to add to its row; `after_step` runs
+        once the row is written: a checkpoint stands for rows that are there.
         """
         self.config = config
         self.progress = progress
@@ -63,6 +65,7 @@ class Driver:
         self._log = log
         self._push_weights = push_weights
         self._on_step = on_step
+        self._after_step = after_step
         algo = config.algo
         self.buffer = RolloutBuffer(
             groups_per_step=algo.groups_per_step,
@@ -99,6 +102,13 @@ class Driver:
             unfinished=before.unfinished + now.unfinished,
         )
 
+    @property
+    def settled(self) -> Progress:
+        """What a checkpoint stores. Groups under way are left out: their samples are drawn again after a resume."""
+        ledger = self.ledger
+        earlier = replace(ledger, started=ledger.started - ledger.unfinished, unfinished=0)
+        return replace(self.progress, earlier=earlier)
+
     async def _rollout_loop(self, tasks: asyncio.TaskGroup) -> None:
         while group_ids := await self.buffer.reserve(self._wave):
             prepared = [job for _ in group_ids if (job := await self._feed.next()) is not None]
@@ -121,6 +131,7 @@ class Driver:
             self._log.log(
                 self.progress.step, metrics | {"step/seconds": step_s, "idle/seconds": max(0.0, step_s - busy_s)}
             )
+            await self._after_step()
             await self.buffer.release()
 
     async def _learn(self, groups: list[RolloutGroup]) -> dict[str, float]:
@@ -137,12 +148,12 @@ class Driver:
         sums = {"loss/policy": 0.0, "loss/mismatch_kl": 0.0}  # of no tokens, where no group is useful
         push_s, push_bytes = 0.0, 0
         if useful:
-            sums = step_metrics(await self._learner.forward_backward(batch, [group.patches for group in useful]))
+            losses = step_metrics(await self._learner.forward_backward(batch, [group.patches for group in useful]))
             update = await self._learner.optim_step()
             self.progress.policy_version = update.policy_version
-            metrics |= {"learner/lr": update.lr, "learner/grad_norm": update.grad_norm}
+            sums = update_metrics(losses, update)
         learn_s = time.monotonic() - started
-        if useful:
+        if self.progress.policy_version > version:
             push_bytes = await self._push_weights(self.progress.policy_version)
             push_s = time.monotonic() - started - learn_s
         self.progress.ordinal = groups[-1].ordinal + 1

@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import os
 import sys
 import time
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vrl.config import LogConfig
+from vrl.types import Update
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ CATALOGUE = (
     Metric("loss/entropy", "nats", "mean entropy of the policy at the sampled tokens"),
     Metric("learner/lr", "1", "learning rate of the step"),
     Metric("learner/grad_norm", "1", "global gradient norm before clipping"),
+    Metric("learner/nonfinite_steps", "steps", "steps dropped since the start: a loss or gradient was not finite"),
     Metric("learner/tokens_per_s", "tokens/s", "tokens through the learner over its seconds"),
     Metric("learn/seconds", "s", "forward, backward and optimizer"),
     Metric("rollout/tokens_per_s", "tokens/s", "sampled tokens over the engines' seconds"),
@@ -74,6 +77,17 @@ CATALOGUE = (
 )
 
 
+def update_metrics(losses: Mapping[str, float], update: Update) -> dict[str, float]:
+    """The row of an optimizer step. A step that was not applied is counted, and its row lacks what is not finite.
+
+    A value that is not finite in a step that was applied stays, and `RunLog.log` raises.
+    """
+    row = {**losses, "learner/lr": update.lr, "learner/grad_norm": update.grad_norm}
+    if not update.applied:
+        row = {name: value for name, value in row.items() if math.isfinite(value)}
+    return row | {"learner/nonfinite_steps": float(update.nonfinite_steps)}
+
+
 def prometheus_name(name: str) -> str:
     """`rollout/tokens_per_s` -> `vrl_rollout_tokens_per_s`."""
     return "vrl_" + name.replace("/", "_").replace("-", "_")
@@ -89,7 +103,7 @@ class RunLog:
         _truncate(self._file, first_step)
         self._console = Console(stderr=True)
         self._started = time.monotonic()
-        self._board = _tensorboard(run_dir) if config.tensorboard else None
+        self._board = _tensorboard(run_dir, first_step) if config.tensorboard else None
         self._registry = CollectorRegistry()
         self._gauges: dict[str, Gauge] = {}
         self._server = None
@@ -182,12 +196,15 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def _truncate(path: Path, first_step: int) -> None:
     rows = [row for row in read_rows(path) if row["step"] <= first_step]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tmp = path.with_suffix(".tmp")
+    tmp.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    os.replace(tmp, path)
 
 
-def _tensorboard(run_dir: Path) -> Any:
+def _tensorboard(run_dir: Path, first_step: int) -> Any:
     if find_spec("tensorboard") is None:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(run_dir / "tensorboard"))
+    # The run's folder goes on; readers drop the points after `first_step` that an interrupted run left there.
+    return SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step + 1 if first_step else None)

@@ -206,7 +206,8 @@ class PackedBatch:
 class Update:
     """What an optimizer step did."""
 
-    policy_version: int
+    policy_version: int  # after it
     lr: float
-    grad_norm: float
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    grad_norm: float  # before clipping; not finite where the step was not applied
+    applied: bool = True  # False: a loss or gradient was not finite; nothing moved and there is nothing to push
+    nonfinite_steps: int = 0  # steps that were not applied so far

@@ -203,6 +203,10 @@ class _Outgoing:
         self.digests, self.num_bytes = {}, 0
         for name, whole in self.source.full_parameters():
             tensor = whole.detach().to(self.dtype, copy=True)  # ZeRO-3 frees the whole one with the next
+            if not tensor.isfinite().all():  # on all ranks at once; engines load nothing before the last packet
+                raise WeightPushError(
+                    f"weight push: got NaN or infinity in {name}, wanted finite numbers; engines stay paused"
+                )
             self.num_bytes += tensor.nbytes
             if self._digest:
                 self.digests[name] = value_digest(tensor)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from learner_cases import poison, run_ranks, train
+from learner_cases import run_ranks, train
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from vrl.data.toymodel import build_family
@@ -76,11 +76,3 @@ def test_an_export_is_an_ordinary_checkpoint_with_the_trained_weights(trained, c
     question = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "What?"}]}
     texts = [AutoProcessor.from_pretrained(p).apply_chat_template([question]) for p in (checkpoint, folder / "hf")]
     assert texts[0] == texts[1]
-
-
-@pytest.mark.parametrize("zero_stage", [pytest.param(0, marks=pytest.mark.slow), 2, 3])
-def test_a_step_that_is_not_finite_moves_no_weight_on_any_rank(checkpoint, zero_stage):
-    ranks = run_ranks(poison, 2, checkpoint, {"zero_stage": zero_stage, "micro_batch_tokens": WHOLE})
-    for message, stayed in ranks:
-        assert "NaN" in message
-        assert stayed

@@ -1,4 +1,7 @@
 import json
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,10 +10,10 @@ from vrl import checkpoint
 from vrl.errors import CheckpointError
 
 
-def save(root: Path, step: int, keep_last: int = 2) -> checkpoint.Checkpoint:
+def save(root: Path, step: int, keep_last: int = 2, content: int | None = None) -> checkpoint.Checkpoint:
     tmp = checkpoint.begin(root, step)
     (tmp / "learner").mkdir()
-    (tmp / "learner" / "weights.bin").write_bytes(bytes([step]) * 100)
+    (tmp / "learner" / "weights.bin").write_bytes(bytes([step if content is None else content]) * 100)
     return checkpoint.commit(tmp, {"step": step, "ordinal": 10 * step}, keep_last=keep_last)
 
 
@@ -54,17 +57,72 @@ def test_an_interrupted_save_is_ignored_and_cleaned(tmp_path: Path):
     assert list(again.iterdir()) == []
 
 
+STAGES = ["begun", "written", "described", "flushed", "renamed", "pointed", "pruning", "pruned"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "again"), [(stage, again) for stage in STAGES for again in (False, True)] + [("moved_aside", True)]
+)
+def test_a_save_killed_anywhere_leaves_a_whole_checkpoint(tmp_path: Path, stage: str, again: bool):
+    """`again`: the step that is saved has a checkpoint already."""
+    for step in (1, 2):
+        save(tmp_path, step, content=7)
+    step = 2 if again else 3
+    process = multiprocessing.get_context("fork").Process(target=die, args=(tmp_path, step, stage))
+    process.start()
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    late = stage in ("renamed", "pointed", "pruning", "pruned")
+    found = checkpoint.newest(tmp_path)
+    assert found is not None and found.step == (step if late else 2)
+    assert (found.learner / "weights.bin").read_bytes() == bytes([9 if late else 7]) * 100
+    if stage not in ("pruning", "pruned"):
+        assert checkpoint.read(tmp_path / "step_000001").step == 1  # nothing goes before the new one is named
+
+    save(tmp_path, step, content=8)  # what the resumed run does
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["latest", f"step_{step - 1:06d}", f"step_{step:06d}"]
+    found = checkpoint.newest(tmp_path)
+    assert found is not None and (found.learner / "weights.bin").read_bytes() == bytes([8]) * 100
+
+
+def die(root: Path, step: int, stage: str) -> None:
+    os.environ["VRL_FAILPOINT"] = f"checkpoint.{stage}@{step}"
+    save(root, step, content=9)
+
+
+def test_a_checkpoint_of_another_past_does_not_push_out_the_new_one(tmp_path: Path):
+    for step in (5, 6):
+        save(tmp_path, step)
+    (tmp_path / "step_000006" / "manifest.json").unlink()
+    save(tmp_path, 3, keep_last=1)
+    assert {p.name for p in tmp_path.iterdir()} == {"latest", "step_000003", "step_000005", "step_000006"}
+
+
+def test_nothing_is_deleted_for_a_checkpoint_that_does_not_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save(tmp_path, 1)
+    rename = os.rename
+    monkeypatch.setattr(os, "rename", lambda tmp, final: (tmp / "driver.json").unlink() or rename(tmp, final))
+    with pytest.raises(CheckpointError, match=r"driver\.json"):
+        save(tmp_path, 2, keep_last=1)
+    found = checkpoint.newest(tmp_path)
+    assert found is not None and found.step == 1
+
+
 def test_what_resume_asks_for(tmp_path: Path):
     assert checkpoint.find(tmp_path, "never") is None
     assert checkpoint.find(tmp_path, "auto") is None
     with pytest.raises(CheckpointError, match="resume=must"):
         checkpoint.find(tmp_path, "must")
     one = save(tmp_path, 1)
+    found = checkpoint.find(tmp_path, str(one.path))
+    assert found is not None and found.step == 1
     save(tmp_path, 2)
     with pytest.raises(CheckpointError, match="resume=never"):
         checkpoint.find(tmp_path, "never")
-    for resume, step in (("auto", 2), ("must", 2), (str(one.path), 1)):
-        found = checkpoint.find(tmp_path, resume)
+    with pytest.raises(CheckpointError, match="goes on to step_000002; wanted another name"):
+        checkpoint.find(tmp_path, str(one.path))
+    for root, resume, step in ((tmp_path, "auto", 2), (tmp_path, "must", 2), (tmp_path / "other", str(one.path), 1)):
+        found = checkpoint.find(root, resume)
         assert found is not None and found.step == step
 
 

@@ -27,6 +27,7 @@ class Run:
         self.learner = FakeLearner()
         self.log = RunLog(tmp_path, LogConfig(tensorboard=False), steps=steps)
         self.pushed: list[int] = []
+        self.kept: list[tuple[Progress, int]] = []  # what a checkpoint would store after each step; rows there then
         self.file = tmp_path / "metrics.jsonl"
         stream = SampleStream(SAMPLES, seed=0, shuffle=True)
         self.feed = PromptFeed(stream, prepare, prefetch=8, max_bad_fraction=0.1)
@@ -39,6 +40,7 @@ class Run:
             log=self.log,
             push_weights=self._push,
             on_step=kw.get("on_step", self._nothing),
+            after_step=self._keep,
             progress=Progress(),
         )
 
@@ -50,6 +52,9 @@ class Run:
 
     async def _nothing(self, step, groups, advantages) -> dict[str, float]:
         return {}
+
+    async def _keep(self) -> None:
+        self.kept.append((self.driver.settled, len(self.rows())))
 
     def rows(self) -> list[dict]:
         return [json.loads(line) for line in self.file.read_text().splitlines()]
@@ -103,6 +108,26 @@ def test_a_step_without_any_spread_changes_no_weights(tmp_path: Path):
     rows = run.rows()
     assert run.pushed == [] and [row["policy_version"] for row in rows] == [0, 0]
     assert rows[0]["loss/policy"] == 0.0 and rows[0]["pack/loss_tokens"] == 0.0
+
+
+def test_a_checkpoint_stands_for_rows_that_are_written_and_for_settled_groups(tmp_path: Path):
+    run = Run(tmp_path, age=2, steps=5)
+    run.go()
+    assert [(kept.step, rows) for kept, rows in run.kept] == [(n, n) for n in range(1, 6)]
+    assert [kept.ordinal for kept, _ in run.kept] == [4, 8, 12, 16, 20]
+    first = run.kept[0][0].earlier
+    assert (first.started, first.trained, first.unfinished) == (4, 4, 0)  # of 12 started: 8 will be drawn again
+
+
+def test_a_step_that_is_not_finite_is_counted_and_nothing_is_pushed(tmp_path: Path):
+    run = Run(tmp_path, steps=3)
+    run.learner.nonfinite = {2}
+    run.go()
+    rows = run.rows()
+    assert run.pushed == [1, 2] and [row["policy_version"] for row in rows] == [1, 1, 2]
+    assert [row["learner/nonfinite_steps"] for row in rows] == [0, 1, 1]
+    assert "loss/policy" not in rows[1] and "learner/grad_norm" not in rows[1]
+    assert rows[1]["loss/mismatch_kl"] == 0.0 and rows[2]["loss/policy"] == 0.5
 
 
 def test_rewards_that_always_fail_end_the_run(tmp_path: Path):

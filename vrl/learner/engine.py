@@ -6,17 +6,21 @@ DeepSpeed is imported late: the driver imports this module too, and it takes sec
 """
 
 import json
+import math
 import os
+import random
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
 
 from vrl.algo.packing import PackedRow
+from vrl.checkpoint import failpoint
 from vrl.config import LearnerConfig
 from vrl.errors import CheckpointError, LearnerError
 from vrl.learner.model import GroupedPolicy, TokenScores
@@ -39,6 +43,14 @@ def join_ranks(rank: int, world_size: int, master_address: str, master_port: int
     )
 
 
+class Step(NamedTuple):
+    """What an optimizer step did."""
+
+    lr: float
+    grad_norm: float  # before clipping; not finite where the step was not applied
+    applied: bool
+
+
 class LearnerEngine:
     """A policy under DeepSpeed. Losses of all micro-batches and ranks add up; `step` applies what was accumulated."""
 
@@ -46,15 +58,14 @@ class LearnerEngine:
         self._config = config
         self._total_steps = total_steps
         self._steps = 0
+        self._skipped = 0
+        self._skipped_in_a_row = 0
         self._policy = policy
         if config.gradient_checkpointing:
             policy.hf.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         if not trained:
             raise LearnerError("model.freeze: got a list that freezes every parameter, wanted at least one that trains")
-        self._finite_probe = torch.zeros((), device="cuda" if torch.cuda.is_available() else "cpu")
-        for parameter in trained:
-            parameter.register_hook(self._probe)
         import deepspeed
 
         initialize: Any = deepspeed.initialize  # untyped: what it returns depends on the ZeRO stage
@@ -71,8 +82,13 @@ class LearnerEngine:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps taken so far."""
+        """Optimizer steps applied so far."""
         return self._steps
+
+    @property
+    def skipped(self) -> int:
+        """Optimizer steps dropped so far because a loss or gradient was not finite."""
+        return self._skipped
 
     def forward(self, row: PackedRow, patches: Tensor) -> TokenScores:
         """Score a packed row; see GroupedPolicy.forward."""
@@ -81,30 +97,27 @@ class LearnerEngine:
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradient of a scalar that is this rank's and micro-batch's share of the step's loss.
 
-        A loss that is not finite raises in `step`, on every rank: here it would leave the others in a collective.
+        A loss that is not finite gets gradients that are not, so that `step` drops them on every rank: to raise here
+        would leave the others in a collective.
         """
-        self._probe(loss)
-        self._engine.backward(loss * distributed.get_world_size())  # DeepSpeed averages over ranks; our losses add up
+        scale = torch.where(loss.detach().isfinite(), 1.0, torch.nan) * distributed.get_world_size()
+        self._engine.backward(loss * scale)  # DeepSpeed averages over ranks; our losses add up
 
-    def step(self) -> tuple[float, float]:
-        """Apply the accumulated gradients. Returns the learning rate and the gradient norm before clipping.
+    def step(self) -> Step:
+        """Apply the accumulated gradients, or drop them where the norm over all ranks is not a finite number.
 
-        Raises LearnerError on every rank, and moves no weight, if a loss or gradient of any rank was not finite.
+        A dropped step changes neither weights nor optimizer state nor the step count. Raises LearnerError on every
+        rank when `max_nonfinite_steps` in a row were dropped.
         """
-        distributed.all_reduce(self._finite_probe)
-        if not torch.isfinite(self._finite_probe):
-            raise LearnerError(
-                f"loss or gradients of optimizer step {self._steps}: got NaN or infinity, wanted finite numbers; "
-                "no weight was moved; lower learner.lr or learner.max_grad_norm, or look at the step's samples"
-            )
-        self._finite_probe.zero_()
         rate = learning_rate(self._steps, self._config, self._total_steps)
         for group in self._engine.optimizer.param_groups:
             group["lr"] = rate
         self._engine.step()
-        self._steps += 1
         norm = self._engine.get_global_grad_norm()
-        return rate, self._grad_norm if norm is None else float(norm)
+        grad_norm = self._grad_norm if norm is None else float(norm)
+        applied = self._engine.was_step_applied() and math.isfinite(grad_norm)
+        self._count(applied)
+        return Step(lr=rate, grad_norm=grad_norm, applied=applied)
 
     def full_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Every whole parameter under its Hugging Face name, in a fixed order; tied ones once.
@@ -123,9 +136,11 @@ class LearnerEngine:
     def save(self, folder: Path) -> None:
         """Write weights, optimizer state, step count and random state into an existing folder."""
         self._engine.save_checkpoint(str(folder), tag="state", save_latest=False)
-        torch.save(torch.get_rng_state(), folder / f"rng_{distributed.get_rank()}.pt")
+        failpoint("learner.state_written", self._steps)
+        torch.save(_random_state(), folder / f"rng_{distributed.get_rank()}.pt")
         if distributed.get_rank() == 0:
-            (folder / "learner.json").write_text(json.dumps(self._layout() | {"steps": self._steps}))
+            counts = {"steps": self._steps, "skipped": self._skipped, "skipped_in_a_row": self._skipped_in_a_row}
+            (folder / "learner.json").write_text(json.dumps({"layout": self._layout(), **counts}))
         distributed.barrier()
 
     def load(self, folder: Path) -> None:
@@ -134,16 +149,19 @@ class LearnerEngine:
         if not description.is_file():
             raise CheckpointError(f"{folder}: got no learner.json, wanted a folder written by the learner's save")
         found = json.loads(description.read_text())
-        steps = found.pop("steps")
-        if found != self._layout():
+        if found["layout"] != self._layout():
             raise CheckpointError(
-                f"{folder}: got {found}, wanted {self._layout()}: set learner.ranks and learner.zero_stage alike"
+                f"{folder}: got {found['layout']}, wanted {self._layout()}: set learner.ranks and learner.zero_stage "
+                "alike, or start a new run from its weights (vrl export RUN OUT, then model.path=OUT)"
             )
         path, _ = self._engine.load_checkpoint(str(folder), tag="state", load_lr_scheduler_states=False)
         if path is None:
             raise CheckpointError(f"{folder}: got no DeepSpeed state in it, wanted {folder / 'state'}")
-        torch.set_rng_state(torch.load(folder / f"rng_{distributed.get_rank()}.pt", weights_only=True))
-        self._steps = steps
+        # Random states are tuples of numpy arrays too; the folder is ours, and DeepSpeed's part is pickled anyway.
+        _set_random_state(torch.load(folder / f"rng_{distributed.get_rank()}.pt", weights_only=False))
+        self._steps, self._skipped, self._skipped_in_a_row = (
+            found[name] for name in ("steps", "skipped", "skipped_in_a_row")
+        )
 
     def export(self, folder: Path, source: Path) -> None:
         """Write a Hugging Face folder: the policy's weights (safetensors) and config, all other files from `source`."""
@@ -169,12 +187,42 @@ class LearnerEngine:
 
         return deepspeed.zero.GatheredParameters([parameter])
 
-    def _probe(self, values: Tensor) -> None:
-        """One sum notices NaN and infinity at any ZeRO stage; DeepSpeed itself calls such a norm -1 and steps."""
-        self._finite_probe += values.detach().sum(dtype=torch.float32) * 0.0  # 0 where finite, else NaN
-
     def _clip(self, parameters: list[torch.nn.Parameter]) -> None:
-        self._grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, self._config.max_grad_norm))
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self._config.max_grad_norm)
+        self._grad_norm = float(norm)
+        if not math.isfinite(self._grad_norm):
+            for parameter in parameters:
+                parameter.grad = None  # the optimizer passes over what has none
+
+    def _count(self, applied: bool) -> None:
+        self._steps += applied
+        self._skipped += not applied
+        self._skipped_in_a_row = 0 if applied else self._skipped_in_a_row + 1
+        if self._skipped_in_a_row >= self._config.max_nonfinite_steps:
+            raise LearnerError(
+                f"loss or gradients after {self._steps} optimizer steps: got NaN or infinity "
+                f"{self._skipped_in_a_row} times in a row, wanted finite numbers; no weight was moved by them; lower "
+                "learner.lr or learner.max_grad_norm, or look at the samples (learner.max_nonfinite_steps is the bound)"
+            )
+
+
+def _random_state() -> dict[str, Any]:
+    """The state of every random generator of this process."""
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": devices,
+    }
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 def _clips_by_itself(config: LearnerConfig, dtype: torch.dtype) -> bool:

@@ -98,9 +98,18 @@ class LearnerWorker:
         return tuple(np.split(scores.logprobs_L.cpu().numpy(), np.cumsum(row.completion_lengths)[:-1]))
 
     def optim_step(self) -> Update:
-        """Apply the gradients of all micro-batches since the last step. Raises LearnerError if any was not finite."""
-        lr, grad_norm = self._engine.step()
-        return Update(policy_version=self._engine.steps, lr=lr, grad_norm=grad_norm)
+        """Apply the gradients of all micro-batches since the last step, or drop them if any is not finite.
+
+        Raises LearnerError when too many steps in a row were dropped.
+        """
+        step = self._engine.step()
+        return Update(
+            policy_version=self._engine.steps,
+            lr=step.lr,
+            grad_norm=step.grad_norm,
+            applied=step.applied,
+            nonfinite_steps=self._engine.skipped,
+        )
 
     def save(self, folder: Path) -> None:
         """Write everything a resumed run needs into an existing folder that all ranks can reach."""

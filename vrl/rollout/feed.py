@@ -6,7 +6,7 @@ A sample that cannot be used is left out, counted by reason and listed, never su
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from vrl.errors import DataError
 from vrl.types import Prompt, Sample
 
 logger = logging.getLogger(__name__)
-VAL_BYTES = 2**30  # of held-out patches that a run keeps between validations
+VAL_BYTES = 2**29  # of held-out patches that a run keeps between validations, for each way to prepare them
 _MAX_PATCH_BYTES = 3 * 2 * 16 * 16  # the largest patch of the three families: RGB, two frames, 16 x 16 pixels
 _WINDOW = 200  # samples over which max_bad_fraction is judged
 
@@ -55,6 +55,7 @@ class BadSample:
     """A sample that was left out."""
 
     sample_id: str
+    ordinal: int  # how many samples were drawn before it
     reason: str
     message: str
 
@@ -74,16 +75,17 @@ class PromptFeed:
         prefetch: int,
         max_bad_fraction: float,
         first_ordinal: int = 0,
+        bad: Sequence[BadSample] = (),
     ) -> None:
+        """`first_ordinal` samples were drawn before, in an earlier part of the run, and `bad` are those left out."""
         self._samples = samples
         self._prepare = prepare
         self._prefetch = prefetch
         self._max_bad_fraction = max_bad_fraction
         self._ordinal = first_ordinal
         self._ahead: deque[tuple[int, Sample, asyncio.Task[tuple[Prompt, Any]]]] = deque()
-        self._recent: deque[bool] = deque(maxlen=_WINDOW)
-        self.bad: list[BadSample] = []
-        self.decodes = 0
+        self.bad = list(bad)
+        self.decodes = first_ordinal - len(self.bad)
 
     @property
     def bad_by_reason(self) -> dict[str, int]:
@@ -102,9 +104,8 @@ class PromptFeed:
             try:
                 prompt, patches = await task
             except DataError as error:
-                self._record(sample, error)
+                self._record(ordinal, sample, error)
                 continue
-            self._recent.append(False)
             self.decodes += 1
             return PreparedPrompt(prompt=prompt, patches=patches, ordinal=ordinal)
 
@@ -123,15 +124,15 @@ class PromptFeed:
             self._ahead.append((self._ordinal, sample, task))
             self._ordinal += 1
 
-    def _record(self, sample: Sample, error: DataError) -> None:
-        self.bad.append(BadSample(sample_id=sample.sample_id, reason=error.reason, message=str(error)))
-        self._recent.append(True)
+    def _record(self, ordinal: int, sample: Sample, error: DataError) -> None:
+        bad = BadSample(sample_id=sample.sample_id, ordinal=ordinal, reason=error.reason, message=str(error))
+        self.bad.append(bad)
         logger.warning("sample %s left out (%s): %s", sample.sample_id, error.reason, error)
-        share = sum(self._recent) / _WINDOW
-        if share > self._max_bad_fraction:
+        recent = sum(earlier.ordinal > ordinal - _WINDOW for earlier in self.bad[-_WINDOW:])
+        if recent / _WINDOW > self._max_bad_fraction:
             worst = "; ".join(f"{bad.sample_id}: {bad.message}" for bad in self.bad[-3:])
             raise DataError(
-                f"data: got {sum(self._recent)} unusable samples among the last {len(self._recent)}, wanted at most "
+                f"data: got {recent} unusable samples among the last {min(ordinal + 1, _WINDOW)}, wanted at most "
                 f"data.max_bad_fraction={self._max_bad_fraction} of {_WINDOW}. The last ones: {worst}",
                 reason="too_many_bad",
             )

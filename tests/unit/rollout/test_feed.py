@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vrl.errors import DataError
-from vrl.rollout.feed import PromptFeed, Remembered
+from vrl.rollout.feed import BadSample, PromptFeed, Remembered
 from vrl.types import Prompt, Sample, VisionGrid
 
 
@@ -38,7 +38,7 @@ def test_prompts_come_in_order_and_bad_samples_are_listed():
         assert [p.prompt.sample.sample_id for p in found] == [str(i) for i in range(20) if i not in (3, 4)]
         assert [p.ordinal for p in found] == [100 + i for i in range(20) if i not in (3, 4)]
         assert found[0].patches == "patches 0"
-        assert feed.bad_by_reason == {"unreadable": 2} and feed.decodes == 18
+        assert feed.bad_by_reason == {"unreadable": 2} and feed.decodes == 118
         assert "4.mp4" in feed.bad[1].message
 
     asyncio.run(scenario())
@@ -65,6 +65,23 @@ def test_too_many_bad_samples_end_the_run_naming_some():
         feed.close()
 
     asyncio.run(scenario())
+
+
+def test_a_feed_goes_on_with_the_bad_samples_of_before():
+    before = [BadSample(sample_id=str(i), ordinal=i, reason="old", message="") for i in (10, 95, 96, 97, 98, 99)]
+
+    async def scenario(drawn: int):
+        feed = PromptFeed(
+            samples(10), preparing(set(range(10))), prefetch=4, max_bad_fraction=0.05, first_ordinal=drawn, bad=before
+        )
+        assert feed.decodes == drawn - 6
+        with pytest.raises(DataError, match="got 11 unusable samples"):
+            await drain(feed)
+        feed.close()
+        return len(feed.bad) - 6
+
+    assert asyncio.run(scenario(100)) == 5
+    assert asyncio.run(scenario(212)) == 6  # ordinal 10 is more than 200 samples ago
 
 
 def test_remembered_prompts_are_prepared_once_as_far_as_there_is_room():

@@ -1,0 +1,156 @@
+"""One run over live fleets: what a cold start and RL do alike around their steps.
+
+Opens data, folder, log and fleets, restores, validates on held-out samples, writes checkpoints and the summary. Does
+not know what a step is: vrl.train and vrl.sft do.
+"""
+
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any
+
+from vrl.checkpoint import Checkpoint, begin, commit, resolve_model
+from vrl.config import RunConfig
+from vrl.data.stream import SampleStream
+from vrl.driver import Progress, validate
+from vrl.fleets import Fleets, start_fleets
+from vrl.metrics import RunLog
+from vrl.placement import Placement
+from vrl.rollout.buffer import Ledger
+from vrl.rollout.feed import VAL_BYTES, BadSample, PromptFeed, Remembered
+from vrl.run import Stop, open_data, open_run, write_summary
+from vrl.types import Sample
+
+
+@asynccontextmanager
+async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIterator["Session"]:
+    """Check everything that can be known, start the fleets of an `rl` or `sft` run, and free all on the way out.
+
+    Raises ConfigError, DataError or CheckpointError before any actor starts.
+    """
+    train_samples, val_samples = open_data(config)
+    model_path = str(resolve_model(config.model.path))
+    checkpoint = open_run(config)
+    engines = kind == "rl" or (config.sft.generate and bool(val_samples))
+    first_step = checkpoint.step if checkpoint is not None else 0
+    log = RunLog(config.run_dir, config.log, steps=config.steps, first_step=first_step, title=config.name)
+    log.say(
+        f"{config.name}: {len(train_samples)} training and {len(val_samples)} validation samples, model {model_path}"
+    )
+    try:
+        with Placement(config, engines=engines) as placement:
+            stop.listen()
+            async with start_fleets(config, placement, model_path, engines=engines) as fleets:
+                session = Session(config, kind, fleets, log, train_samples, val_samples, checkpoint)
+                try:
+                    yield session
+                finally:
+                    session.feed.close()
+    finally:
+        log.close()
+
+
+class Session:
+    """A run's place in its data, its record on disk, and the fleets that do the work."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        kind: str,
+        fleets: Fleets,
+        log: RunLog,
+        train_samples: Sequence[Sample],
+        val_samples: Sequence[Sample],
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self.config = config
+        self.fleets = fleets
+        self.log = log
+        self.train_samples = train_samples
+        self.val_samples = val_samples
+        self._kind = kind
+        self._checkpoint = checkpoint
+        stored = checkpoint.driver if checkpoint is not None else _START
+        self.progress = Progress(**{**stored["progress"], "earlier": Ledger(**stored["progress"]["earlier"])})
+        self.vals: dict[str, Any] = dict(stored["vals"])  # results of validations, for the summary
+        self._stream = SampleStream(train_samples, seed=config.seed, shuffle=config.data.shuffle)
+        if checkpoint is not None:
+            self._stream.restore(stored["stream"])
+        sft = kind == "sft"
+        self.feed = PromptFeed(
+            self._stream,
+            fleets.prepare_sft if sft else fleets.prepare,
+            prefetch=max(config.data.prefetch, config.sft.batch_size if sft else 0),
+            max_bad_fraction=config.data.max_bad_fraction,
+            first_ordinal=self.progress.ordinal,
+            bad=[BadSample(**bad) for bad in stored["bad"]],
+        )
+        self._prepare_val = Remembered(fleets.prepare, VAL_BYTES)
+        self._saved_step = checkpoint.step if checkpoint is not None else None
+        self._started = time.monotonic()
+        self._earlier_wall_s: float = stored["wall_s"]
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds with live fleets since the first start of the run, resumed or not."""
+        return round(self._earlier_wall_s + time.monotonic() - self._started, 3)
+
+    async def restore(self) -> None:
+        """Give the learner the state of the checkpoint that the run resumes from, if any."""
+        if self._checkpoint is not None:
+            await self.fleets.learner.load(self._checkpoint.learner)
+            self.log.say(f"resumed at step {self._checkpoint.step} from {self._checkpoint.path}")
+
+    async def validate(self) -> dict[str, float]:
+        """Mean rewards of the held-out samples, as `vrl.driver.validate` gives them; {} without samples or engines."""
+        if not (self.val_samples and len(self.fleets.engines)):
+            return {}
+        prefetch, temperature = self.config.data.prefetch, self.config.val.temperature
+        feed = PromptFeed(iter(self.val_samples), self._prepare_val, prefetch=prefetch, max_bad_fraction=0.0)
+        wave = self.config.rollout.max_num_seqs
+        return await validate(feed, self.fleets.engines, self.fleets.rewards, wave=wave, temperature=temperature)
+
+    async def save_if_due(self, progress: Progress) -> None:
+        """Save a checkpoint every `checkpoint.every` steps; the last step's is `end`'s."""
+        every = self.config.checkpoint.every
+        if every and progress.step % every == 0 and progress.step < self.config.steps:
+            await self._save(progress, export=False)
+
+    async def end(self, progress: Progress, *, finished: bool, summary: Mapping[str, Any]) -> None:
+        """Save what is not saved yet and write the summary of a run that finished or was stopped."""
+        if finished or self._saved_step != progress.step:
+            await self._save(progress, export=finished and self.config.checkpoint.export)
+        ended = "finished" if finished else "stopped"
+        common = {
+            "kind": self._kind,
+            "ended": ended,
+            **self.vals,
+            "steps": progress.step,
+            "policy_version": progress.policy_version,
+            "wall_s": self.wall_s,
+            "decodes": self.feed.decodes,
+            "samples_seen": progress.ordinal,
+            "samples_dropped": self.feed.bad_by_reason,
+            "dropped_samples": [asdict(bad) for bad in self.feed.bad],
+        }
+        write_summary(self.config.run_dir, common | dict(summary))
+        self.log.say(f"{ended} after {progress.step} steps in {self.wall_s} s; see {self.config.run_dir}")
+
+    async def _save(self, progress: Progress, *, export: bool) -> None:
+        tmp = begin(self.config.run_dir / "checkpoints", progress.step)
+        await self.fleets.learner.save(tmp / "learner")
+        if export:
+            await self.fleets.learner.export(tmp / "hf")
+        state = {
+            "progress": asdict(progress),
+            "stream": {**self._stream.state(), "ordinal": progress.ordinal},  # what was drawn ahead is drawn again
+            "bad": [asdict(bad) for bad in self.feed.bad if bad.ordinal < progress.ordinal],
+            "vals": self.vals,
+            "wall_s": self.wall_s,
+        }
+        commit(tmp, state, keep_last=self.config.checkpoint.keep_last)
+        self._saved_step = progress.step
+
+
+_START: dict[str, Any] = {"progress": asdict(Progress()), "bad": [], "vals": {}, "wall_s": 0.0}
