@@ -152,13 +152,12 @@ class LearnerEngine:
         if found["layout"] != self._layout():
             raise CheckpointError(
                 f"{folder}: got {found['layout']}, wanted {self._layout()}: set learner.ranks and learner.zero_stage "
-                "alike, or start a new run from its weights (vrl export RUN OUT, then model.path=OUT)"
+                "alike, or start a new run from the weights of a finished one (model.path=RUN)"
             )
         path, _ = self._engine.load_checkpoint(str(folder), tag="state", load_lr_scheduler_states=False)
         if path is None:
             raise CheckpointError(f"{folder}: got no DeepSpeed state in it, wanted {folder / 'state'}")
-        # Random states are tuples of numpy arrays too; the folder is ours, and DeepSpeed's part is pickled anyway.
-        _set_random_state(torch.load(folder / f"rng_{distributed.get_rank()}.pt", weights_only=False))
+        _set_random_state(torch.load(folder / f"rng_{distributed.get_rank()}.pt", weights_only=True))
         self._steps, self._skipped, self._skipped_in_a_row = (
             found[name] for name in ("steps", "skipped", "skipped_in_a_row")
         )
@@ -209,9 +208,10 @@ class LearnerEngine:
 def _random_state() -> dict[str, Any]:
     """The state of every random generator of this process."""
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    name, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
-        "numpy": np.random.get_state(),
+        "numpy": (name, np.asarray(keys).tolist(), *rest),  # plain numbers: torch.load need not unpickle arrays
         "torch": torch.get_rng_state(),
         "cuda": devices,
     }
