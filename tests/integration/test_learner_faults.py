@@ -22,7 +22,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("ranks", "zero_stage", "dtype"),
     [
         (1, 0, "float32"),
-        (2, 3, "float32"),
+        pytest.param(2, 3, "float32", marks=slow),
         pytest.param(2, 2, "float32", marks=slow),
         pytest.param(2, 0, "float32", marks=slow),
         pytest.param(1, 2, "float32", marks=slow),

@@ -73,6 +73,7 @@ def test_every_family_stage_and_frozen_tower(checkpoints, world_size):
     assert_equal_to_plain_rows(settings, run_ranks(score_and_differentiate, world_size, settings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layouts", [((0, 1, 3, 4), (2, 5)), ((0, 1, 2, 3, 4, 5), ())], ids=["text", "nothing"])
 def test_a_rank_without_pixels_joins_the_collectives_of_one_that_has_them(checkpoints, layouts):
     settings = [Setting(checkpoints["qwen3_vl"], 3)]
