@@ -24,7 +24,7 @@ demo: setup  ## the main job: data, cold start, RL, report; SEED=1 for another r
 	$(BIN)/vrl report runs/toy-$(SEED)
 
 test: setup  ## everything that fits in a quarter of an hour on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 test-slow: setup  ## the tests that take minutes each
 	$(BIN)/python -m pytest -m "slow and not gpu"

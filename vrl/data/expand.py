@@ -1,6 +1,6 @@
 """One row under several tasks: the same clip and question rolled out under each of them (multi-task GRPO).
 
-Works on samples before they are prepared; the prompts of the copies share a media key, so a cache decodes once.
+Works on samples before they are prepared; every copy is decoded by itself, though their media keys are equal.
 """
 
 from collections.abc import Mapping, Sequence
