@@ -137,9 +137,9 @@ def test_a_decode_that_only_computes_ends_at_its_cpu_limit(
 def test_a_clip_that_needs_too_much_memory_is_refused_and_the_next_one_works(
     path: Path, tmp_path: Path, name: str
 ) -> None:
-    big = write_clip(tmp_path / f"big_{name}", [i / 8 for i in range(16)], size=1024)
-    decoder = Decoder(replace(DATA, decode_timeout_s=20, limits=MediaLimitsConfig(memory_gib=0.02)))
-    with pytest.raises(DataError, match=r"data\.limits\.memory_gib=0\.02") as caught:
+    big = write_clip(tmp_path / f"big_{name}", [i / 8 for i in range(16)], size=2048)
+    decoder = Decoder(replace(DATA, decode_timeout_s=20, limits=MediaLimitsConfig(memory_gib=0.1)))
+    with pytest.raises(DataError, match=r"data\.limits\.memory_gib=0\.1") as caught:
         decoder.read(big, CLIP)
     assert caught.value.reason == "memory"
     assert_works(decoder, path)
