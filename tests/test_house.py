@@ -24,7 +24,7 @@ DOORS = {
 # Imports go down only: a package may import those of a lower number.
 LEVELS = (
     {"types", "errors"},
-    {"config", "configfile", "metrics", "packets", "tasks", "algo", "data", "_compat"},
+    {"config", "configcheck", "configfile", "fields", "metrics", "packets", "tasks", "algo", "data", "_compat"},
     {"reward", "checkpoint", "weights", "report", "shapes"},
     {"rollout", "learner"},
     {"pool", "placement", "run", "parity", "doctor"},

@@ -1,42 +1,12 @@
-"""The configuration of a run: every key, its default, its meaning and its checks.
+"""The configuration of a run: every key, its default, its meaning and its range.
 
-Does not read files (vrl.configfile does) and does not touch hardware: placement compares wishes with what is there.
+Does not read files (vrl.configfile does), compare keys (vrl.configcheck) or touch hardware (vrl.placement).
 """
 
-import math
-import re
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-MISSING: Any = "???"  # a value that the user must give, in OmegaConf's spelling
-
-
-def at_least(low: int, default: Any) -> Any:
-    """A number not below `low`."""
-    return field(default=default, metadata={"wanted": f"at least {low}", "check": lambda value: value >= low})
-
-
-def above_zero(default: float) -> Any:
-    """A positive number."""
-    return field(default=default, metadata={"wanted": "more than 0", "check": lambda value: value > 0})
-
-
-def share(default: float) -> Any:
-    """A number within [0, 1]."""
-    return field(default=default, metadata={"wanted": "a number within [0, 1]", "check": lambda value: 0 <= value <= 1})
-
-
-def one_of(default: Any, *others: Any) -> Any:
-    """The default or one of the others."""
-    choices = (default, *others)
-    return field(default=default, metadata={"wanted": f"one of {choices}", "check": lambda value: value in choices})
-
-
-_BAND = {
-    "wanted": "two whole numbers [least, most], 0 <= least < most",
-    "check": lambda value: len(value) == 2 and 0 <= value[0] < value[1],
-}
+from vrl.fields import MISSING, above_zero, at_least, band, one_of, share
 
 
 @dataclass(frozen=True)
@@ -151,9 +121,9 @@ class RewardConfig:
     regression: str = one_of("relative", "mra")  # accuracy of answers that may be near
     max_cited: float = share(1.0)  # of the frames: more citations count as invalid; 1: as many as you like (RLER)
     # think_transparency is 0 at these two lengths, in tokens, and 1 in the middle
-    thinking_tokens: list[int] = field(default_factory=lambda: [0, 768], metadata=_BAND)
+    thinking_tokens: list[int] = band(0, 768)
     repetition_n: int = at_least(1, 3)  # words of a gram
-    length_band: list[int] = field(default_factory=lambda: [320, 512], metadata=_BAND)  # tokens of a completion
+    length_band: list[int] = band(320, 512)  # tokens of a completion
     order_margin: float = at_least(0, 1.0)  # T-GRPO: accuracy on ordered frames over that on permuted ones
     temporal_slack_s: float = at_least(0, 2.0)  # by which claims and captions are widened on either side
     temporal_score: str = one_of("precision", "f1")
@@ -293,95 +263,3 @@ class RunConfig:
     @property
     def run_dir(self) -> Path:
         return Path(self.runs_dir) / self.name
-
-
-def check(config: RunConfig) -> list[str]:
-    """Every range and cross-field fault of a complete configuration, as 'key: got, wanted'."""
-
-    problems = _out_of_range(config)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
-        problems.append(
-            f"name: got {config.name!r}, wanted letters, digits, '.', '_' and '-' (it names the run folder)"
-        )
-    frames = config.data.frames
-    if frames.min_frames > frames.max_frames:
-        problems.append(
-            f"data.frames.min_frames: got {frames.min_frames}, wanted at most max_frames={frames.max_frames}"
-        )
-    if frames.min_frames % 2 or frames.max_frames % 2:
-        problems.append(
-            f"data.frames: got min_frames={frames.min_frames}, max_frames={frames.max_frames}, wanted even numbers "
-            "(the vision tower merges frames in pairs)"
-        )
-    if frames.min_pixels > frames.max_pixels:
-        problems.append(
-            f"data.frames.min_pixels: got {frames.min_pixels}, wanted at most max_pixels={frames.max_pixels}"
-        )
-    if config.rollout.max_tokens >= config.model.max_context_tokens:
-        problems.append(
-            f"rollout.max_tokens: got {config.rollout.max_tokens}, wanted less than "
-            f"model.max_context_tokens={config.model.max_context_tokens}"
-        )
-    if config.rollout.temperature > 2:
-        problems.append(f"rollout.temperature: got {config.rollout.temperature}, wanted at most 2 (vLLM's bound)")
-    if config.rollout.top_p < 1 or config.rollout.top_k != -1:
-        problems.append(
-            f"rollout: got top_p={config.rollout.top_p}, top_k={config.rollout.top_k}, wanted 1.0 and -1 (all): the "
-            "engine would report log-probs over the tokens it kept, which the learner's are not"
-        )
-    if config.sft.stop_at_reward and not (config.sft.generate and config.data.val):
-        problems.append("sft.stop_at_reward: wanted sft.generate=true and data.val, which measure the held-out reward")
-    judge = config.reward.judge
-    if judge.kind == "openai" and not (judge.base_url and judge.model):
-        problems.append(
-            f"reward.judge: got base_url={judge.base_url!r}, model={judge.model!r}, wanted both (kind=openai)"
-        )
-    if judge.timeout_s >= config.reward.timeout_s:
-        problems.append(
-            f"reward.judge.timeout_s: got {judge.timeout_s}, wanted less than "
-            f"reward.timeout_s={config.reward.timeout_s}, else a slow judge ends the run"
-        )
-    names = [task.task for task in config.tasks]
-    problems += [
-        f"tasks: {name!r} is configured twice, wanted once" for name in {n for n in names if names.count(n) > 1}
-    ]
-    return problems + _algo_problems(config.algo)
-
-
-def _algo_problems(algo: AlgoConfig) -> list[str]:
-    """Objectives whose parts do not go together, and why."""
-    rules = (
-        (
-            algo.kl_coef > 0 and algo.kl_estimator == "k1",
-            "algo.kl_estimator: got k1, wanted k2 or k3: the gradient of k1 does not depend on the reference",
-        ),
-        (
-            algo.correction != "none" and algo.old_logprobs == "rollout",
-            f"algo.correction: got {algo.correction} with algo.old_logprobs=rollout, wanted learner: the weight is old "
-            "over rollout",
-        ),
-        (
-            algo.correction.startswith("token") and algo.policy_loss == "gspo",
-            f"algo.correction: got {algo.correction}, wanted sequence_truncate or sequence_mask: gspo has one ratio a "
-            "completion",
-        ),
-        (
-            algo.policy_loss == "reinforce" and algo.old_logprobs == "rollout",
-            "algo.old_logprobs: got rollout, wanted learner: reinforce takes no ratio; weigh it with algo.correction",
-        ),
-    )
-    return [text for wrong, text in rules if wrong]
-
-
-def _out_of_range(section: Any, prefix: str = "") -> list[str]:
-    """The checks that stand beside the fields, over all sections."""
-    problems = []
-    for entry in fields(section):
-        key, value = f"{prefix}{entry.name}", getattr(section, entry.name)
-        if is_dataclass(value):
-            problems += _out_of_range(value, f"{key}.")
-        elif isinstance(value, float) and not math.isfinite(value):
-            problems.append(f"{key}: got {value}, wanted a finite number")
-        elif "check" in entry.metadata and not entry.metadata["check"](value):
-            problems.append(f"{key}: got {value!r}, wanted {entry.metadata['wanted']}")
-    return problems

@@ -1,28 +1,67 @@
 """A configuration from a YAML file and `key=value` arguments, and back to YAML. The only file that knows OmegaConf.
 
-Three merges, strongest last: the dataclasses of vrl.config, the file, the arguments. Then all checks run, and every
-problem is reported at once.
+Three merges, strongest last: a schema of dataclasses (vrl.config's), the file, the arguments. Then all checks run, and
+every problem is reported at once.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from vrl.config import RunConfig, check
+from vrl.config import RunConfig
+from vrl.configcheck import check as check_run
 from vrl.errors import ConfigError
 
+Config = TypeVar("Config")
 
-def load(path: str | Path | None, overrides: Sequence[str] = ()) -> RunConfig:
-    """Merge defaults, the YAML file at `path` and `key=value` overrides (`--key=value` is taken too), then check.
+
+def load(
+    path: str | Path | None,
+    overrides: Sequence[str] = (),
+    *,
+    schema: type[Config] = RunConfig,
+    check: Callable[[Config], list[str]] = check_run,
+) -> Config:
+    """Merge the schema's defaults, the YAML file at `path` and `key=value` overrides (`--key=value` too), then check.
 
     Raises ConfigError that lists every problem: unknown keys, wrong types, missing values, values out of range.
     """
-    schema = OmegaConf.structured(RunConfig)
+    layers, problems = _read(path, overrides)
+    merged: Any = OmegaConf.structured(schema)
+    for layer in layers:
+        for piece in _leaves(layer):  # one leaf at a time: a merge stops at its first fault, and users want all
+            try:
+                merged = OmegaConf.merge(merged, piece)
+            except OmegaConfBaseException as error:
+                problems.append(_first_line(error))
+    missing = sorted(str(key) for key in OmegaConf.missing_keys(merged))
+    problems += [f"{key}: missing, wanted a value ({key}=...)" for key in missing]
+    for key in missing:  # stands in, so that the checks below see all that was given
+        section: Any = OmegaConf.select(merged, key.rpartition(".")[0]) if "." in key else merged
+        OmegaConf.set_readonly(section, False)
+        section[key.rpartition(".")[2]] = "missing"
+    try:
+        config = cast(Config, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        raise ConfigError(*problems, _first_line(error)) from error
+    problems += check(config)
+    if problems:
+        raise ConfigError(*problems)
+    return config
+
+
+def as_yaml(config: Any) -> str:
+    """The resolved configuration as YAML: `load` reads it back to an equal one."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def _read(path: str | Path | None, overrides: Sequence[str]) -> tuple[list[Any], list[str]]:
+    """The layers above the defaults, weakest first, and what is wrong with the arguments' form."""
     problems: list[str] = []
     layers: list[Any] = []
     if path is not None:
@@ -41,33 +80,7 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> RunConfig:
             layers.append(OmegaConf.from_dotlist([cleaned]))
         except YAMLError as error:
             problems.append(f"{override!r}: not valid YAML after '=': {' '.join(str(error).split())}")
-    merged = schema
-    for layer in layers:
-        for piece in _leaves(layer):  # one leaf at a time: a merge stops at its first fault, and users want all
-            try:
-                merged = OmegaConf.merge(merged, piece)
-            except OmegaConfBaseException as error:
-                problems.append(_first_line(error))
-    missing = sorted(str(key) for key in OmegaConf.missing_keys(merged))
-    problems += [f"{key}: missing, wanted a value ({key}=...)" for key in missing]
-    for key in missing:  # stands in, so that the checks below see all that was given
-        section: Any = OmegaConf.select(merged, key.rpartition(".")[0]) if "." in key else merged
-        OmegaConf.set_readonly(section, False)
-        section[key.rpartition(".")[2]] = "missing"
-    try:
-        config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        raise ConfigError(*problems, _first_line(error)) from error
-    assert isinstance(config, RunConfig)
-    problems += check(config)
-    if problems:
-        raise ConfigError(*problems)
-    return config
-
-
-def as_yaml(config: RunConfig) -> str:
-    """The resolved configuration as YAML: `load` reads it back to an equal RunConfig."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    return layers, problems
 
 
 def _leaves(layer: Any, prefix: str = "") -> list[Any]:

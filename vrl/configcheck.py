@@ -1,0 +1,84 @@
+"""What no single key can tell: the cross-field checks of a run's configuration."""
+
+import re
+
+from vrl.config import AlgoConfig, RunConfig
+from vrl.fields import out_of_range
+
+
+def check(config: RunConfig) -> list[str]:
+    """Every range and cross-field fault of a complete configuration, as 'key: got, wanted'."""
+
+    problems = out_of_range(config)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
+        problems.append(
+            f"name: got {config.name!r}, wanted letters, digits, '.', '_' and '-' (it names the run folder)"
+        )
+    frames = config.data.frames
+    if frames.min_frames > frames.max_frames:
+        problems.append(
+            f"data.frames.min_frames: got {frames.min_frames}, wanted at most max_frames={frames.max_frames}"
+        )
+    if frames.min_frames % 2 or frames.max_frames % 2:
+        problems.append(
+            f"data.frames: got min_frames={frames.min_frames}, max_frames={frames.max_frames}, wanted even numbers "
+            "(the vision tower merges frames in pairs)"
+        )
+    if frames.min_pixels > frames.max_pixels:
+        problems.append(
+            f"data.frames.min_pixels: got {frames.min_pixels}, wanted at most max_pixels={frames.max_pixels}"
+        )
+    if config.rollout.max_tokens >= config.model.max_context_tokens:
+        problems.append(
+            f"rollout.max_tokens: got {config.rollout.max_tokens}, wanted less than "
+            f"model.max_context_tokens={config.model.max_context_tokens}"
+        )
+    if config.rollout.temperature > 2:
+        problems.append(f"rollout.temperature: got {config.rollout.temperature}, wanted at most 2 (vLLM's bound)")
+    if config.rollout.top_p < 1 or config.rollout.top_k != -1:
+        problems.append(
+            f"rollout: got top_p={config.rollout.top_p}, top_k={config.rollout.top_k}, wanted 1.0 and -1 (all): the "
+            "engine would report log-probs over the tokens it kept, which the learner's are not"
+        )
+    if config.sft.stop_at_reward and not (config.sft.generate and config.data.val):
+        problems.append("sft.stop_at_reward: wanted sft.generate=true and data.val, which measure the held-out reward")
+    judge = config.reward.judge
+    if judge.kind == "openai" and not (judge.base_url and judge.model):
+        problems.append(
+            f"reward.judge: got base_url={judge.base_url!r}, model={judge.model!r}, wanted both (kind=openai)"
+        )
+    if judge.timeout_s >= config.reward.timeout_s:
+        problems.append(
+            f"reward.judge.timeout_s: got {judge.timeout_s}, wanted less than "
+            f"reward.timeout_s={config.reward.timeout_s}, else a slow judge ends the run"
+        )
+    names = [task.task for task in config.tasks]
+    problems += [
+        f"tasks: {name!r} is configured twice, wanted once" for name in {n for n in names if names.count(n) > 1}
+    ]
+    return problems + _algo_problems(config.algo)
+
+
+def _algo_problems(algo: AlgoConfig) -> list[str]:
+    """Objectives whose parts do not go together, and why."""
+    rules = (
+        (
+            algo.kl_coef > 0 and algo.kl_estimator == "k1",
+            "algo.kl_estimator: got k1, wanted k2 or k3: the gradient of k1 does not depend on the reference",
+        ),
+        (
+            algo.correction != "none" and algo.old_logprobs == "rollout",
+            f"algo.correction: got {algo.correction} with algo.old_logprobs=rollout, wanted learner: the weight is old "
+            "over rollout",
+        ),
+        (
+            algo.correction.startswith("token") and algo.policy_loss == "gspo",
+            f"algo.correction: got {algo.correction}, wanted sequence_truncate or sequence_mask: gspo has one ratio a "
+            "completion",
+        ),
+        (
+            algo.policy_loss == "reinforce" and algo.old_logprobs == "rollout",
+            "algo.old_logprobs: got rollout, wanted learner: reinforce takes no ratio; weigh it with algo.correction",
+        ),
+    )
+    return [text for wrong, text in rules if wrong]
