@@ -161,8 +161,19 @@ class AlgoConfig:
 
     groups_per_step: int = at_least(1, 16)
     max_policy_age: int = at_least(0, 0)  # steps a rollout's oldest token may lag behind the learner; 0 is synchronous
-    advantage: str = one_of("grpo", "grpo_no_std")  # grpo (centred, over std) | grpo_no_std (centred)
-    std_eps: float = above_zero(1e-4)
+    # grpo, grpo_no_std, rloo, pass_at_k: against the group; reinforce_batch, reinforce_plus_plus: against the step;
+    # reinforce_plus_plus_baseline: against the group, over the deviation of the step
+    advantage: str = one_of(
+        "grpo",
+        "grpo_no_std",
+        "rloo",
+        "pass_at_k",
+        "reinforce_batch",
+        "reinforce_plus_plus",
+        "reinforce_plus_plus_baseline",
+    )
+    pass_k: int = at_least(1, 2)  # of pass_at_k: rollouts of which the best counts
+    std_eps: float = above_zero(1e-4)  # added to the deviation that an advantage is divided by
     policy_loss: str = one_of("clip", "dual_clip", "gspo", "cispo", "reinforce")
     clip_low: float = at_least(0, 0.2)  # the ratio policy / old counts within [1 - clip_low, 1 + clip_high]
     clip_high: float = at_least(0, 0.2)

@@ -56,6 +56,9 @@ def check(config: RunConfig) -> list[str]:
     problems += [
         f"tasks: {name!r} is configured twice, wanted once" for name in {n for n in names if names.count(n) > 1}
     ]
+    group_size, pass_k = config.rollout.group_size, config.algo.pass_k
+    if config.algo.advantage == "pass_at_k" and pass_k > group_size:
+        problems.append(f"algo.pass_k: got {pass_k}, wanted at most rollout.group_size={group_size}")
     return problems + _algo_problems(config.algo)
 
 

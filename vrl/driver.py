@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from vrl.algo.advantage import advantages, is_zero_spread
+from vrl.algo.advantage import advantages, is_zero_spread, teaches
 from vrl.algo.objective import step_metrics
 from vrl.algo.packing import pack, to_training_group
 from vrl.config import RunConfig
@@ -122,10 +122,12 @@ class Driver:
             groups = await self.buffer.take()
             if not groups:
                 return
-            metrics = await self._learn(groups)
-            self.buffer.settle(groups, {g.group_id: "zero_spread" for g in groups if is_zero_spread(g.rewards_G)})
+            credit = self._advantages(groups)
+            left_out = self._left_out(groups)
+            metrics = await self._learn(groups, credit, left_out)
+            self.buffer.settle(groups, left_out)
             self.progress.step += 1
-            metrics |= await self._on_step(self.progress.step, groups, [self._advantages(group) for group in groups])
+            metrics |= await self._on_step(self.progress.step, groups, credit)
             step_s = time.monotonic() - started
             busy_s = sum(metrics[f"{part}/seconds"] for part in ("rollout", "reward", "learn", "push"))
             self._log.log(
@@ -134,13 +136,16 @@ class Driver:
             await self._after_step()
             await self.buffer.release()
 
-    async def _learn(self, groups: list[RolloutGroup]) -> dict[str, float]:
-        """One update from a step's groups; zero-spread groups carry no signal and are left out."""
+    async def _learn(
+        self, groups: list[RolloutGroup], credit: list[np.ndarray], left_out: dict[int, str]
+    ) -> dict[str, float]:
+        """One update from a step's groups."""
         started = time.monotonic()
         version = self.progress.policy_version
-        useful = [group for group in groups if not is_zero_spread(group.rewards_G)]
+        useful = [group for group in groups if group.group_id not in left_out]
+        credit_of = {group.group_id: own for group, own in zip(groups, credit, strict=True)}
         batch = pack(
-            [to_training_group(group, self._advantages(group)) for group in useful],
+            [to_training_group(group, credit_of[group.group_id]) for group in useful],
             ranks=self.config.learner.ranks,
             micro_batch_tokens=self.config.learner.micro_batch_tokens,
         )
@@ -169,8 +174,14 @@ class Driver:
             "push/bytes_per_s": push_bytes / push_s if push_s else 0.0,
         }
 
-    def _advantages(self, group: RolloutGroup) -> np.ndarray:
-        return advantages(group.rewards_G, self.config.algo)
+    def _advantages(self, groups: Sequence[RolloutGroup]) -> list[np.ndarray]:
+        num_tokens = [np.array([len(r.completion.token_ids) for r in group.rollouts]) for group in groups]
+        return advantages([group.rewards_G for group in groups], num_tokens, self.config.algo)
+
+    def _left_out(self, groups: Sequence[RolloutGroup]) -> dict[int, str]:
+        """Groups that carry no signal, by id, and why."""
+        useful = teaches([group.rewards_G for group in groups], self.config.algo)
+        return {group.group_id: "zero_spread" for group, use in zip(groups, useful, strict=True) if not use}
 
 
 def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, float]:

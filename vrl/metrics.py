@@ -60,7 +60,11 @@ CATALOGUE = (
     Metric("rollout/unreadable_frac", "share", "completions that their task could not parse"),
     Metric("rollout/truncated_frac", "share", "completions that ran into max_tokens"),
     Metric("rollout/policy_age_max", "steps", "age of the step's oldest token"),
-    Metric("group/zero_spread_frac", "share", "groups whose rewards are all equal: counted and left out"),
+    Metric(
+        "group/zero_spread_frac",
+        "share",
+        "groups whose rewards are all equal; left out where the baseline is the group's",
+    ),
     Metric("loss/mismatch_kl_reverse", "nats", "the same divergence, learner against engine"),
     Metric("pack/loss_tokens", "tokens", "tokens that trained in the step"),
     Metric("pack/shared_token_frac", "share", "tokens saved by computing each prompt once per group"),

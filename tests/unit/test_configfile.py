@@ -80,6 +80,7 @@ def test_a_missing_file_is_named():
     [
         (["algo.kl_coef=0.1", "algo.kl_estimator=k1"], "the gradient of k1 does not depend on the reference"),
         (["algo.correction=token_mask", "algo.old_logprobs=rollout"], "the weight is old over rollout"),
+        (["algo.advantage=pass_at_k", "algo.pass_k=9"], "algo.pass_k: got 9, wanted at most rollout.group_size=8"),
         (["algo.correction=token_truncate", "algo.policy_loss=gspo"], "gspo has one ratio a completion"),
         (["algo.policy_loss=reinforce", "algo.old_logprobs=rollout"], "reinforce takes no ratio"),
         (["rollout.top_p=0.95"], "log-probs over the tokens it kept"),

@@ -20,9 +20,9 @@ SAMPLES = [Sample(sample_id=str(i), task="vqa" if i % 2 else "grounding", questi
 class Run:
     """A driver over fakes, and everything that a test may want to look at."""
 
-    def __init__(self, tmp_path: Path, *, age: int = 0, steps: int = 5, **kw) -> None:
-        algo = AlgoConfig(groups_per_step=4, max_policy_age=age)
-        self.config = RunConfig(name="t", runs_dir=str(tmp_path), steps=steps, algo=algo)
+    def __init__(self, tmp_path: Path, *, age: int = 0, steps: int = 5, algo: dict | None = None, **kw) -> None:
+        algo_config = AlgoConfig(groups_per_step=4, max_policy_age=age, **(algo or {}))
+        self.config = RunConfig(name="t", runs_dir=str(tmp_path), steps=steps, algo=algo_config)
         self.engines = kw.get("engines", FakeEngines())
         self.learner = FakeLearner()
         self.log = RunLog(tmp_path, LogConfig(tensorboard=False), steps=steps)
@@ -100,6 +100,19 @@ def test_zero_spread_and_failed_groups_are_counted_and_left_out(tmp_path: Path):
     trained = sum(len(mb.groups) for batch in run.learner.batches for rank in batch.micro_batches for mb in rank)
     assert trained == ledger.trained
     assert any(row["group/zero_spread_frac"] > 0 for row in run.rows())
+
+
+def test_groups_of_equal_rewards_train_against_the_baseline_of_the_step(tmp_path: Path):
+    run = Run(
+        tmp_path, steps=6, rewards=FakeRewards(flat=frozenset(range(0, 40, 4))), algo={"advantage": "reinforce_batch"}
+    )
+    run.go()
+    assert (run.driver.ledger.trained, run.driver.ledger.dropped) == (24, {})
+    assert any(row["group/zero_spread_frac"] > 0 for row in run.rows())
+    for batch in run.learner.batches:
+        groups = [group for rank in batch.micro_batches for micro_batch in rank for group in micro_batch.groups]
+        assert len(groups) == 4
+        assert sum(group.advantages_G.sum() for group in groups) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_step_without_any_spread_changes_no_weights(tmp_path: Path):

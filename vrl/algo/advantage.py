@@ -1,40 +1,117 @@
-"""Advantages: how much better each rollout of a group did than the group. Pure functions of the group's rewards.
+"""Advantages: how much better each rollout did than its baseline. Pure functions of the rewards of one step.
 
-Groups without spread carry no gradient; the driver counts and leaves them out before it comes here.
+Most baselines are the group's own; those of STEP_WIDE are the whole step's, so that equal rewards within a group still
+teach. Dr. GRPO (arXiv 2503.20783) is `grpo_no_std` with algo.loss_aggregation=fixed_length. Does not shape rewards.
+Axes: G rollouts of a group.
 """
+
+from collections.abc import Sequence
+from math import comb
 
 import numpy as np
 
 from vrl.config import AlgoConfig
-from vrl.errors import ConfigError, RewardError
+from vrl.errors import RewardError
+
+STEP_WIDE = ("reinforce_batch", "reinforce_plus_plus")  # advantages whose baseline is the step's
 
 
-def advantages(rewards_G: np.ndarray, config: AlgoConfig) -> np.ndarray:
-    """Advantages float32 [G] of one group by the configured rule. Raises RewardError if a reward is not finite."""
-    if not np.isfinite(rewards_G).all():
-        raise RewardError(f"rewards of a group: got {rewards_G.tolist()}, wanted finite numbers")
+def advantages(rewards: Sequence[np.ndarray], num_tokens: Sequence[np.ndarray], config: AlgoConfig) -> list[np.ndarray]:
+    """Advantages float32 [G] of every group of a step, by algo.advantage. Raises RewardError if a reward is not finite.
+
+    `rewards` [G] and `num_tokens` [G], the sampled tokens of each completion, stand in the order of the groups.
+    """
+    for rewards_G in rewards:
+        if not np.isfinite(rewards_G).all():
+            raise RewardError(f"rewards of a group: got {rewards_G.tolist()}, wanted finite numbers")
     match config.advantage:
         case "grpo":
-            return grpo(rewards_G, config.std_eps)
+            found = [grpo(rewards_G, config.std_eps) for rewards_G in rewards]
         case "grpo_no_std":
-            return grpo_no_std(rewards_G)
-    raise ConfigError(f"algo.advantage: got {config.advantage!r}, wanted grpo or grpo_no_std")
+            found = [centred(rewards_G) for rewards_G in rewards]
+        case "rloo":
+            found = [rloo(rewards_G) for rewards_G in rewards]
+        case "pass_at_k":
+            found = [pass_at_k(rewards_G, config.pass_k, config.std_eps) for rewards_G in rewards]
+        case "reinforce_batch":
+            found = reinforce_batch(rewards)
+        case "reinforce_plus_plus":
+            found = normalised(rewards, num_tokens, config.std_eps)
+        case _:
+            found = normalised([centred(rewards_G) for rewards_G in rewards], num_tokens, config.std_eps)
+    return [advantages_G.astype(np.float32) for advantages_G in found]
+
+
+def teaches(rewards: Sequence[np.ndarray], config: AlgoConfig) -> list[bool]:
+    """Whether each group of a step has something to learn from: unequal rewards where its baseline looks at them."""
+    if config.advantage in STEP_WIDE:
+        return [not is_zero_spread(np.concatenate(rewards))] * len(rewards)
+    return [not is_zero_spread(rewards_G) for rewards_G in rewards]
+
+
+def is_zero_spread(rewards_G: np.ndarray, tolerance: float = 1e-8) -> bool:
+    """Whether all rewards of the group are equal (within `tolerance`)."""
+    return float(rewards_G.max() - rewards_G.min()) <= tolerance
+
+
+def centred(rewards_G: np.ndarray) -> np.ndarray:
+    """r - mean, [G]: nothing favours groups of little spread (Dr. GRPO, arXiv 2503.20783)."""
+    return rewards_G - rewards_G.mean()
 
 
 def grpo(rewards_G: np.ndarray, std_eps: float) -> np.ndarray:
-    """(r - mean) / (std + std_eps), float32 [G] (DeepSeekMath, arXiv 2402.03300, section 4.1.2).
+    """(r - mean) / (std + std_eps), [G] (DeepSeekMath, arXiv 2402.03300, section 4.1.2).
 
     std is the sample deviation (divisor G - 1), as torch.std gives it in the trainers of the papers; 0 for G = 1.
     """
     std = rewards_G.std(ddof=1) if len(rewards_G) > 1 else 0.0
-    return ((rewards_G - rewards_G.mean()) / (std + std_eps)).astype(np.float32)
+    return centred(rewards_G) / (std + std_eps)
 
 
-def grpo_no_std(rewards_G: np.ndarray) -> np.ndarray:
-    """r - mean, float32 [G]: nothing favours groups of little spread (Dr. GRPO, arXiv 2503.20783)."""
-    return (rewards_G - rewards_G.mean()).astype(np.float32)
+def rloo(rewards_G: np.ndarray) -> np.ndarray:
+    """r - mean of the other rollouts, [G] (REINFORCE leave-one-out, arXiv 2402.14740); 0 for G = 1."""
+    return centred(rewards_G) * len(rewards_G) / max(len(rewards_G) - 1, 1)
 
 
-def is_zero_spread(rewards_G: np.ndarray, tolerance: float = 1e-8) -> bool:
-    """Whether all rewards of the group are equal (within `tolerance`), so that the group teaches nothing."""
-    return float(rewards_G.max() - rewards_G.min()) <= tolerance
+def pass_at_k(rewards_G: np.ndarray, k: int, std_eps: float) -> np.ndarray:
+    """How much better the best of k is with this rollout among them, over the spread of the best of k, [G].
+
+    (E[best of k | rollout i is one] - E[best of k]) / (std[best of k] + std_eps) over all draws of k rollouts of the
+    group. For rewards 0 and 1 these are the analytic advantages of Pass@k training (Chen et al., arXiv 2508.10751);
+    the best reward in place of a success is our extension, so that graded rewards need no threshold. k = 1 is grpo
+    with divisor G. Needs k <= G.
+    """
+    size = len(rewards_G)
+    mean = _best_of(rewards_G, k)
+    square = _best_of(rewards_G, k, power=2)
+    without = np.array([_best_of(np.delete(rewards_G, i), k) for i in range(size)])
+    with_it = (comb(size, k) * mean - comb(size - 1, k) * without) / comb(size - 1, k - 1)
+    return (with_it - mean) / (np.sqrt(max(square - mean**2, 0.0)) + std_eps)
+
+
+def reinforce_batch(rewards: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """r - mean over all rollouts of the step: REINFORCE (Williams 1992) with a constant baseline."""
+    mean = np.concatenate(rewards).mean()
+    return [rewards_G - mean for rewards_G in rewards]
+
+
+def normalised(values: Sequence[np.ndarray], num_tokens: Sequence[np.ndarray], std_eps: float) -> list[np.ndarray]:
+    """(v - mean) / (std + std_eps), mean and deviation over all tokens of the step (REINFORCE++, arXiv 2501.03262).
+
+    A completion's value stands at each of its tokens. The paper's first variant takes rewards, its variant with
+    baseline (`reinforce_plus_plus_baseline`) rewards that are centred in their group.
+    """
+    every, weights = np.concatenate(values), np.concatenate(num_tokens)
+    mean = np.average(every, weights=weights)
+    std = np.sqrt(np.average((every - mean) ** 2, weights=weights))
+    return [(values_G - mean) / (std + std_eps) for values_G in values]
+
+
+def _best_of(rewards_G: np.ndarray, k: int, power: int = 1) -> float:
+    """E[max^power] over all draws of k of the rewards; 0 where there are fewer than k.
+
+    The j-th smallest, from 0, is the largest of comb(j, k - 1) draws.
+    """
+    size = len(rewards_G)
+    draws = np.array([comb(j, k - 1) for j in range(size)], dtype=np.float64)
+    return float(np.sort(rewards_G) ** power @ draws / max(comb(size, k), 1))
