@@ -45,7 +45,7 @@ def main(overrides: list[str]) -> None:
 
 def run(config: RunConfig) -> None:
     """Train in this process; a run that does not end well ends the benchmark."""
-    guard_private_ray(config)
+    guard_private_ray(config.ray_address)
     from vrl.sft import train_sft
     from vrl.train import train
 

@@ -28,7 +28,7 @@ LEVELS = (
     {"reward", "checkpoint", "weights", "report", "shapes"},
     {"rollout", "learner"},
     {"pool", "placement", "run", "parity", "doctor"},
-    {"driver", "fleets", "plan"},
+    {"driver", "fleets", "plan", "inference"},
     {"session"},
     {"train", "sft"},
     {"cli"},

@@ -96,7 +96,7 @@ def _sft(args: argparse.Namespace) -> int:
     from vrl.run import guard_private_ray, run_to_end
 
     config = load(args.config, args.overrides)
-    guard_private_ray(config)
+    guard_private_ray(config.ray_address)
     from vrl.sft import train_sft
 
     return run_to_end(lambda stop: train_sft(config, stop))
@@ -107,7 +107,7 @@ def _train(args: argparse.Namespace) -> int:
     from vrl.run import guard_private_ray, run_to_end
 
     config = load(args.config, args.overrides)
-    guard_private_ray(config)
+    guard_private_ray(config.ray_address)
     from vrl.train import train
 
     return run_to_end(lambda stop: train(config, stop))

@@ -50,22 +50,22 @@ def roles(config: RunConfig, *, gpus: bool, engines: bool = True) -> tuple[Role,
 class Placement:
     """A connection to Ray and the room reserved on it. Use as a context manager: leaving it frees everything."""
 
-    def __init__(self, config: RunConfig, *, engines: bool = True) -> None:
+    def __init__(self, ray_address: str, wanted: Callable[[bool], tuple[Role, ...]]) -> None:
         """Join the cluster at `ray_address`, or start a private Ray on this machine, and reserve room for every role.
 
-        A private Ray offers as many logical CPUs as the run asks for: a laptop may oversubscribe its cores. Raises
-        ConfigError with both numbers when a cluster has less than the run asks for.
+        `wanted` tells the roles, given whether there are GPUs. A private Ray offers as many logical CPUs as they ask
+        for: a laptop may oversubscribe its cores. Raises ConfigError with both numbers when a cluster has less.
         """
-        self._private = not config.ray_address
+        self._private = not ray_address
         if self._private:
-            self._start_private(roles(config, gpus=_local_gpus() > 0, engines=engines))
+            self._start_private(wanted(_local_gpus() > 0))
         else:
             # What a submitted job brings along it may not be told twice: Ray refuses, whatever the values are.
             env = {name: value for name, value in _WORKER_ENV.items() if name not in os.environ}
-            ray.init(address=config.ray_address, log_to_driver=False, runtime_env={"env_vars": env})
+            ray.init(address=ray_address, log_to_driver=False, runtime_env={"env_vars": env})
         try:
             self.has_gpus = ray.cluster_resources().get("GPU", 0) > 0
-            self._roles = {role.name: role for role in roles(config, gpus=self.has_gpus, engines=engines)}
+            self._roles = {role.name: role for role in wanted(self.has_gpus)}
             _compare(tuple(self._roles.values()), dict(ray.cluster_resources()))
             self._groups = {name: _reserve(role) for name, role in self._roles.items()}
         except BaseException:

@@ -39,6 +39,10 @@ class ActorPool:
         """Run `method` on the least-loaded actor. Top-level object references arrive as values."""
         return await self._run(self._least_loaded(), method, args, kwargs)
 
+    async def call_at(self, index: int, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Run `method` on the actor `index % len(self)`, whose caches may hold what the call needs."""
+        return await self._run(index % len(self.actors), method, args, kwargs)
+
     async def call_keeping(self, method: str, *args: Any) -> tuple[Any, Any]:
         """Run a method that returns two values on the least-loaded actor; the second stays in the object store.
 

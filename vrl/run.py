@@ -75,9 +75,9 @@ def first_cause(group: BaseExceptionGroup) -> BaseException:
     return error
 
 
-def guard_private_ray(config: RunConfig) -> None:
+def guard_private_ray(ray_address: str) -> None:
     """Give a private Ray a random token that never touches the disk. Call before `import ray`, which reads these."""
-    if not config.ray_address and "RAY_AUTH_MODE" not in os.environ:
+    if not ray_address and "RAY_AUTH_MODE" not in os.environ:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 

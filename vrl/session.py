@@ -16,7 +16,7 @@ from vrl.data.stream import SampleStream
 from vrl.driver import Progress, validate
 from vrl.fleets import Fleets, start_fleets
 from vrl.metrics import RunLog
-from vrl.placement import Placement
+from vrl.placement import Placement, roles
 from vrl.rollout.buffer import Ledger
 from vrl.rollout.feed import VAL_BYTES, BadSample, PromptFeed, Remembered
 from vrl.run import Stop, open_data, open_run, write_summary
@@ -39,7 +39,7 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
         f"{config.name}: {len(train_samples)} training and {len(val_samples)} validation samples, model {model_path}"
     )
     try:
-        with Placement(config, engines=engines) as placement:
+        with Placement(config.ray_address, lambda gpus: roles(config, gpus=gpus, engines=engines)) as placement:
             stop.listen()
             async with start_fleets(config, placement, model_path, engines=engines) as fleets:
                 session = Session(config, kind, fleets, log, train_samples, val_samples, checkpoint)

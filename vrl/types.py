@@ -58,6 +58,15 @@ class Frames:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """How a question's clips are shown, where that is not as configured."""
+
+    times_s: tuple[float, ...] = ()  # moments of the (cut) clip, rising, even in number; empty: the configured choice
+    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, right, bottom: shares of the frame
+    brightness: float = 1.0  # factor of every pixel value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class VisionGrid:
     """One picture or clip as the vision tower sees it: its patches stand in media order in the patch array."""
 

@@ -13,7 +13,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
@@ -37,12 +37,15 @@ class Decoder:
         self._frames, self._limits, self._timeout_s = data.frames, data.limits, data.decode_timeout_s
         self._start()
 
-    def read(self, path: Path, media: Media) -> Frames:
-        """The chosen frames (see vrl.data.video.read). Raises DataError, also with reason timeout or crash."""
+    def read(self, path: Path, media: Media, moments_s: Sequence[float] = ()) -> Frames:
+        """The chosen frames, or those of `moments_s` (see vrl.data.video.read).
+
+        Raises DataError, also with reason timeout or crash.
+        """
         if self._process.poll() is not None:  # died while idle: nobody's fault
             self._restart()
         try:
-            self._connection.send((path, media, self._frames, self._limits))
+            self._connection.send((path, media, self._frames, self._limits, moments_s))
             if not self._connection.poll(self._timeout_s):
                 self._restart()
                 raise DataError(
@@ -112,17 +115,19 @@ def _transfer(call: Callable[[int, list[memoryview], int], int], memory: int, pi
 
 
 def serve(connection: Connection, memory: int) -> None:
-    """The child's loop: (path, media, frames, limits) in, (shape, timestamps_s, duration_s) or a DataError out."""
+    """The child's loop: (path, media, frames, limits, moments_s) in; (shape, timestamps_s, duration_s) or a DataError
+    out.
+    """
     from vrl.data import video  # here only: the parent side must not load FFmpeg
 
     start_bytes = _address_space()
     connection.send("ready")
     with contextlib.suppress(EOFError, ConnectionError):  # the parent has gone
         while True:
-            path, media, config, limits = connection.recv()
+            path, media, config, limits, moments_s = connection.recv()
             _bound(limits, start_bytes)
             try:
-                frames = video.read(path, media, config, limits)
+                frames = video.read(path, media, config, limits, moments_s)
             except DataError as error:
                 connection.send(error)
                 continue

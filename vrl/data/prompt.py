@@ -19,11 +19,12 @@ from vrl.config import FrameConfig, ModelConfig
 from vrl.data.normalisation import normalisation
 from vrl.errors import ConfigError, DataError
 from vrl.tasks.task import Clip, Task
-from vrl.types import Frames, Media, Prompt, Sample, VisionGrid
+from vrl.types import Frames, Media, Prompt, Sample, View, VisionGrid
 
 _CLOCK_HZ = (
     1000  # times reach the processor as frame numbers of a 1000 Hz clip: true to a millisecond at any frame rate
 )
+_PLAIN = View()
 _FAMILIES = ("Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
 
 
@@ -96,12 +97,14 @@ class PromptBuilder:
         self._check_length(prompt, length, self._context, "prompt and target", "max_context_tokens")
         return prompt, patches
 
-    def media_key(self, files: Sequence[tuple[Path, Media]]) -> str:
-        """A content address of the patches of these files: path, size, time of change, cut, frame choice, processor.
+    def media_key(self, files: Sequence[tuple[Path, Media]], view: View = _PLAIN) -> str:
+        """A content address of the patches: path, size and time of change of each file, cut, frames, view, processor.
 
         Raises DataError (missing) where a file has gone.
         """
         digest = hashlib.sha256(self._fingerprint)
+        if view != _PLAIN:
+            digest.update(json.dumps(asdict(view)).encode())
         for path, media in files:
             try:
                 status = path.stat()

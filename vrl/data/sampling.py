@@ -1,5 +1,6 @@
 """Which frames of a clip the model sees, chosen by time from the true presentation times. Pure; decodes nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,16 +46,47 @@ def choose_frames(
     one frame can be nearest to several targets, and then it is shown again, with its own time.
     Raises ValueError, with a message fit for the user, where the cut holds no frame or lies outside the clip.
     """
+    first, times_s, cut_s = _cut(timestamps_s, duration_s, start_s, end_s)
+    count = num_frames(cut_s, len(times_s), config)
+    return _choice(first, times_s, np.arange(count) * (cut_s / count), cut_s)
+
+
+def choose_moments(
+    timestamps_s: np.ndarray,
+    duration_s: float,
+    moments_s: Sequence[float],
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+) -> FrameChoice:
+    """The frames of [start_s, end_s) nearest to these moments, which count from `start_s` and do not fall.
+
+    Otherwise as `choose_frames`. Raises ValueError too where a moment lies outside the cut, or their number is odd.
+    """
+    first, times_s, cut_s = _cut(timestamps_s, duration_s, start_s, end_s)
+    targets_s = np.array(moments_s, dtype=np.float64)
+    if len(targets_s) % 2 or targets_s[0] < 0 or targets_s[-1] > cut_s or (np.diff(targets_s) < 0).any():
+        raise ValueError(
+            f"moments: got {len(targets_s)} in [{targets_s[0]:g}, {targets_s[-1]:g}] s, wanted an even number of them, "
+            f"none before the one before it, within [0, {cut_s:g}] s"
+        )
+    return _choice(first, times_s, targets_s, cut_s)
+
+
+def _cut(
+    timestamps_s: np.ndarray, duration_s: float, start_s: float, end_s: float | None
+) -> tuple[int, np.ndarray, float]:
+    """The first frame of a cut, the times of its frames from its start, its length."""
     stop_s = duration_s if end_s is None else min(end_s, duration_s)
     if start_s >= stop_s or (end_s is not None and end_s > duration_s + CUT_SLACK_S):
         raise ValueError(f"cut: got [{start_s:g}, {end_s}] s of a clip of {duration_s:g} s, wanted it within the clip")
     first, last = np.searchsorted(timestamps_s, [start_s, stop_s])  # frames [first, last)
     if first == last:
         raise ValueError(f"cut: got no frame in [{start_s:g}, {stop_s:g}) s, wanted at least one")
-    times_s = timestamps_s[first:last] - start_s
-    cut_s = stop_s - start_s
-    count = num_frames(cut_s, len(times_s), config)
-    targets_s = np.arange(count) * (cut_s / count)
+    return int(first), timestamps_s[first:last] - start_s, stop_s - start_s
+
+
+def _choice(first: int, times_s: np.ndarray, targets_s: np.ndarray, cut_s: float) -> FrameChoice:
     right = np.clip(np.searchsorted(times_s, targets_s), 1, max(1, len(times_s) - 1))
     left = right - 1
     right = np.minimum(right, len(times_s) - 1)

@@ -6,7 +6,7 @@ only formats that hold their own pixels are opened: no playlist, no manifest, no
 resize (the processor does), keeps no process alive, and bounds neither time nor memory (vrl.data.decoder does).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vrl.config import FrameConfig, MediaLimitsConfig
-from vrl.data.sampling import choose_frames
+from vrl.data.sampling import choose_frames, choose_moments
 from vrl.errors import DataError
 from vrl.types import Frames, Media
 
@@ -115,14 +115,19 @@ def _describe(path: Path, container: Any) -> VideoProbe:
     )
 
 
-def read(path: Path, media: Media, config: FrameConfig, limits: MediaLimitsConfig) -> Frames:
+def read(
+    path: Path, media: Media, config: FrameConfig, limits: MediaLimitsConfig, moments_s: Sequence[float] = ()
+) -> Frames:
     """The chosen frames of a clip or the one of a picture: uint8 RGB, upright, with true times.
 
+    `moments_s` of the (cut) clip, where there are any, are shown in place of the configured choice.
     Raises DataError with reason limit (before anything is decoded), format, corrupt, no_video, cut or memory.
     """
     _require(path, "file_gib", path.stat().st_size / 2**30, limits.file_gib)
     try:
-        return _read_image(path, limits) if media.kind == "image" else _read_clip(path, media, config, limits)
+        if media.kind == "image":
+            return _read_image(path, limits)
+        return _read_clip(path, media, config, limits, moments_s)
     except MemoryError as error:
         raise DataError(f"{path}: needs more than data.limits.memory_gib={limits.memory_gib:g}", "memory") from error
 
@@ -132,12 +137,18 @@ def _require(path: Path, limit: str, got: float, most: float) -> None:
         raise DataError(f"{path}: got {got:g}, wanted at most data.limits.{limit}={most:g}", reason="limit")
 
 
-def _read_clip(path: Path, media: Media, config: FrameConfig, limits: MediaLimitsConfig) -> Frames:
+def _read_clip(
+    path: Path, media: Media, config: FrameConfig, limits: MediaLimitsConfig, moments_s: Sequence[float]
+) -> Frames:
     clip = probe(path)
     _require(path, "frame_pixels", clip.width * clip.height, limits.frame_pixels)
     _require(path, "duration_s", clip.duration_s, limits.duration_s)
+    cut = {"start_s": media.start_s, "end_s": media.end_s}
     try:
-        choice = choose_frames(clip.timestamps_s, clip.duration_s, config, start_s=media.start_s, end_s=media.end_s)
+        if moments_s:
+            choice = choose_moments(clip.timestamps_s, clip.duration_s, moments_s, **cut)
+        else:
+            choice = choose_frames(clip.timestamps_s, clip.duration_s, config, **cut)
     except ValueError as error:
         raise DataError(f"{path}: {error}", reason="cut") from error
     pixels_THWC = _decode_decord(path, clip, choice.indices) if _suits_decord(clip) else None

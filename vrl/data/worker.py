@@ -4,6 +4,7 @@ Owns a decode process that can be killed. Does not order samples (vrl.data.strea
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,10 +13,13 @@ from vrl.config import DataConfig, ModelConfig
 from vrl.data.dataset import media_root, resolve_media
 from vrl.data.decoder import Decoder
 from vrl.data.prompt import PromptBuilder
+from vrl.data.views import seen
 from vrl.errors import DataError
 from vrl.tasks import TASKS
 from vrl.tasks.task import Task
-from vrl.types import Frames, Prompt, Sample
+from vrl.types import Frames, Prompt, Sample, View
+
+_PLAIN = View()
 
 
 class DataWorker:
@@ -45,6 +49,22 @@ class DataWorker:
         prompt, patches = self._builder.build_sft(sample, task, media, train_prefix=self._train_prefix)
         return replace(prompt, media_key=key, decode_s=time.perf_counter() - start), patches
 
+    def prepare_views(self, samples: Sequence[Sample], view: View) -> tuple[tuple[Prompt, ...], np.ndarray]:
+        """Prompts of several questions about the same media, seen through one view, and the patches of all of them.
+
+        One decode. Raises DataError, also where the samples do not share their media.
+        """
+        start = time.perf_counter()
+        if {sample.media for sample in samples} != {samples[0].media}:
+            raise DataError(
+                f"sample {samples[0].sample_id}: got questions about different media, wanted one set", reason="media"
+            )
+        _, media, key = self._open(samples[0], view)
+        shown = [seen(frames, view) for frames in media]
+        built = [self._builder.build(sample, _task(sample), shown) for sample in samples]
+        decode_s = time.perf_counter() - start
+        return tuple(replace(prompt, media_key=key, decode_s=decode_s) for prompt, _ in built), built[0][1]
+
     def num_decodes(self) -> int:
         """Clips and pictures decoded so far."""
         return self._num_decodes
@@ -53,12 +73,17 @@ class DataWorker:
         """End the decode process (it also ends with this one)."""
         self._decoder.close()
 
-    def _open(self, sample: Sample) -> tuple[Task, list[Frames], str]:
-        if sample.task not in TASKS:
-            raise DataError(
-                f"sample {sample.sample_id}: got task {sample.task!r}, wanted one of {sorted(TASKS)}", reason="task"
-            )
+    def _open(self, sample: Sample, view: View = _PLAIN) -> tuple[Task, list[Frames], str]:
+        task = _task(sample)
         files = [(resolve_media(self._root, media.path), media) for media in sample.media]
-        frames = [self._decoder.read(path, media) for path, media in files]
+        frames = [self._decoder.read(path, media, view.times_s) for path, media in files]
         self._num_decodes += len(files)
-        return TASKS[sample.task], frames, self._builder.media_key(files) if files else ""
+        return task, frames, self._builder.media_key(files, view) if files else ""
+
+
+def _task(sample: Sample) -> Task:
+    if sample.task not in TASKS:
+        raise DataError(
+            f"sample {sample.sample_id}: got task {sample.task!r}, wanted one of {sorted(TASKS)}", reason="task"
+        )
+    return TASKS[sample.task]

@@ -50,14 +50,18 @@ class RolloutEngine:
         push_backend: str = "gloo",
         seed: int = 0,
         index: int = 0,
+        raw_logprobs: bool = False,
     ) -> None:
-        """Starts vLLM and waits until it is ready. Engines of one run differ in `index`, and so in what they sample."""
+        """Starts vLLM and waits until it is ready. Engines of one run differ in `index`, and so in what they sample.
+
+        `raw_logprobs`: those of the model, at temperature 1 over all tokens, whatever a completion is sampled at.
+        """
         self._index = index
         self._rollout = rollout
         self._version = 0
         self._requests = 0
         self._admission = asyncio.Lock()
-        self._llm = _start(model, rollout, push_backend, seed + index)
+        self._llm = _start(model, rollout, push_backend, seed + index, raw_logprobs)
         hf_config = self._llm.model_config.hf_config
         self._rule = position_rule(hf_config)
         self._banned = banned_token_ids(hf_config)
@@ -289,7 +293,7 @@ class RolloutEngine:
         )
 
 
-def _start(model: ModelConfig, rollout: RolloutConfig, push_backend: str, seed: int) -> Any:
+def _start(model: ModelConfig, rollout: RolloutConfig, push_backend: str, seed: int, raw_logprobs: bool) -> Any:
     os.environ["OMP_NUM_THREADS"] = str(rollout.threads)
     if push_backend == "ipc":
         os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # its handles reach the worker as pickles
@@ -316,7 +320,8 @@ def _start(model: ModelConfig, rollout: RolloutConfig, push_backend: str, seed: 
         enforce_eager=rollout.enforce_eager or on_cpu,
         seed=seed,
         enable_prefix_caching=True,
-        logprobs_mode="processed_logprobs",  # at the sampling temperature, over the tokens that may be sampled
+        # processed: at the sampling temperature, over the tokens that may be sampled
+        logprobs_mode="raw_logprobs" if raw_logprobs else "processed_logprobs",
         mm_processor_cache_gb=0,  # inputs come processed
         skip_mm_profiling=on_cpu,
         disable_log_stats=True,

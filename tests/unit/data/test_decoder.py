@@ -73,7 +73,7 @@ import sys
 import decord
 from vrl.data import decoder, video
 
-def read(path, media, config, limits):
+def read(path, media, config, limits, moments_s):
     {body}
 
 video.read = read

@@ -1,0 +1,29 @@
+"""A question in, an answer out, by any strategy: the one function that everything else calls.
+
+async with open_desk(...) as desk:
+    answer = await answer_question(sample, desk, StrategyConfig(name="majority"))
+"""
+
+from collections.abc import Awaitable, Callable
+
+from vrl.inference import vote
+from vrl.inference.config import StrategyConfig
+from vrl.inference.inquiry import Desk, Inquiry, Notify
+from vrl.inference.record import Answer
+from vrl.types import Sample
+
+_STRATEGIES: dict[str, Callable[[Inquiry, StrategyConfig], Awaitable[Answer]]] = {
+    "single": vote.single,
+    "majority": vote.majority,
+}
+
+
+async def answer_question(
+    sample: Sample, desk: Desk, config: StrategyConfig, notify: Notify = lambda status: None
+) -> Answer:
+    """The answer of the configured strategy, with its trace. `notify` is told each stage as it begins.
+
+    Raises DataError for a question that cannot be shown (`error.reason` says why) and RolloutError for one that the
+    engine refuses; WorkerError when a worker died.
+    """
+    return await _STRATEGIES[config.name](Inquiry(sample, desk, notify), config)

@@ -1,0 +1,114 @@
+"""One question's dealings with data workers and engines: prompts, draws, and the account of both.
+
+`Desk` is who is asked; `Inquiry` counts calls and tokens of one question, times its stages and tells its status.
+Neither knows a strategy. Calls that share frames go to one engine, whose caches then hold the encoded clip.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from vrl.config import RewardConfig
+from vrl.inference.reading import read_candidate
+from vrl.inference.record import Answer, Candidate
+from vrl.types import Completion, Prompt, Sample, View
+
+PLAIN = View()
+
+
+class DataFleet(Protocol):
+    """What a desk needs of the pool of data workers."""
+
+    async def call_keeping(self, method: str, *args: Any) -> tuple[Any, Any]: ...
+
+
+class EngineFleet(Protocol):
+    """What a desk needs of the pool of engines."""
+
+    async def call_at(self, index: int, method: str, *args: Any, **kwargs: Any) -> Any: ...
+
+
+class Desk:
+    """Prompts and completions on demand. Engines are asked for raw log-probabilities, so that confidences compare.
+
+    Example: `prompts, patches = await desk.show([sample], View())`, then
+    `completions = await desk.draw(prompts[0], patches, temperature=0.0)`.
+    """
+
+    def __init__(self, data: DataFleet, engines: EngineFleet, tokenizer: Any, rules: RewardConfig) -> None:
+        """`tokenizer`: the model's; `rules`: what the evidence scores' formulas leave open."""
+        self._data = data
+        self._engines = engines
+        self.tokenizer = tokenizer
+        self.rules = rules
+
+    async def show(self, samples: Sequence[Sample], view: View) -> tuple[tuple[Prompt, ...], Any]:
+        """Prompts of questions about the same media and a reference to their patches. Raises DataError."""
+        return await self._data.call_keeping("prepare_views", tuple(samples), view)
+
+    async def draw(self, prompt: Prompt, patches: Any, *, temperature: float, count: int = 1) -> tuple[Completion, ...]:
+        """Completions of one prompt. Raises RolloutError."""
+        home = int(prompt.media_key[:8] or "0", 16)
+        (completions,) = await self._engines.call_at(
+            home, "generate", (prompt,), patches, group_size=count, temperature=temperature
+        )
+        return completions
+
+
+Notify = Callable[[str], None]
+"""Told what is being done, in a few words, whenever that changes."""
+
+
+class Inquiry:
+    """One question under way."""
+
+    def __init__(self, sample: Sample, desk: Desk, notify: Notify) -> None:
+        self.sample = sample
+        self._desk = desk
+        self._notify = notify
+        self._started = time.monotonic()
+        self._num_calls = 0
+        self._num_tokens = 0
+        self.stages_s: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Times what is done inside, in seconds, under a name."""
+        self._notify(name)
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stages_s[name] = round(self.stages_s.get(name, 0.0) + time.monotonic() - started, 4)
+
+    async def show(self, samples: Sequence[Sample], view: View = PLAIN) -> tuple[tuple[Prompt, ...], Any]:
+        """As `Desk.show`."""
+        return await self._desk.show(samples, view)
+
+    async def draw(
+        self, prompt: Prompt, patches: Any, *, temperature: float, count: int = 1, view: str = "frames"
+    ) -> tuple[Candidate, ...]:
+        """`count` candidates from one prompt; `view` is the name that they carry."""
+        self._num_calls += 1
+        completions = await self._desk.draw(prompt, patches, temperature=temperature, count=count)
+        self._num_tokens += sum(len(completion.token_ids) for completion in completions)
+        desk = self._desk
+        return tuple(
+            read_candidate(prompt, completion, desk.tokenizer, desk.rules, temperature=temperature, view=view)
+            for completion in completions
+        )
+
+    def conclude(self, strategy: str, said: Candidate, *, num_candidates: int, trace: Mapping[str, Any]) -> Answer:
+        """The answer that a candidate gives, with this question's account."""
+        return Answer(
+            sample_id=self.sample.sample_id,
+            answer=said.answer,
+            text=said.text,
+            strategy=strategy,
+            num_candidates=num_candidates,
+            num_calls=self._num_calls,
+            num_tokens=self._num_tokens,
+            latency_s=round(time.monotonic() - self._started, 4),
+            trace={**trace, "confidence_source": "answer_logprobs", "stages_s": self.stages_s},
+        )

@@ -1,0 +1,88 @@
+"""From a completion to a candidate: its answer, what that votes for, its evidence, its confidence. Pure.
+
+Confidence is our definition, where notes on RLER leave it open: exp of the mean log-probability of the tokens that
+spell the answer, as the engine reports it. Nothing is asked of the model for it.
+"""
+
+import math
+from bisect import bisect_left, bisect_right
+from typing import Any
+
+from vrl.config import RewardConfig
+from vrl.inference.record import Candidate
+from vrl.reward.accuracy import normalise
+from vrl.reward.evidence import anti_repetition, frame_sensitive, think_transparency, valid_frames
+from vrl.reward.record import RewardInput
+from vrl.tasks import TASKS
+from vrl.tasks.answer import choice_letter, number
+from vrl.tasks.tags import after
+from vrl.tasks.task import body
+from vrl.types import Completion, Prompt, Sample
+
+
+def read_candidate(
+    prompt: Prompt, completion: Completion, tokenizer: Any, rules: RewardConfig, *, temperature: float, view: str
+) -> Candidate:
+    """What a completion says to its prompt's sample. Tasks without an answer (spans, elements) say their whole text."""
+    sample = prompt.sample
+    task = TASKS[sample.task]
+    parsed = task.parse(completion.text)
+    answer = (parsed.answer or body(completion.text)) if parsed is not None else ""
+    key = vote_key(sample, answer)
+    thinking = parsed.thinking if parsed is not None else ""
+    given = RewardInput(
+        task=task,
+        sample=sample,
+        duration_s=prompt.duration_s,
+        timestamps_s=prompt.timestamps_s,
+        text=completion.text,
+        parsed=parsed,
+        finish_reason=completion.finish_reason,
+        num_tokens=len(completion.token_ids),
+        num_thinking_tokens=len(tokenizer(thinking, add_special_tokens=False)["input_ids"]) if thinking else 0,
+        rules=rules,
+    )
+    return Candidate(
+        answer=answer if key else "",
+        key=key,
+        text=completion.text,
+        confidence=confidence(completion, answer, tokenizer),
+        keyframes=frozenset(valid_frames(given)),
+        frame_sensitive=frame_sensitive(given),
+        transparency=think_transparency(given) if thinking else 0.0,
+        repetition=-anti_repetition(given),
+        temperature=temperature,
+        view=view,
+        num_tokens=len(completion.token_ids),
+    )
+
+
+def vote_key(sample: Sample, answer: str) -> str:
+    """What an answer votes for: a letter, a number's value, or normalised words; empty where it is none (ours)."""
+    if sample.answer_type == "choice":
+        return choice_letter(answer, sample.options) or ""
+    if sample.answer_type in ("number", "regression"):
+        digits = number(answer)
+        return repr(float(digits)) if digits is not None else ""
+    return normalise(answer) or answer.strip()  # `normalise` leaves nothing of an answer like "+"
+
+
+def confidence(completion: Completion, answer: str, tokenizer: Any) -> float:
+    """exp of the mean log-probability of the tokens that hold the answer's characters; 0 without an answer.
+
+    The answer is looked for behind the thinking and its opening tag, where the tasks' parsers find it.
+    """
+    text = completion.text
+    behind = after(text, "think")
+    offset = len(text) - len(behind) + max(0, behind.find("<answer>"))
+    start = text.find(answer, offset)
+    if not answer or start < 0:
+        return 0.0
+
+    def length(num_tokens: int) -> int:
+        return len(tokenizer.decode(completion.token_ids[:num_tokens].tolist()))
+
+    steps = range(len(completion.token_ids) + 1)
+    first = bisect_right(steps, start, key=length) - 1
+    last = bisect_left(steps, start + len(answer), key=length)
+    return math.exp(float(completion.rollout_logprobs[first:last].mean())) if last > first else 0.0

@@ -1,0 +1,42 @@
+"""The records of answering: a candidate, an answer. Standard library only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """One completion, read as an answer."""
+
+    answer: str  # as written; empty where the completion cannot be read or is no answer to the question
+    key: str  # what it votes for: the answer, normalised by its type; empty: nothing
+    text: str  # of the completion, special tokens kept
+    confidence: float  # in (0, 1]; see vrl.inference.reading
+    keyframes: frozenset[int] = frozenset()  # cited frames that exist
+    frame_sensitive: float = 0.0  # s_fs, tau and rho of RLER: see vrl.reward.evidence
+    transparency: float = 0.0
+    repetition: float = 0.0
+    temperature: float = 0.0
+    view: str = "frames"  # name of the view it was drawn from
+    num_tokens: int = 0
+
+    @property
+    def evidence(self) -> float:
+        """S = (s_fs + tau + (1 - rho) + c) / 4, in [0, 1]. Source: RLER's evidence score, from notes on the paper."""
+        return (self.frame_sensitive + self.transparency + 1 - self.repetition + self.confidence) / 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What a strategy says to one question, and how it got there."""
+
+    sample_id: str
+    answer: str  # empty: no completion could be read as an answer
+    text: str  # the completion that says it, special tokens kept
+    strategy: str
+    num_candidates: int  # completions that stood for election; 1 where there is no vote
+    num_calls: int  # requests to an engine
+    num_tokens: int  # generated, over all calls
+    latency_s: float
+    trace: Mapping[str, Any] = field(default_factory=dict)  # plain JSON: why this answer
