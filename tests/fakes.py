@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,15 @@ from vrl.types import Completion, PackedBatch, Prompt, Reward, Sample, Update, V
 
 
 class FakeEngines:
-    """Engines that answer with tokens made from the sample and remember the weights they were last given."""
+    """Engines that answer with tokens made from the sample and remember the weights they were last given.
 
-    def __init__(self, group_size: int = 4, num_engines: int = 1, seed: int = 0) -> None:
+    `cut` says of how many completions, from the first, a sample (by its number) runs into max_tokens.
+    """
+
+    def __init__(
+        self, group_size: int = 4, num_engines: int = 1, seed: int = 0, cut: Mapping[int, int] | None = None
+    ) -> None:
+        self._cut = cut or {}
         self.version = 0
         self.calls: list[tuple[str, ...]] = []
         self._group_size = group_size
@@ -43,7 +50,7 @@ class FakeEngines:
             token_ids=tokens,
             rollout_logprobs=np.full(2, -1.0, dtype=np.float32),
             text=f"{index}",
-            finish_reason="stop",
+            finish_reason="length" if index < self._cut.get(int(prompt.sample.sample_id), 0) else "stop",
             versions=(VersionSpan(start=0, end=2, policy_version=version),),
         )
 

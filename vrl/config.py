@@ -174,6 +174,11 @@ class AlgoConfig:
     )
     pass_k: int = at_least(1, 2)  # of pass_at_k: rollouts of which the best counts
     std_eps: float = above_zero(1e-4)  # added to the deviation that an advantage is divided by
+    max_refills: int = at_least(0, 0)  # zero-spread groups that are replaced, a step (dynamic sampling); 0: none
+    # Completions that ran into rollout.max_tokens: train | count in the baseline only | train with a reward of 0.
+    truncated: str = one_of("keep", "mask", "zero_reward")
+    overlong_tokens: int = at_least(0, 0)  # the last ones before rollout.max_tokens cost reward; 0: they do not
+    overlong_coef: float = at_least(0, 1.0)  # reward that a completion of rollout.max_tokens loses by that
     policy_loss: str = one_of("clip", "dual_clip", "gspo", "cispo", "reinforce")
     clip_low: float = at_least(0, 0.2)  # the ratio policy / old counts within [1 - clip_low, 1 + clip_high]
     clip_high: float = at_least(0, 0.2)

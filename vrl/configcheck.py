@@ -2,6 +2,7 @@
 
 import re
 
+from vrl.algo.advantage import STEP_WIDE
 from vrl.config import AlgoConfig, RunConfig
 from vrl.fields import out_of_range
 
@@ -59,12 +60,20 @@ def check(config: RunConfig) -> list[str]:
     group_size, pass_k = config.rollout.group_size, config.algo.pass_k
     if config.algo.advantage == "pass_at_k" and pass_k > group_size:
         problems.append(f"algo.pass_k: got {pass_k}, wanted at most rollout.group_size={group_size}")
+    overlong, max_tokens = config.algo.overlong_tokens, config.rollout.max_tokens
+    if overlong > max_tokens:
+        problems.append(f"algo.overlong_tokens: got {overlong}, wanted at most rollout.max_tokens={max_tokens}")
     return problems + _algo_problems(config.algo)
 
 
 def _algo_problems(algo: AlgoConfig) -> list[str]:
     """Objectives whose parts do not go together, and why."""
     rules = (
+        (
+            algo.advantage in STEP_WIDE and algo.max_refills > 0,
+            f"algo.max_refills: got {algo.max_refills}, wanted 0: with algo.advantage={algo.advantage} a group of "
+            "equal rewards teaches",
+        ),
         (
             algo.kl_coef > 0 and algo.kl_estimator == "k1",
             "algo.kl_estimator: got k1, wanted k2 or k3: the gradient of k1 does not depend on the reference",

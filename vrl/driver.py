@@ -11,16 +11,19 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from vrl.algo.advantage import advantages, is_zero_spread, teaches
+from vrl.algo.advantage import advantages, teaches
 from vrl.algo.objective import step_metrics
 from vrl.algo.packing import pack, to_training_group
+from vrl.algo.shaping import shaped, trains
 from vrl.config import RunConfig
 from vrl.metrics import RunLog, update_metrics
 from vrl.rollout.buffer import Ledger, RolloutBuffer
+from vrl.rollout.describe import describe, mean_parts, mean_reward
 from vrl.rollout.feed import PreparedPrompt, PromptFeed
 from vrl.rollout.runner import Fleet, Runner, generate
 from vrl.types import Rollout, RolloutGroup
@@ -71,9 +74,11 @@ class Driver:
             groups_per_step=algo.groups_per_step,
             max_policy_age=algo.max_policy_age,
             steps=config.steps - progress.step,
+            max_refills=algo.max_refills,
         )
         self._waves: set[asyncio.Task[None]] = set()
-        self._runner = Runner(engines, rewards, self.buffer)
+        shape = partial(shaped, config=algo, max_tokens=config.rollout.max_tokens)
+        self._runner = Runner(engines, rewards, self.buffer, shape)
         self._wave = algo.groups_per_step if algo.max_policy_age == 0 else 1
 
     async def run(self) -> None:
@@ -119,12 +124,14 @@ class Driver:
     async def _learn_loop(self) -> None:
         while self.progress.step < self.config.steps:
             started = time.monotonic()
-            groups = await self.buffer.take()
+            groups, replaced = await self.buffer.take()
             if not groups:
                 return
             credit = self._advantages(groups)
             left_out = self._left_out(groups)
+            described = describe([*groups, *replaced], self.progress.policy_version)
             metrics = await self._learn(groups, credit, left_out)
+            metrics |= {**described, "group/refills": float(len(replaced))}
             self.buffer.settle(groups, left_out)
             self.progress.step += 1
             metrics |= await self._on_step(self.progress.step, groups, credit)
@@ -145,11 +152,10 @@ class Driver:
         useful = [group for group in groups if group.group_id not in left_out]
         credit_of = {group.group_id: own for group, own in zip(groups, credit, strict=True)}
         batch = pack(
-            [to_training_group(group, credit_of[group.group_id]) for group in useful],
+            [to_training_group(group, credit_of[group.group_id], self._trains(group)) for group in useful],
             ranks=self.config.learner.ranks,
             micro_batch_tokens=self.config.learner.micro_batch_tokens,
         )
-        metrics = describe(groups, version) | {"pack/loss_tokens": float(batch.counts.num_loss_tokens)}
         sums = {"loss/policy": 0.0, "loss/mismatch_kl": 0.0}  # of no tokens, where no group is useful
         push_s, push_bytes = 0.0, 0
         if useful:
@@ -165,8 +171,8 @@ class Driver:
         shared = 1 - batch.num_tokens / batch.num_unshared_tokens if batch.num_unshared_tokens else 0.0
         return {
             "policy_version": self.progress.policy_version,
-            **metrics,
             **sums,
+            "pack/loss_tokens": float(batch.counts.num_loss_tokens),
             "pack/shared_token_frac": shared,
             "learn/seconds": learn_s,
             "learner/tokens_per_s": batch.num_tokens / learn_s,
@@ -179,72 +185,13 @@ class Driver:
         return advantages([group.rewards_G for group in groups], num_tokens, self.config.algo)
 
     def _left_out(self, groups: Sequence[RolloutGroup]) -> dict[int, str]:
-        """Groups that carry no signal, by id, and why."""
+        """Groups that cannot train, by id, and why: no signal in their rewards, or no completion that counts."""
         useful = teaches([group.rewards_G for group in groups], self.config.algo)
-        return {group.group_id: "zero_spread" for group, use in zip(groups, useful, strict=True) if not use}
+        dull = {group.group_id: "zero_spread" for group, use in zip(groups, useful, strict=True) if not use}
+        return {group.group_id: "truncated" for group in groups if not any(self._trains(group))} | dull
 
-
-def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, float]:
-    """What a step's rollouts look like: rewards by part and task, lengths, ages, throughput."""
-    rollouts = [rollout for group in groups for rollout in group.rollouts]
-    num_tokens = sum(len(rollout.completion.token_ids) for rollout in rollouts)
-    rollout_s = float(np.mean([group.rollout_s for group in groups]))
-    by_task: dict[str, list[Rollout]] = {}
-    for group in groups:
-        by_task.setdefault(group.prompt.sample.task, []).extend(group.rollouts)
-    return {
-        "reward/mean": _mean_reward(rollouts),
-        **{f"reward/{name}": value for name, value in mean_parts(rollouts).items()},
-        **{f"reward/spread/{name}": value for name, value in part_spreads(groups).items()},
-        **{f"reward/missing/{name}": value for name, value in missing_parts(rollouts).items()},
-        "judge/failures": float(sum(rollout.reward.judge_failures for rollout in rollouts)),
-        **{f"reward/task/{task}": _mean_reward(of_task) for task, of_task in sorted(by_task.items())},
-        "group/zero_spread_frac": float(np.mean([is_zero_spread(group.rewards_G) for group in groups])),
-        "rollout/policy_age_max": float(policy_version - min(group.policy_version for group in groups)),
-        "rollout/completion_tokens": num_tokens / len(rollouts),
-        "rollout/unreadable_frac": float(np.mean([not r.reward.readable for r in rollouts])),
-        "rollout/truncated_frac": float(np.mean([r.completion.finish_reason == "length" for r in rollouts])),
-        "rollout/seconds": rollout_s,
-        "rollout/tokens_per_s": num_tokens / rollout_s,
-        "reward/seconds": float(np.mean([group.reward_s for group in groups])),
-        "data/decode_seconds": float(np.mean([group.prompt.decode_s for group in groups])),
-    }
-
-
-def mean_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """Mean of every reward part over the rollouts that have it."""
-    found: dict[str, list[float]] = {}
-    for rollout in rollouts:
-        for name, value in rollout.reward.breakdown.items():
-            if value is not None:
-                found.setdefault(name, []).append(value)
-    return {name: float(np.mean(values)) for name, values in sorted(found.items())}
-
-
-def part_spreads(groups: Sequence[RolloutGroup]) -> dict[str, float]:
-    """Standard deviation of every reward part within a group, mean over the groups in which any rollout has it.
-
-    A part of spread 0 teaches nothing, whatever its mean.
-    """
-    found: dict[str, list[float]] = {}
-    for group in groups:
-        parts: dict[str, list[float]] = {}
-        for rollout in group.rollouts:
-            for name, value in rollout.reward.breakdown.items():
-                if value is not None:
-                    parts.setdefault(name, []).append(value)
-        for name, values in parts.items():
-            found.setdefault(name, []).append(float(np.std(values)))
-    return {name: float(np.mean(values)) for name, values in sorted(found.items())}
-
-
-def missing_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """Share of the rollouts scored with a part that lack it: it did not apply, or a judge failed."""
-    found: dict[str, list[bool]] = {}
-    for rollout in rollouts:
-        for name, value in rollout.reward.breakdown.items():
-            found.setdefault(name, []).append(value is None)
-    return {name: float(np.mean(values)) for name, values in sorted(found.items())}
+    def _trains(self, group: RolloutGroup) -> list[bool]:
+        return [trains(rollout.completion, self.config.algo) for rollout in group.rollouts]
 
 
 async def validate(
@@ -262,9 +209,9 @@ async def validate(
         )
         _collect(by_task, prepared, completions, scored)
     everything = [rollout for rollouts in by_task.values() for rollout in rollouts]
-    result = {"mean": _mean_reward(everything)}
+    result = {"mean": mean_reward(everything)}
     for task, rollouts in sorted(by_task.items()):
-        result[task] = _mean_reward(rollouts)
+        result[task] = mean_reward(rollouts)
         result |= {f"{part}/{task}": value for part, value in mean_parts(rollouts).items()}
     return result
 
@@ -283,7 +230,3 @@ def _collect(
     for job, done, rewards in zip(prepared, completions, scored, strict=True):
         rollouts = [Rollout(completion=c, reward=r) for c, r in zip(done, rewards, strict=True)]
         by_task.setdefault(job.prompt.sample.task, []).extend(rollouts)
-
-
-def _mean_reward(rollouts: Sequence[Rollout]) -> float:
-    return float(np.mean([rollout.reward.value for rollout in rollouts]))

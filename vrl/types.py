@@ -148,6 +148,7 @@ class RolloutGroup:
     patches: Any  # reference to uint8 [num_patches, patch_dim] in the object store
     ordinal: int  # samples drawn before this one: where a resumed run goes on
     rollouts: tuple[Rollout, ...]
+    rollout_start_s: float = 0.0  # of its dispatch, on the driver's monotonic clock
     rollout_s: float = 0.0  # seconds from dispatch to the last completion
     reward_s: float = 0.0
 

@@ -80,6 +80,8 @@ def test_a_missing_file_is_named():
     [
         (["algo.kl_coef=0.1", "algo.kl_estimator=k1"], "the gradient of k1 does not depend on the reference"),
         (["algo.correction=token_mask", "algo.old_logprobs=rollout"], "the weight is old over rollout"),
+        (["algo.overlong_tokens=999"], "algo.overlong_tokens: got 999, wanted at most rollout.max_tokens=768"),
+        (["algo.advantage=reinforce_batch", "algo.max_refills=1"], "a group of equal rewards teaches"),
         (["algo.advantage=pass_at_k", "algo.pass_k=9"], "algo.pass_k: got 9, wanted at most rollout.group_size=8"),
         (["algo.correction=token_truncate", "algo.policy_loss=gspo"], "gspo has one ratio a completion"),
         (["algo.policy_loss=reinforce", "algo.old_logprobs=rollout"], "reinforce takes no ratio"),

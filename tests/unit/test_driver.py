@@ -123,6 +123,68 @@ def test_a_step_without_any_spread_changes_no_weights(tmp_path: Path):
     assert rows[0]["loss/policy"] == 0.0 and rows[0]["pack/loss_tokens"] == 0.0
 
 
+def trained_groups(run: Run) -> list:
+    batches = [batch.micro_batches for batch in run.learner.batches]
+    return [group for ranks in batches for rank in ranks for micro_batch in rank for group in micro_batch.groups]
+
+
+@pytest.mark.parametrize("age", [0, 2])
+def test_zero_spread_groups_are_replaced_up_to_the_bound_and_still_shown(tmp_path: Path, age: int):
+    flat = frozenset(range(0, 40, 2))
+    run = Run(tmp_path, age=age, steps=8, rewards=FakeRewards(flat=flat), algo={"max_refills": 3})
+    run.go()
+    rows, ledger = run.rows(), run.driver.ledger
+    refills = [row["group/refills"] for row in rows]
+    assert max(refills) == 3 and 0 < sum(refills) <= 24
+    assert ledger.started == 32 + sum(refills) and ledger.unfinished == 0
+    assert ledger.trained == len(trained_groups(run)) == 32 + sum(refills) - ledger.dropped["zero_spread"]
+    assert max(row["rollout/policy_age_max"] for row in rows) == age
+    # Flat samples earn 1, the others 0.5 in the mean: every group of the step is in it, replaced or not.
+    for row, refilled in zip(rows, refills, strict=True):
+        num_flat = row["group/zero_spread_frac"] * (4 + refilled)
+        assert row["reward/mean"] == pytest.approx((num_flat + 0.5 * (4 + refilled - num_flat)) / (4 + refilled))
+
+
+def test_refills_of_a_synchronous_run_are_waves_too(tmp_path: Path):
+    run = Run(tmp_path, steps=1, rewards=FakeRewards(flat=frozenset(range(40))), algo={"max_refills": 6})
+    run.go()
+    assert [len(call) for call in run.engines.calls] == [4, 4, 2]  # all of 4 are replaced, then the 2 still allowed
+    assert run.driver.ledger.dropped == {"zero_spread": 10} and run.learner.batches == []
+
+
+def test_truncated_completions_count_in_the_baseline_and_train_only_where_asked(tmp_path: Path):
+    def step(truncated: str):
+        folder = tmp_path / truncated
+        folder.mkdir()
+        # The samples 0 to 9 lose their first completion, which earns 0; all completions of 10 to 39 are cut.
+        cut = {number: 1 if number < 10 else 4 for number in range(40)}
+        run = Run(folder, steps=5, engines=FakeEngines(cut=cut), algo={"truncated": truncated, "advantage": "rloo"})
+        run.go()
+        return run, trained_groups(run)
+
+    keep, groups = step("keep")
+    assert len(groups) == 20 and all(mask.all() for group in groups for mask in group.loss_masks)
+    mask, groups = step("mask")
+    partly = 20 - mask.driver.ledger.dropped["truncated"]
+    assert len(groups) == partly > 0
+    for group in groups:
+        assert [own.tolist() for own in group.loss_masks] == [[False] * 2, [True] * 2, [True] * 2, [True] * 2]
+        assert group.advantages_G.tolist() == pytest.approx([-2 / 3, 2 / 3, -2 / 3, 2 / 3])
+    assert keep.rows()[0]["rollout/truncated_frac"] == mask.rows()[0]["rollout/truncated_frac"] > 0
+    nothing, _ = step("zero_reward")
+    assert nothing.driver.ledger.dropped == {"zero_spread": 20 - partly}  # all four earn 0
+    assert nothing.rows()[0]["reward/mean"] < keep.rows()[0]["reward/mean"]
+    assert nothing.rows()[0]["reward/accuracy"] == keep.rows()[0]["reward/accuracy"]
+
+
+def test_the_penalty_for_length_is_a_part_of_the_reward(tmp_path: Path):
+    run = Run(tmp_path, steps=1, algo={"overlong_tokens": 767, "overlong_coef": 767.0})  # of 768: from the first token
+    run.go()
+    row = run.rows()[0]
+    assert row["reward/overlong"] == pytest.approx(-1.0)  # completions have two tokens
+    assert row["reward/mean"] == pytest.approx(row["reward/accuracy"] - 1.0)
+
+
 def test_a_checkpoint_stands_for_rows_that_are_written_and_for_settled_groups(tmp_path: Path):
     run = Run(tmp_path, age=2, steps=5)
     run.go()

@@ -54,10 +54,10 @@ class PackedRow:
         return tuple(length for span in self.spans for length in span.completion_lengths)
 
 
-def to_training_group(group: RolloutGroup, advantages_G: np.ndarray) -> TrainingGroup:
-    """What the learner needs of a scored group; every sampled token trains. Raises DataError for an empty completion.
+def to_training_group(group: RolloutGroup, advantages_G: np.ndarray, trains_G: Sequence[bool]) -> TrainingGroup:
+    """What the learner needs of a scored group. Raises DataError for an empty completion.
 
-    `advantages_G`: one number a rollout.
+    `advantages_G`: one number a rollout; `trains_G`: whether all of its tokens train, or none.
     """
     completions = tuple(rollout.completion for rollout in group.rollouts)
     if any(len(completion.token_ids) == 0 for completion in completions):
@@ -66,7 +66,9 @@ def to_training_group(group: RolloutGroup, advantages_G: np.ndarray) -> Training
         prompt_token_ids=group.prompt.token_ids,
         vision=group.prompt.vision,
         completions=tuple(completion.token_ids for completion in completions),
-        loss_masks=tuple(np.ones(len(completion.token_ids), dtype=bool) for completion in completions),
+        loss_masks=tuple(
+            np.full(len(completion.token_ids), trains) for completion, trains in zip(completions, trains_G, strict=True)
+        ),
         advantages_G=np.asarray(advantages_G, dtype=np.float32),
         rollout_logprobs=tuple(completion.rollout_logprobs for completion in completions),
     )

@@ -4,12 +4,18 @@ There are (max_policy_age + 1) x groups_per_step slots and groups are taken in o
 policy version u has fewer than (max_policy_age + 1) x groups_per_step groups before it, so it is trained at version
 u + max_policy_age at the latest: the bound on policy age needs no dropping and no clock. max_policy_age = 0 is the
 synchronous algorithm. Every reserved group ends trained, dropped with a reason, or unfinished: `ledger` reconciles.
+
+Dynamic sampling (DAPO, arXiv 2503.14476, section 3.2), bounded: up to `max_refills` groups a step whose rewards are all
+equal are dropped when they come in. Their slots are free at once, and `take` shows them, so that what a step reports of
+its rollouts is not the choice's doing.
 """
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from vrl.algo.advantage import is_zero_spread
 from vrl.types import RolloutGroup
 
 
@@ -26,15 +32,18 @@ class Ledger:
 class RolloutBuffer:
     """Example, one group a step, synchronous:
 
-    `(g,) = await buffer.reserve(1)`; generate; `buffer.put(group)`; `groups = await buffer.take()`; train; push;
-    `buffer.settle(groups, dropped={})`; `buffer.release()`. A second `reserve` waits until that release.
+    `(g,) = await buffer.reserve(1)`; generate; `buffer.put([group])`; `groups, replaced = await buffer.take()`; train;
+    push; `buffer.settle(groups, dropped={})`; `buffer.release()`. A second `reserve` waits until that release.
     """
 
-    def __init__(self, *, groups_per_step: int, max_policy_age: int, steps: int) -> None:
+    def __init__(self, *, groups_per_step: int, max_policy_age: int, steps: int, max_refills: int = 0) -> None:
         """`steps` more steps will be taken: no group is started that none of them would train."""
         self._groups_per_step = groups_per_step
         self._capacity = (max_policy_age + 1) * groups_per_step
         self._wanted = steps * groups_per_step
+        self._max_refills = max_refills
+        self._replaced: list[RolloutGroup] = []  # since the last `take`
+        self._refills = 0  # since the last `settle`
         self._outstanding: dict[int, RolloutGroup | None] = {}  # in order of reservation; None: still being made
         self._next_id = 0
         self._taken = 0
@@ -59,31 +68,41 @@ class RolloutBuffer:
             self._outstanding.update(dict.fromkeys(ids))
             return ids
 
-    async def put(self, group: RolloutGroup) -> None:
-        """Hand in a finished group for its reserved slot."""
+    async def put(self, groups: Sequence[RolloutGroup]) -> None:
+        """Hand in the finished groups of a wave for their reserved slots; the first of zero spread are replaced.
+
+        All at once, so that equal waves leave equal numbers of slots to the next.
+        """
         async with self._changed:
-            assert self._outstanding[group.group_id] is None, f"group {group.group_id} was put twice"
-            self._outstanding[group.group_id] = group
+            for group in sorted(groups, key=lambda group: group.group_id):
+                assert self._outstanding[group.group_id] is None, f"group {group.group_id} was put twice"
+                if self._refills < self._max_refills and is_zero_spread(group.rewards_G):
+                    self._refills += 1
+                    self._replaced.append(group)
+                    self._forget(group.group_id, "zero_spread")
+                else:
+                    self._outstanding[group.group_id] = group
             self._changed.notify_all()
 
     async def drop(self, group_id: int, reason: str) -> None:
         """Give a reserved slot back: its group could not be made."""
         async with self._changed:
-            del self._outstanding[group_id]
-            self._dropped[reason] += 1
+            self._forget(group_id, reason)
             self._changed.notify_all()
 
-    async def take(self) -> list[RolloutGroup]:
-        """Wait for the next step's groups, in order of reservation; [] once the buffer is closed.
+    async def take(self) -> tuple[list[RolloutGroup], list[RolloutGroup]]:
+        """Wait for the next step's groups, in order of reservation; none once the buffer is closed.
 
-        The slots stay taken until `settle` and `release`.
+        The second list are groups that were replaced since the last call. The slots stay taken until `settle` and
+        `release`.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._head_is_ready())
             if self._closed:
-                return []
+                return [], []
             head = [self._outstanding[i] for i in list(self._outstanding)[: self._groups_per_step]]
-            return [group for group in head if group is not None]
+            replaced, self._replaced = self._replaced, []
+            return [group for group in head if group is not None], replaced
 
     def settle(self, groups: list[RolloutGroup], dropped: dict[int, str]) -> None:
         """Account for a step's groups: trained, or left out for the reason in `dropped` (by group id)."""
@@ -96,6 +115,7 @@ class RolloutBuffer:
                 self._dropped[reason] += 1
         self._taken += len(groups)
         self._held += len(groups)
+        self._refills = 0
 
     async def release(self) -> None:
         """Free the slots of the settled groups: the weights that they made have landed."""
@@ -114,6 +134,10 @@ class RolloutBuffer:
         return Ledger(
             started=self._next_id, trained=self._trained, dropped=dict(self._dropped), unfinished=len(self._outstanding)
         )
+
+    def _forget(self, group_id: int, reason: str) -> None:
+        del self._outstanding[group_id]
+        self._dropped[reason] += 1
 
     def _room(self) -> int:
         """Free slots, as far as the steps to come still want groups for them."""

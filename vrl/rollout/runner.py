@@ -8,7 +8,7 @@ with a reason; a dead worker ends the run.
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from vrl.errors import RewardError, RolloutError
@@ -31,58 +31,74 @@ class Fleet(Protocol):
 class Runner:
     """Turns prompts into groups and hands them to the buffer."""
 
-    def __init__(self, engines: Fleet, rewards: Fleet, buffer: RolloutBuffer) -> None:
+    def __init__(
+        self,
+        engines: Fleet,
+        rewards: Fleet,
+        buffer: RolloutBuffer,
+        shape: Callable[[Completion, Reward], Reward],
+    ) -> None:
+        """`shape` makes of a completion's reward the one that trains; see vrl.algo.shaping."""
+        self._shape = shape
         self._engines = engines
         self._rewards = rewards
         self._buffer = buffer
         self._failures = 0
 
     async def run_wave(self, prepared: Sequence[PreparedPrompt], group_ids: Sequence[int]) -> None:
-        """Generate and score every prompt of the wave; each group is put or dropped in the buffer.
+        """Generate and score every prompt of the wave; its groups are put into the buffer, those that fail dropped.
 
         Raises RolloutError or RewardError when too many groups in a row fail: more than a sample is wrong then.
         """
         num_shares = min(len(self._engines), len(prepared))
         jobs = list(zip(group_ids, prepared, strict=True))
-        await asyncio.gather(*(self._run_share(jobs[i::num_shares]) for i in range(num_shares)))
+        shares = await asyncio.gather(*(self._run_share(jobs[i::num_shares]) for i in range(num_shares)))
+        await self._buffer.put([group for share in shares for group in share])
 
-    async def _run_share(self, jobs: Sequence[tuple[int, PreparedPrompt]]) -> None:
+    async def _run_share(self, jobs: Sequence[tuple[int, PreparedPrompt]]) -> list[RolloutGroup]:
         started = time.monotonic()
         try:
             completions = await generate(self._engines, [job for _, job in jobs])
         except RolloutError as error:
             for group_id, _ in jobs:
                 await self._drop(group_id, "rollout", error)
-            return
-        rollout_s = time.monotonic() - started
-        await asyncio.gather(
+            return []
+        ended = time.monotonic()
+        scored = await asyncio.gather(
             *(
-                self._score(group_id, job, done, rollout_s)
+                self._score(group_id, job, done, (started, ended))
                 for (group_id, job), done in zip(jobs, completions, strict=True)
             )
         )
+        return [group for group in scored if group is not None]
 
     async def _score(
-        self, group_id: int, prepared: PreparedPrompt, completions: tuple[Completion, ...], rollout_s: float
-    ) -> None:
+        self,
+        group_id: int,
+        prepared: PreparedPrompt,
+        completions: tuple[Completion, ...],
+        sampled: tuple[float, float],
+    ) -> RolloutGroup | None:
+        """The group with its rewards; None where they could not be had. `sampled`: monotonic seconds, from and to."""
         started = time.monotonic()
         try:
             rewards: tuple[Reward, ...] = await self._rewards.call("score", prepared.prompt, completions)
         except RewardError as error:
             await self._drop(group_id, "reward", error)
-            return
+            return None
         self._failures = 0
-        rollouts = tuple(Rollout(completion=c, reward=r) for c, r in zip(completions, rewards, strict=True))
-        await self._buffer.put(
-            RolloutGroup(
-                group_id=group_id,
-                prompt=prepared.prompt,
-                patches=prepared.patches,
-                ordinal=prepared.ordinal,
-                rollouts=rollouts,
-                rollout_s=rollout_s,
-                reward_s=time.monotonic() - started,
-            )
+        rollouts = tuple(
+            Rollout(completion=c, reward=self._shape(c, r)) for c, r in zip(completions, rewards, strict=True)
+        )
+        return RolloutGroup(
+            group_id=group_id,
+            prompt=prepared.prompt,
+            patches=prepared.patches,
+            ordinal=prepared.ordinal,
+            rollouts=rollouts,
+            rollout_start_s=sampled[0],
+            rollout_s=sampled[1] - sampled[0],
+            reward_s=time.monotonic() - started,
         )
 
     async def _drop(self, group_id: int, reason: str, error: RolloutError | RewardError) -> None:

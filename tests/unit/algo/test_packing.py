@@ -121,7 +121,7 @@ def rollout_group(*token_lists):
 
 
 def test_every_sampled_token_of_a_rollout_trains():
-    found = to_training_group(rollout_group([1, 2], [3]), np.array([0.5, -0.5]))
+    found = to_training_group(rollout_group([1, 2], [3]), np.array([0.5, -0.5]), [True, True])
     assert [c.tolist() for c in found.completions] == [[1, 2], [3]]
     assert [m.tolist() for m in found.loss_masks] == [[True, True], [True]]
     assert found.advantages_G.dtype == np.float32
@@ -130,7 +130,7 @@ def test_every_sampled_token_of_a_rollout_trains():
 
 def test_an_empty_completion_is_refused():
     with pytest.raises(DataError, match="group 7"):
-        to_training_group(rollout_group([1], []), np.zeros(2))
+        to_training_group(rollout_group([1], []), np.zeros(2), [True, True])
 
 
 def test_sft_is_a_group_of_one():

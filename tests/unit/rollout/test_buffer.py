@@ -39,10 +39,10 @@ def test_synchronous_buffer_frees_no_slot_before_release():
         buffer = RolloutBuffer(groups_per_step=2, max_policy_age=0, steps=3)
         assert await buffer.reserve(2) == (0, 1)
         assert await is_waiting(buffer.reserve(1))
-        await buffer.put(group(1))
+        await buffer.put([group(1)])
         assert await is_waiting(buffer.take())  # group 0 is first in order
-        await buffer.put(group(0))
-        taken = await buffer.take()
+        await buffer.put([group(0)])
+        taken, _ = await buffer.take()
         assert [g.group_id for g in taken] == [0, 1]
         buffer.settle(taken, {1: "zero_spread"})
         assert await is_waiting(buffer.reserve(1))  # accounted for, but the weights have not landed
@@ -60,13 +60,32 @@ def test_a_dropped_group_is_replaced_and_counted():
         await buffer.reserve(2)
         await buffer.drop(0, "reward")
         assert await buffer.reserve(2) == (2,)  # only one is missing for the only step
-        await buffer.put(group(2))
-        await buffer.put(group(1))
-        taken = await buffer.take()
+        await buffer.put([group(2)])
+        await buffer.put([group(1)])
+        taken, _ = await buffer.take()
         assert [g.group_id for g in taken] == [1, 2]
         buffer.settle(taken, {})
         await buffer.release()
         assert buffer.ledger.dropped == {"reward": 1}
+
+    asyncio.run(scenario())
+
+
+def test_groups_of_equal_rewards_are_replaced_while_the_step_allows():
+    async def scenario():
+        buffer = RolloutBuffer(groups_per_step=2, max_policy_age=0, steps=2, max_refills=1)
+        await buffer.reserve(2)
+        await buffer.put([group(1), group(0)])  # both flat: the first in order is replaced, the other stays
+        assert await buffer.reserve(2) == (2,)
+        await buffer.put([group(2)])
+        taken, replaced = await buffer.take()
+        assert ([g.group_id for g in taken], [g.group_id for g in replaced]) == ([1, 2], [0])
+        buffer.settle(taken, {1: "zero_spread", 2: "zero_spread"})
+        await buffer.release()
+        assert await buffer.reserve(2) == (3, 4)
+        await buffer.put([group(3), group(4)])  # a new step, a new allowance
+        assert await buffer.reserve(2) == (5,)
+        assert buffer.ledger.dropped == {"zero_spread": 4}
 
     asyncio.run(scenario())
 
@@ -79,7 +98,7 @@ def test_close_wakes_everyone():
         taking = asyncio.ensure_future(buffer.take())
         await asyncio.sleep(0)
         await buffer.close()
-        assert await reserving == () and await taking == []
+        assert await reserving == () and await taking == ([], [])
         assert buffer.ledger.unfinished == 1
 
     asyncio.run(scenario())
@@ -98,7 +117,7 @@ def test_policy_age_never_exceeds_its_bound(age: int, seed: int):
         if rng.random() < 0.1:
             await buffer.drop(group_id, "reward")
         else:
-            await buffer.put(group(group_id, version=born))
+            await buffer.put([group(group_id, version=born)])
 
     async def rollouts(buffer):
         waves = set()
@@ -111,7 +130,7 @@ def test_policy_age_never_exceeds_its_bound(age: int, seed: int):
         buffer = RolloutBuffer(groups_per_step=per_step, max_policy_age=age, steps=steps)
         loop = asyncio.ensure_future(rollouts(buffer))
         for _ in range(steps):
-            taken = await buffer.take()
+            taken, _ = await buffer.take()
             oldest = max(oldest, max(version - g.policy_version for g in taken))
             assert len(taken) == per_step
             version += 1

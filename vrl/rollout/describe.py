@@ -1,0 +1,86 @@
+"""What rollouts look like, in the names of the metric catalogue. Pure functions of scored groups."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vrl.algo.advantage import is_zero_spread
+from vrl.algo.shaping import is_truncated
+from vrl.types import Rollout, RolloutGroup
+
+
+def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, float]:
+    """What a step's rollouts look like: rewards by part and task, lengths, ages, throughput."""
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    num_tokens = sum(len(rollout.completion.token_ids) for rollout in rollouts)
+    sampling_s = covered_s([(group.rollout_start_s, group.rollout_start_s + group.rollout_s) for group in groups])
+    by_task: dict[str, list[Rollout]] = {}
+    for group in groups:
+        by_task.setdefault(group.prompt.sample.task, []).extend(group.rollouts)
+    return {
+        "reward/mean": mean_reward(rollouts),
+        **{f"reward/{name}": value for name, value in mean_parts(rollouts).items()},
+        **{f"reward/spread/{name}": value for name, value in part_spreads(groups).items()},
+        **{f"reward/missing/{name}": value for name, value in missing_parts(rollouts).items()},
+        "judge/failures": float(sum(rollout.reward.judge_failures for rollout in rollouts)),
+        **{f"reward/task/{task}": mean_reward(of_task) for task, of_task in sorted(by_task.items())},
+        "group/zero_spread_frac": float(np.mean([is_zero_spread(group.rewards_G) for group in groups])),
+        "rollout/policy_age_max": float(policy_version - min(group.policy_version for group in groups)),
+        "rollout/completion_tokens": num_tokens / len(rollouts),
+        "rollout/unreadable_frac": float(np.mean([not r.reward.readable for r in rollouts])),
+        "rollout/truncated_frac": float(np.mean([is_truncated(r.completion) for r in rollouts])),
+        "rollout/seconds": float(np.mean([group.rollout_s for group in groups])),
+        "rollout/tokens_per_s": num_tokens / sampling_s,
+        "reward/seconds": float(np.mean([group.reward_s for group in groups])),
+        "data/decode_seconds": float(np.mean([group.prompt.decode_s for group in groups])),
+    }
+
+
+def mean_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Mean of every reward part over the rollouts that have it."""
+    found: dict[str, list[float]] = {}
+    for rollout in rollouts:
+        for name, value in rollout.reward.breakdown.items():
+            if value is not None:
+                found.setdefault(name, []).append(value)
+    return {name: float(np.mean(values)) for name, values in sorted(found.items())}
+
+
+def part_spreads(groups: Sequence[RolloutGroup]) -> dict[str, float]:
+    """Standard deviation of every reward part within a group, mean over the groups in which any rollout has it.
+
+    A part of spread 0 teaches nothing, whatever its mean.
+    """
+    found: dict[str, list[float]] = {}
+    for group in groups:
+        parts: dict[str, list[float]] = {}
+        for rollout in group.rollouts:
+            for name, value in rollout.reward.breakdown.items():
+                if value is not None:
+                    parts.setdefault(name, []).append(value)
+        for name, values in parts.items():
+            found.setdefault(name, []).append(float(np.std(values)))
+    return {name: float(np.mean(values)) for name, values in sorted(found.items())}
+
+
+def missing_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Share of the rollouts scored with a part that lack it: it did not apply, or a judge failed."""
+    found: dict[str, list[bool]] = {}
+    for rollout in rollouts:
+        for name, value in rollout.reward.breakdown.items():
+            found.setdefault(name, []).append(value is None)
+    return {name: float(np.mean(values)) for name, values in sorted(found.items())}
+
+
+def mean_reward(rollouts: Sequence[Rollout]) -> float:
+    """Mean reward over rollouts."""
+    return float(np.mean([rollout.reward.value for rollout in rollouts]))
+
+
+def covered_s(intervals: Sequence[tuple[float, float]]) -> float:
+    """Seconds that lie in any of the intervals (start, end): what groups made side by side took together."""
+    total, reached = 0.0, -np.inf
+    for start, end in sorted(intervals):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
