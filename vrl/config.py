@@ -43,6 +43,14 @@ class MediaLimitsConfig:
 
 
 @dataclass(frozen=True)
+class CacheConfig:
+    """Processed clips and pictures on disk; workers, runs and restarts may share a folder."""
+
+    dir: str = ""  # empty: no cache, every epoch decodes again
+    gib: float = above_zero(20.0)  # of entries; the least recently used go
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where samples come from and how their media are read."""
 
@@ -57,6 +65,7 @@ class DataConfig:
     prefetch: int = at_least(1, 16)  # prompts decoded ahead of the engines
     decode_timeout_s: float = above_zero(30.0)  # a clip that takes longer is dropped and its decoder killed
     limits: MediaLimitsConfig = field(default_factory=MediaLimitsConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
     max_bad_fraction: float = share(0.05)  # of the last 200 samples; more ends the run
 
 

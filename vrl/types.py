@@ -81,6 +81,22 @@ class VisionGrid:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MediaWork:
+    """What it took to have clips and pictures."""
+
+    decodes: int = 0  # begun: those that failed are counted
+    cache_hits: int = 0  # of data.cache
+    corrupt_entries: int = 0  # found in data.cache, deleted and decoded again
+
+    def __add__(self, other: "MediaWork") -> "MediaWork":
+        return MediaWork(
+            decodes=self.decodes + other.decodes,
+            cache_hits=self.cache_hits + other.cache_hits,
+            corrupt_entries=self.corrupt_entries + other.corrupt_entries,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
     """A sample ready for generation. Its patches (uint8 [num_patches, patch_dim]) travel beside it."""
 
@@ -94,6 +110,7 @@ class Prompt:
     text: str = ""  # what token_ids spell, each clip and picture as one placeholder; for people
     media_key: str = ""  # content address of the patches: file identity, frame choice, pixel budget
     decode_s: float = 0.0  # seconds spent decoding and processing
+    media_work: MediaWork = field(default_factory=MediaWork)  # of its worker since the prompt before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

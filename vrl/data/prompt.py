@@ -7,16 +7,17 @@ uint8: each side applies the affine map of vrl.data.normalisation. Does not deco
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+import transformers
 from PIL import Image
 from transformers import AutoProcessor, Qwen3VLVideoProcessor
 
 from vrl.config import FrameConfig, ModelConfig
 from vrl.data.normalisation import normalisation
+from vrl.data.vision import Vision
 from vrl.errors import ConfigError, DataError
 from vrl.tasks.task import Clip, Task
 from vrl.types import Frames, Media, Prompt, Sample, View, VisionGrid
@@ -25,16 +26,8 @@ _CLOCK_HZ = (
     1000  # times reach the processor as frame numbers of a 1000 Hz clip: true to a millisecond at any frame rate
 )
 _PLAIN = View()
+_PATCHES_VERSION = 1  # raise it when a mend of ours changes the frames or patches of a file: caches outlive versions
 _FAMILIES = ("Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Vision:
-    """One clip or picture after the processor."""
-
-    grid: VisionGrid
-    patches: np.ndarray  # uint8 [num_patches, patch_dim]
-    text: str  # what stands in the prompt for its placeholder
 
 
 class PromptBuilder:
@@ -56,16 +49,27 @@ class PromptBuilder:
         self._frames = frames
         self._context = model.max_context_tokens
         self._room = model.max_context_tokens - max_tokens
-        settings = json.dumps([self._processor.to_dict(), asdict(frames)], sort_keys=True, default=str)
-        self._fingerprint = hashlib.sha256(settings.encode()).digest()
+        settings = [_PATCHES_VERSION, transformers.__version__, self._processor.to_dict(), asdict(frames)]
+        self._fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).digest()
 
-    def build(self, sample: Sample, task: Task, media: Sequence[Frames]) -> tuple[Prompt, np.ndarray]:
+    def see(self, media: Media, frames: Frames) -> Vision:
+        """The frames of one clip or picture after the processor: all that a prompt needs of them.
+
+        Raises DataError (processor) for frames of an impossible shape.
+        """
+        try:
+            return self._see_clip(frames) if media.kind == "video" else self._see_picture(frames)
+        except ValueError as error:  # the processor's word for frames that it cannot take, such as 1 x 500 pixels
+            shape = frames.pixels_THWC.shape
+            raise DataError(f"{media.path}: {media.kind} of shape {shape}: {error}", reason="processor") from error
+
+    def build(self, sample: Sample, task: Task, visions: Sequence[Vision]) -> tuple[Prompt, np.ndarray]:
         """A prompt for generation, ending in the assistant prefix, and its patches uint8 [num_patches, patch_dim].
 
-        `media[i]` are the frames of `sample.media[i]`; patches stand in that order. Raises DataError: special_token
-        (the question holds a token of the chat format), processor (frames of an impossible shape), too_long.
+        `visions[i]` is what `see` made of `sample.media[i]`; patches stand in that order. Raises DataError:
+        special_token (the question holds a token of the chat format), too_long.
         """
-        head, patches = self._head(sample, task, media)
+        head, patches = self._head(sample, task, visions)
         prompt = replace(
             head, token_ids=np.concatenate([head.token_ids, self._ids(task.prefix)]), text=head.text + task.prefix
         )
@@ -75,14 +79,14 @@ class PromptBuilder:
         return prompt, patches
 
     def build_sft(
-        self, sample: Sample, task: Task, media: Sequence[Frames], *, train_prefix: bool
+        self, sample: Sample, task: Task, visions: Sequence[Vision], *, train_prefix: bool
     ) -> tuple[Prompt, np.ndarray]:
         """A prompt with its `target_token_ids` (end token included), and its patches.
 
         The prefix opens the target where `train_prefix`, else it closes the prompt. Prefix and target are tokenised
         apart, so the ids of prompt and prefix are those of `build`. Raises DataError as `build` does.
         """
-        head, patches = self._head(sample, task, media)
+        head, patches = self._head(sample, task, visions)
         prefix = self._ids(task.prefix)
         target = np.append(
             self._ids(task.target(sample, Clip(duration_s=head.duration_s, timestamps_s=head.timestamps_s))),
@@ -97,22 +101,10 @@ class PromptBuilder:
         self._check_length(prompt, length, self._context, "prompt and target", "max_context_tokens")
         return prompt, patches
 
-    def media_key(self, files: Sequence[tuple[Path, Media]], view: View = _PLAIN) -> str:
-        """A content address of the patches: path, size and time of change of each file, cut, frames, view, processor.
-
-        Raises DataError (missing) where a file has gone.
-        """
-        digest = hashlib.sha256(self._fingerprint)
-        if view != _PLAIN:
-            digest.update(json.dumps(asdict(view)).encode())
-        for path, media in files:
-            try:
-                status = path.stat()
-            except FileNotFoundError as error:
-                raise DataError(f"{path}: the file has gone", reason="missing") from error
-            identity = [str(path), status.st_size, status.st_mtime_ns, media.kind, media.start_s, media.end_s]
-            digest.update(json.dumps(identity).encode())
-        return digest.hexdigest()
+    def vision_key(self, content: str, media: Media, view: View = _PLAIN) -> str:
+        """A content address of what `see` makes of a file: its content, cut, frame choice, view and the processor."""
+        identity = [content, media.kind, media.start_s, media.end_s, asdict(view)]
+        return hashlib.sha256(self._fingerprint + json.dumps(identity).encode()).hexdigest()
 
     def clip_kwargs(self, num_frames: int) -> dict[str, Any]:
         """What the video processor is told for a clip of so many frames; who renders by himself must say the same.
@@ -130,15 +122,11 @@ class PromptBuilder:
     def _size(self, share: int) -> dict[str, int]:
         return {"shortest_edge": self._frames.min_pixels * share, "longest_edge": self._frames.max_pixels * share}
 
-    def _head(self, sample: Sample, task: Task, media: Sequence[Frames]) -> tuple[Prompt, np.ndarray]:
+    def _head(self, sample: Sample, task: Task, visions: Sequence[Vision]) -> tuple[Prompt, np.ndarray]:
         """The prompt up to the assistant header."""
         self._refuse_special_tokens(sample)
-        visions = [self._see(sample, item.kind, frames) for item, frames in zip(sample.media, media, strict=True)]
-        shown = next((f for item, f in zip(sample.media, media, strict=True) if item.kind == "video"), None)
-        clip = Clip(
-            duration_s=shown.duration_s if shown is not None else 0.0,
-            timestamps_s=tuple(shown.timestamps_s.tolist()) if shown is not None else (),
-        )
+        shown = next((vision for vision in visions if vision.grid.kind == "video"), None)
+        clip = Clip(duration_s=shown.duration_s, timestamps_s=shown.timestamps_s) if shown else Clip(duration_s=0.0)
         instruction = task.instruction(sample, clip)
         content = [{"type": item.kind} for item in sample.media] + [{"type": "text", "text": instruction}]
         text = self._processor.apply_chat_template(
@@ -154,19 +142,10 @@ class PromptBuilder:
             duration_s=clip.duration_s,
             text=text,
         )
-        patches = [vision.patches for vision in visions]
-        return prompt, np.concatenate(patches) if patches else np.zeros((0, 0), dtype=np.uint8)
+        patches = [vision.patches for vision in visions] or [np.zeros((0, 0), dtype=np.uint8)]
+        return prompt, np.concatenate(patches) if len(patches) > 1 else patches[0]
 
-    def _see(self, sample: Sample, kind: str, frames: Frames) -> _Vision:
-        try:
-            return self._see_clip(frames) if kind == "video" else self._see_picture(frames)
-        except ValueError as error:  # the processor's word for frames that it cannot take, such as 1 x 500 pixels
-            shape = frames.pixels_THWC.shape
-            raise DataError(
-                f"sample {sample.sample_id}: {kind} of shape {shape}: {error}", reason="processor"
-            ) from error
-
-    def _see_clip(self, frames: Frames) -> _Vision:
+    def _see_clip(self, frames: Frames) -> Vision:
         processor = self._processor.video_processor
         out = processor(
             videos=[frames.pixels_THWC],
@@ -180,22 +159,26 @@ class PromptBuilder:
         )
         t, h, w = out["video_grid_thw"][0].tolist()
         seconds_per_grid = processor.temporal_patch_size / out["video_metadata"][0].sampled_fps
-        return _Vision(
+        return Vision(
             grid=VisionGrid(kind="video", grid_thw=(t, h, w), seconds_per_grid=seconds_per_grid),
             patches=out["pixel_values_videos"].numpy(),
             text=self._processor.replace_video_token(out, video_idx=0),
+            timestamps_s=tuple(frames.timestamps_s.tolist()),
+            duration_s=frames.duration_s,
         )
 
-    def _see_picture(self, frames: Frames) -> _Vision:
+    def _see_picture(self, frames: Frames) -> Vision:
         picture = Image.fromarray(frames.pixels_THWC[0])
         out = self._processor.image_processor(
             images=[picture], do_rescale=False, do_normalize=False, return_tensors="pt", **self.picture_kwargs()
         )
         t, h, w = out["image_grid_thw"][0].tolist()
-        return _Vision(
+        return Vision(
             grid=VisionGrid(kind="image", grid_thw=(t, h, w)),
             patches=out["pixel_values"].numpy(),
             text=self._processor.replace_image_token(out, image_idx=0),
+            timestamps_s=tuple(frames.timestamps_s.tolist()),
+            duration_s=frames.duration_s,
         )
 
     def _ids(self, text: str) -> np.ndarray:

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vrl.config import FrameConfig, MediaLimitsConfig
+from vrl.data.limits import require_at_most, require_size
 from vrl.data.sampling import choose_frames, choose_moments
 from vrl.errors import DataError
 from vrl.types import Frames, Media
@@ -123,7 +124,7 @@ def read(
     `moments_s` of the (cut) clip, where there are any, are shown in place of the configured choice.
     Raises DataError with reason limit (before anything is decoded), format, corrupt, no_video, cut or memory.
     """
-    _require(path, "file_gib", path.stat().st_size / 2**30, limits.file_gib)
+    require_size(path, limits)
     try:
         if media.kind == "image":
             return _read_image(path, limits)
@@ -132,17 +133,12 @@ def read(
         raise DataError(f"{path}: needs more than data.limits.memory_gib={limits.memory_gib:g}", "memory") from error
 
 
-def _require(path: Path, limit: str, got: float, most: float) -> None:
-    if got > most:
-        raise DataError(f"{path}: got {got:g}, wanted at most data.limits.{limit}={most:g}", reason="limit")
-
-
 def _read_clip(
     path: Path, media: Media, config: FrameConfig, limits: MediaLimitsConfig, moments_s: Sequence[float]
 ) -> Frames:
     clip = probe(path)
-    _require(path, "frame_pixels", clip.width * clip.height, limits.frame_pixels)
-    _require(path, "duration_s", clip.duration_s, limits.duration_s)
+    require_at_most(path, "frame_pixels", clip.width * clip.height, limits.frame_pixels)
+    require_at_most(path, "duration_s", clip.duration_s, limits.duration_s)
     cut = {"start_s": media.start_s, "end_s": media.end_s}
     try:
         if moments_s:
@@ -165,7 +161,7 @@ def _suits_decord(clip: VideoProbe) -> bool:
 def _read_image(path: Path, limits: MediaLimitsConfig) -> Frames:
     try:
         with Image.open(path, formats=_PICTURES) as image:
-            _require(path, "frame_pixels", image.width * image.height, limits.frame_pixels)
+            require_at_most(path, "frame_pixels", image.width * image.height, limits.frame_pixels)
             pixels_HWC = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as an image: {error}", reason="corrupt") from error

@@ -1,23 +1,30 @@
 """The data worker: one actor that turns samples into prompts and patches, with one decode and one processor pass each.
 
-Owns a decode process that can be killed. Does not order samples (vrl.data.stream does) and does not cache.
+Owns a decode process that can be killed, and shares `data.cache.dir` with the other workers, where that is set: then a
+clip is decoded once, whoever asks for it and how often. Does not order samples (vrl.data.stream does).
 """
 
+import hashlib
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from vrl.config import DataConfig, ModelConfig
+from vrl.data.cache import VisionCache
 from vrl.data.dataset import media_root, resolve_media
 from vrl.data.decoder import Decoder
+from vrl.data.limits import require_size
 from vrl.data.prompt import PromptBuilder
 from vrl.data.views import seen
+from vrl.data.vision import Vision
 from vrl.errors import DataError
 from vrl.tasks import TASKS
 from vrl.tasks.task import Task
-from vrl.types import Frames, Prompt, Sample, View
+from vrl.types import Media, MediaWork, Prompt, Sample, View
 
 _PLAIN = View()
 
@@ -30,55 +37,81 @@ class DataWorker:
 
     def __init__(self, model: ModelConfig, data: DataConfig, *, max_tokens: int, train_prefix: bool = True) -> None:
         self._root = media_root(data)
+        self._limits = data.limits
         self._train_prefix = train_prefix
         self._builder = PromptBuilder(model, data.frames, max_tokens)
         self._decoder = Decoder(data)
-        self._num_decodes = 0
+        self._cache = VisionCache(data.cache) if data.cache.dir else None
+        self._work = MediaWork()  # since the last prompt
 
     def prepare(self, sample: Sample) -> tuple[Prompt, np.ndarray]:
         """A prompt for generation, prefix included, and patches uint8 [num_patches, patch_dim]. Raises DataError."""
-        start = time.perf_counter()
-        task, media, key = self._open(sample)
-        prompt, patches = self._builder.build(sample, task, media)
-        return replace(prompt, media_key=key, decode_s=time.perf_counter() - start), patches
+        start, task = time.perf_counter(), _task(sample)
+        visions, key = self._open(sample)
+        prompt, patches = self._builder.build(sample, task, visions)
+        return self._finish(prompt, key, start), patches
 
     def prepare_sft(self, sample: Sample) -> tuple[Prompt, np.ndarray]:
         """A prompt with its target for supervised training, and patches. Raises DataError."""
-        start = time.perf_counter()
-        task, media, key = self._open(sample)
-        prompt, patches = self._builder.build_sft(sample, task, media, train_prefix=self._train_prefix)
-        return replace(prompt, media_key=key, decode_s=time.perf_counter() - start), patches
+        start, task = time.perf_counter(), _task(sample)
+        visions, key = self._open(sample)
+        prompt, patches = self._builder.build_sft(sample, task, visions, train_prefix=self._train_prefix)
+        return self._finish(prompt, key, start), patches
 
     def prepare_views(self, samples: Sequence[Sample], view: View) -> tuple[tuple[Prompt, ...], np.ndarray]:
         """Prompts of several questions about the same media, seen through one view, and the patches of all of them.
 
         One decode. Raises DataError, also where the samples do not share their media.
         """
-        start = time.perf_counter()
+        start, tasks = time.perf_counter(), [_task(sample) for sample in samples]
         if {sample.media for sample in samples} != {samples[0].media}:
             raise DataError(
                 f"sample {samples[0].sample_id}: got questions about different media, wanted one set", reason="media"
             )
-        _, media, key = self._open(samples[0], view)
-        shown = [seen(frames, view) for frames in media]
-        built = [self._builder.build(sample, _task(sample), shown) for sample in samples]
-        decode_s = time.perf_counter() - start
-        return tuple(replace(prompt, media_key=key, decode_s=decode_s) for prompt, _ in built), built[0][1]
-
-    def num_decodes(self) -> int:
-        """Clips and pictures decoded so far."""
-        return self._num_decodes
+        visions, key = self._open(samples[0], view)
+        built = [self._builder.build(sample, task, visions) for sample, task in zip(samples, tasks, strict=True)]
+        return tuple(self._finish(prompt, key, start) for prompt, _ in built), built[0][1]
 
     def close(self) -> None:
         """End the decode process (it also ends with this one)."""
         self._decoder.close()
 
-    def _open(self, sample: Sample, view: View = _PLAIN) -> tuple[Task, list[Frames], str]:
-        task = _task(sample)
+    def _finish(self, prompt: Prompt, key: str, start: float) -> Prompt:
+        work, self._work = self._work, MediaWork()
+        return replace(prompt, media_key=key, decode_s=time.perf_counter() - start, media_work=work)
+
+    def _open(self, sample: Sample, view: View = _PLAIN) -> tuple[list[Vision], str]:
+        """The sample's media in order, and the content address of them all."""
         files = [(resolve_media(self._root, media.path), media) for media in sample.media]
-        frames = [self._decoder.read(path, media, view.times_s) for path, media in files]
-        self._num_decodes += len(files)
-        return task, frames, self._builder.media_key(files, view) if files else ""
+        keys = [self._key(path, media, view) for path, media in files]
+        visions = [self._vision(path, media, view, key) for (path, media), key in zip(files, keys, strict=True)]
+        return visions, hashlib.sha256("".join(keys).encode()).hexdigest() if keys else ""
+
+    def _key(self, path: Path, media: Media, view: View) -> str:
+        """With a cache a file is known by its bytes, without one by its path, size and time of change."""
+        require_size(path, self._limits)
+        if self._cache is not None:
+            return self._builder.vision_key(self._cache.content(path), media, view)
+        status = path.stat()
+        return self._builder.vision_key(json.dumps([str(path), status.st_size, status.st_mtime_ns]), media, view)
+
+    def _vision(self, path: Path, media: Media, view: View, key: str) -> Vision:
+        if self._cache is None:
+            return self._decode(path, media, view)
+        with self._cache.claim(key):
+            corrupt = self._cache.num_corrupt
+            vision = self._cache.get(key)
+            self._work += MediaWork(corrupt_entries=self._cache.num_corrupt - corrupt)
+            if vision is None:
+                vision = self._decode(path, media, view)
+                self._cache.put(key, vision)
+            else:
+                self._work += MediaWork(cache_hits=1)
+        return vision
+
+    def _decode(self, path: Path, media: Media, view: View) -> Vision:
+        self._work += MediaWork(decodes=1)
+        return self._builder.see(media, seen(self._decoder.read(path, media, view.times_s), view))
 
 
 def _task(sample: Sample) -> Task:

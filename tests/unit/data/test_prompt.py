@@ -14,7 +14,7 @@ from vrl.data.prompt import PromptBuilder, clock_metadata
 from vrl.errors import ConfigError, DataError
 from vrl.tasks import TASKS
 from vrl.tasks.task import Clip
-from vrl.types import Frames, Media, Sample
+from vrl.types import Frames, Media, Prompt, Sample
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 FRAMES = FrameConfig(min_pixels=28 * 28, max_pixels=84 * 84)
@@ -39,6 +39,11 @@ def picture(height: int, width: int) -> Frames:
 
 def builder(folder: Path, frames: FrameConfig = FRAMES, context: int = 4096, max_tokens: int = 16) -> PromptBuilder:
     return PromptBuilder(ModelConfig(path=str(folder), max_context_tokens=context), frames, max_tokens)
+
+
+def build(prompts: PromptBuilder, sample: Sample, frames: list[Frames]) -> tuple[Prompt, np.ndarray]:
+    visions = [prompts.see(media, shown) for media, shown in zip(sample.media, frames, strict=True)]
+    return prompts.build(sample, VQA, visions)
 
 
 def rendered(folder: Path, prompts: PromptBuilder, sample: Sample, media: list[Frames]) -> Any:
@@ -82,7 +87,7 @@ def test_ids_grids_and_bytes_are_those_of_the_processor(
     sample = replace(SAMPLE, media=tuple(item for item, _ in media))
     frames = [frames for _, frames in media]
     prompts = builder(checkpoints[family])
-    prompt, patches = prompts.build(sample, VQA, frames)
+    prompt, patches = build(prompts, sample, frames)
     wanted = rendered(checkpoints[family], prompts, sample, frames)
     assert prompt.token_ids.tolist() == wanted["input_ids"][0].tolist()
     clips, pictures = ([grid for grid in prompt.vision if grid.kind == kind] for kind in ("video", "image"))
@@ -105,7 +110,7 @@ def test_true_times_reach_the_model(checkpoints: dict[str, Path], family: str) -
     times_s = np.array([0.0, 0.7, 1.9, 2.1, 4.0, 4.4, 6.6, 7.0])  # a variable-rate clip
     frames = replace(clip(8, 1.0), timestamps_s=times_s)
     prompts = builder(checkpoints[family])
-    prompt, _ = prompts.build(replace(SAMPLE, media=(CLIP,)), VQA, [frames])
+    prompt, _ = build(prompts, replace(SAMPLE, media=(CLIP,)), [frames])
     assert prompt.timestamps_s == tuple(times_s.tolist()) and prompt.duration_s == 8.0
     assert prompt.vision[0].seconds_per_grid == 2.0  # eight frames in 8 s, two a grid step
     text = prompts._tokenizer.decode(prompt.token_ids)
@@ -117,7 +122,7 @@ def test_true_times_reach_the_model(checkpoints: dict[str, Path], family: str) -
 def test_pixel_budget_is_of_one_frame_whatever_the_length(checkpoints: dict[str, Path], family: str) -> None:
     prompts = builder(checkpoints[family], FrameConfig(min_pixels=56 * 56, max_pixels=56 * 56))
     for num_frames in (4, 32):
-        prompt, patches = prompts.build(replace(SAMPLE, media=(CLIP,)), VQA, [clip(num_frames, 0.5, 120, 120)])
+        prompt, patches = build(prompts, replace(SAMPLE, media=(CLIP,)), [clip(num_frames, 0.5, 120, 120)])
         assert prompt.vision[0].grid_thw == (num_frames // 2, 4, 4)
         assert patches.shape == (num_frames // 2 * 16, 3 * 2 * 14 * 14)
 
@@ -155,31 +160,26 @@ def test_a_prompt_without_room_for_its_completion_is_refused(checkpoints: dict[s
         builder(checkpoints["qwen2_vl"], context=length + 1, max_tokens=1).build_sft(SAMPLE, VQA, [], train_prefix=True)
 
 
-def test_frames_that_cannot_be_shown_name_the_sample(checkpoints: dict[str, Path]) -> None:
-    with pytest.raises(DataError, match=r"sample s: image of shape \(1, 2, 900, 3\): .*aspect ratio") as caught:
-        builder(checkpoints["qwen2_vl"]).build(replace(SAMPLE, media=(PICTURE,)), VQA, [picture(2, 900)])
+def test_frames_that_cannot_be_shown_name_the_file(checkpoints: dict[str, Path]) -> None:
+    with pytest.raises(DataError, match=r"b\.png: image of shape \(1, 2, 900, 3\): .*aspect ratio") as caught:
+        builder(checkpoints["qwen2_vl"]).see(PICTURE, picture(2, 900))
     assert caught.value.reason == "processor"
 
 
-def test_media_key_changes_with_whatever_changes_the_patches(checkpoints: dict[str, Path], tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"1")
-    (tmp_path / "b").write_bytes(b"1")
-    a, b = tmp_path / "a", tmp_path / "b"
+def test_the_key_of_patches_changes_with_whatever_changes_them(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     prompts = builder(checkpoints["qwen2_vl"])
     keys = [
-        prompts.media_key([(a, CLIP)]),
-        prompts.media_key([(b, CLIP)]),
-        prompts.media_key([(a, CLIP), (b, CLIP)]),
-        prompts.media_key([(a, replace(CLIP, end_s=1.0))]),
-        builder(checkpoints["qwen2_vl"], FrameConfig(fps=1.0)).media_key([(a, CLIP)]),
-        builder(checkpoints["qwen3_vl"]).media_key([(a, CLIP)]),
+        prompts.vision_key("content", CLIP),
+        prompts.vision_key("other content", CLIP),
+        prompts.vision_key("content", PICTURE),
+        prompts.vision_key("content", replace(CLIP, start_s=0.5)),
+        prompts.vision_key("content", replace(CLIP, end_s=1.0)),
+        builder(checkpoints["qwen2_vl"], FrameConfig(fps=1.0)).vision_key("content", CLIP),
+        builder(checkpoints["qwen3_vl"]).vision_key("content", CLIP),
     ]
-    a.write_bytes(b"12")
-    keys.append(prompts.media_key([(a, CLIP)]))
     assert len(set(keys)) == len(keys)
-    assert builder(checkpoints["qwen2_vl"]).media_key([(a, CLIP)]) == keys[-1]
-    with pytest.raises(DataError, match="gone"):
-        prompts.media_key([(tmp_path / "c", CLIP)])
+    shutil.copytree(checkpoints["qwen2_vl"], tmp_path / "moved")
+    assert builder(tmp_path / "moved").vision_key("content", replace(CLIP, path="moved.mp4")) == keys[0]
 
 
 def test_checkpoints_that_would_be_read_wrongly_are_refused(checkpoints: dict[str, Path], tmp_path: Path) -> None:

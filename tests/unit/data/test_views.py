@@ -87,7 +87,7 @@ def test_a_clip_is_read_at_its_moments(tmp_path: Path):
 def test_several_questions_share_one_decode_and_the_patches(worker: DataWorker, sample: Sample):
     others = [replace(sample, task="grounding"), replace(sample, task="key_elements", question="What is there?")]
     prompts, patches = worker.prepare_views([sample, *others], View())
-    assert worker.num_decodes() == 1
+    assert [prompt.media_work.decodes for prompt in prompts] == [1, 0, 0]
     plain, plain_patches = worker.prepare(sample)
     np.testing.assert_array_equal(patches, plain_patches)
     assert {prompt.media_key for prompt in prompts} == {plain.media_key}

@@ -1,0 +1,152 @@
+"""Processed clips and pictures on disk, found by content: what one run or worker decoded, no other decodes again.
+
+Patches are kept, not frames: they are what engine and learner see, are smaller (resizing comes first), and a hit skips
+the processor too. Any number of processes and runs may share a folder. Entries appear whole (rename) and are checked by
+CRC-32 when they are read; the least recently used go once the folder holds more than its bytes. Nothing is flushed to
+the disk on purpose: what a power cut tears is found by its checksum.
+
+    entries/ab/abcd...   one vision      files/ab/abcd...   content digest of a file, by path, size and time of change
+    locks/ab             one at a time makes the entries ab...      tmp/   entries that are being written
+    lock, bytes          guard and sum of the entries' sizes
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from vrl.config import CacheConfig
+from vrl.data.vision import Vision, from_bytes, to_bytes
+
+logger = logging.getLogger(__name__)
+_KEPT_SHARE = 0.9  # of the bound after an eviction, so that not every entry causes one
+_STALE_TMP_S = 3600.0  # a file in tmp/ that is older was left by a process that died
+
+
+class VisionCache:
+    """Visions by key, within `data.cache.gib` of disk.
+
+    Example: `with cache.claim(key): vision = cache.get(key) or made_anew()`; a corrupt entry is a miss that
+    `num_corrupt` counts. A folder that cannot be written (disk full) costs the hits, not the run: `put` warns.
+    """
+
+    def __init__(self, config: CacheConfig) -> None:
+        self._root = Path(config.dir)
+        self._most_bytes = int(config.gib * 2**30)
+        self.num_corrupt = 0
+        for name in ("entries", "files", "locks", "tmp"):
+            (self._root / name).mkdir(parents=True, exist_ok=True)
+        with self._locked("lock"):
+            self._store_total(self._evict())
+
+    def content(self, path: Path) -> str:
+        """SHA-256 of a file's bytes in hex; the file is read once for each path, size and time of change."""
+        status = path.stat()
+        memo = self._place("files", hashlib.sha256(json.dumps(_identity(path, status)).encode()).hexdigest())
+        if memo.is_file() and len(known := memo.read_text()) == 64:
+            return known
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        self._write(memo, digest.encode())
+        return digest
+
+    @contextmanager
+    def claim(self, key: str) -> Iterator[None]:
+        """While this is held nobody else holds it: whoever wants the same key waits, and finds the entry made."""
+        with self._locked(f"locks/{key[:2]}"):
+            yield
+
+    def get(self, key: str) -> Vision | None:
+        """The vision of a key, now the most recently used; None where there is none, or none that is whole."""
+        path = self._place("entries", key)
+        try:
+            data = np.fromfile(path, dtype=np.uint8)
+            os.utime(path)
+        except FileNotFoundError:
+            return None
+        try:
+            return from_bytes(data)
+        except ValueError as error:
+            logger.warning("cache entry %s is corrupt and was deleted: %s", path, error)
+            self.num_corrupt += 1
+            with self._locked("lock"):
+                path.unlink(missing_ok=True)
+                self._store_total(self._total() - len(data))
+            return None
+
+    def put(self, key: str, vision: Vision) -> None:
+        """Keep a vision under a key. One that is larger than the whole cache is not kept."""
+        header, patches = to_bytes(vision)
+        size, path = len(header) + len(patches), self._place("entries", key)
+        if size > self._most_bytes or not self._write(path, header, patches):
+            return
+        with self._locked("lock"):
+            total = self._total() + size
+            self._store_total(total if total <= self._most_bytes else self._evict())
+
+    def _evict(self) -> int:
+        """Delete the least recently used entries down to the kept share if there are too many; the bytes that stay."""
+        for path in (self._root / "tmp").iterdir():
+            if time.time() - path.stat().st_mtime > _STALE_TMP_S:
+                path.unlink(missing_ok=True)
+        found = []
+        for path in (self._root / "entries").glob("*/*"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue  # another worker deletes a corrupt one
+            found.append((status.st_mtime_ns, status.st_size, path))
+        total = sum(size for _, size, _ in found)
+        if total > self._most_bytes:
+            for _, size, path in sorted(found):
+                if total <= self._most_bytes * _KEPT_SHARE:
+                    break
+                path.unlink(missing_ok=True)
+                total -= size
+        return total
+
+    def _total(self) -> int:
+        try:
+            return int((self._root / "bytes").read_text())
+        except (FileNotFoundError, ValueError):  # a new folder, or a process died while it wrote
+            return self._evict()
+
+    def _store_total(self, total: int) -> None:
+        (self._root / "bytes").write_text(str(total))
+
+    def _write(self, path: Path, *pieces: bytes | memoryview) -> bool:
+        """Make a file appear whole. False, and a warning, where the disk refuses."""
+        tmp = self._root / "tmp" / uuid.uuid4().hex
+        try:
+            with tmp.open("wb") as stream:
+                for piece in pieces:
+                    stream.write(piece)
+            path.parent.mkdir(exist_ok=True)
+            os.replace(tmp, path)
+        except OSError as error:
+            logger.warning("data.cache.dir: %s was not kept: %s", path, error)
+            tmp.unlink(missing_ok=True)
+            return False
+        return True
+
+    def _place(self, room: str, name: str) -> Path:
+        return self._root / room / name[:2] / name
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        """An exclusive lock that its holder's death frees."""
+        with (self._root / name).open("a") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+
+def _identity(path: Path, status: os.stat_result) -> list[str | int]:
+    return [str(path), status.st_size, status.st_mtime_ns, status.st_ino]

@@ -1,0 +1,21 @@
+"""What a media file may be at most (`data.limits`), checked by whoever reads it first. Reads nothing itself."""
+
+from pathlib import Path
+
+from vrl.config import MediaLimitsConfig
+from vrl.errors import DataError
+
+
+def require_at_most(path: Path, limit: str, got: float, most: float) -> None:
+    """Raises DataError (limit) where `got` is more than `data.limits.<limit>`."""
+    if got > most:
+        raise DataError(f"{path}: got {got:g}, wanted at most data.limits.{limit}={most:g}", reason="limit")
+
+
+def require_size(path: Path, limits: MediaLimitsConfig) -> None:
+    """Raises DataError: limit (the file is larger than `data.limits.file_gib`), missing (it has gone)."""
+    try:
+        num_bytes = path.stat().st_size
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: the file has gone", reason="missing") from error
+    require_at_most(path, "file_gib", num_bytes / 2**30, limits.file_gib)
