@@ -21,6 +21,16 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class OverlayConfig:
+    """What is drawn into the frames of a clip before they are resized (Video-R2)."""
+
+    time: bool = False  # HH:MM:SS from the start of the clip, top left
+    index: bool = False  # the frame's number, counted from 1, top right
+    subtitles: bool = False  # of the moment, along the bottom, from the .srt beside the clip where there is one
+    font: str = ""  # a TrueType file; empty: the one that ships with Pillow, which knows Latin letters only
+
+
+@dataclass(frozen=True)
 class FrameConfig:
     """Which frames of a clip the model sees, chosen by time."""
 
@@ -29,6 +39,7 @@ class FrameConfig:
     max_frames: int = at_least(2, 32)  # longer clips are spread over this many; even: Qwen merges frames in pairs
     min_pixels: int = at_least(1, 128 * 28 * 28)  # of one frame after resizing
     max_pixels: int = at_least(1, 128 * 28 * 28)
+    overlay: OverlayConfig = field(default_factory=OverlayConfig)
 
 
 @dataclass(frozen=True)

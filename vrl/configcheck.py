@@ -1,6 +1,7 @@
 """What no single key can tell: the cross-field checks of a run's configuration."""
 
 import re
+from pathlib import Path
 
 from vrl.algo.advantage import STEP_WIDE
 from vrl.config import AlgoConfig, RunConfig
@@ -29,6 +30,9 @@ def check(config: RunConfig) -> list[str]:
         problems.append(
             f"data.frames.min_pixels: got {frames.min_pixels}, wanted at most max_pixels={frames.max_pixels}"
         )
+    font = frames.overlay.font
+    if font and not Path(font).is_file():
+        problems.append(f"data.frames.overlay.font: got {font!r}, which is no file, wanted a TrueType font")
     if config.rollout.max_tokens >= config.model.max_context_tokens:
         problems.append(
             f"rollout.max_tokens: got {config.rollout.max_tokens}, wanted less than "

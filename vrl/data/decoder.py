@@ -119,6 +119,7 @@ def serve(connection: Connection, memory: int) -> None:
     out.
     """
     from vrl.data import video  # here only: the parent side must not load FFmpeg
+    from vrl.data.overlay import burn
 
     start_bytes = _address_space()
     connection.send("ready")
@@ -127,7 +128,7 @@ def serve(connection: Connection, memory: int) -> None:
             path, media, config, limits, moments_s = connection.recv()
             _bound(limits, start_bytes)
             try:
-                frames = video.read(path, media, config, limits, moments_s)
+                frames = burn(video.read(path, media, config, limits, moments_s), path, media, config.overlay)
             except DataError as error:
                 connection.send(error)
                 continue

@@ -19,6 +19,7 @@ from vrl.data.dataset import media_root, resolve_media
 from vrl.data.decoder import Decoder
 from vrl.data.limits import require_size
 from vrl.data.prompt import PromptBuilder
+from vrl.data.subtitles import subtitle_path
 from vrl.data.views import seen
 from vrl.data.vision import Vision
 from vrl.errors import DataError
@@ -38,6 +39,7 @@ class DataWorker:
     def __init__(self, model: ModelConfig, data: DataConfig, *, max_tokens: int, train_prefix: bool = True) -> None:
         self._root = media_root(data)
         self._limits = data.limits
+        self._subtitled = data.frames.overlay.subtitles
         self._train_prefix = train_prefix
         self._builder = PromptBuilder(model, data.frames, max_tokens)
         self._decoder = Decoder(data)
@@ -88,12 +90,19 @@ class DataWorker:
         return visions, hashlib.sha256("".join(keys).encode()).hexdigest() if keys else ""
 
     def _key(self, path: Path, media: Media, view: View) -> str:
-        """With a cache a file is known by its bytes, without one by its path, size and time of change."""
+        """What the patches are made from: the file and, where they are drawn into it, its subtitles."""
         require_size(path, self._limits)
+        content = self._content(path)
+        if self._subtitled and media.kind == "video" and subtitle_path(path).is_file():
+            content += self._content(subtitle_path(path))
+        return self._builder.vision_key(content, media, view)
+
+    def _content(self, path: Path) -> str:
+        """With a cache a file is known by its bytes, without one by its path, size and time of change."""
         if self._cache is not None:
-            return self._builder.vision_key(self._cache.content(path), media, view)
+            return self._cache.content(path)
         status = path.stat()
-        return self._builder.vision_key(json.dumps([str(path), status.st_size, status.st_mtime_ns]), media, view)
+        return json.dumps([str(path), status.st_size, status.st_mtime_ns])
 
     def _vision(self, path: Path, media: Media, view: View, key: str) -> Vision:
         if self._cache is None:
