@@ -12,6 +12,7 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 80
 DOORS = {
     "vllm": {"vrl/rollout/engine.py", "vrl/rollout/extension.py", "vrl/weights.py", "vrl/parity.py"},
     "deepspeed": {"vrl/learner/engine.py"},
+    "peft": {"vrl/learner/lora.py"},
     "ray": {"vrl/pool.py", "vrl/placement.py", "vrl/learner/group.py"},
     "decord": {"vrl/data/video.py"},
     "av": {"vrl/data/video.py", "vrl/data/toyworld.py", "vrl/doctor.py", "vrl/parity_check.py"},

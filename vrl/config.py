@@ -154,12 +154,27 @@ class RewardConfig:
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters that train in place of the weights (arXiv 2106.09685). The reference is the model without."""
+
+    rank: int = at_least(0, 0)  # 0: the weights themselves train
+    alpha: float = above_zero(32.0)  # the weights change by alpha / rank x B A
+    dropout: float = share(0.0)  # of an adapter's input, where it trains
+    # Linears of the language model, by the last part of their name; all others stay as they are, the vision tower too.
+    targets: list[str] = field(
+        default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    )
+
+
+@dataclass(frozen=True)
 class LearnerConfig:
     """The DeepSpeed learner."""
 
     ranks: int = at_least(1, 1)
     zero_stage: int = one_of(2, 0, 1, 3)
     offload: bool = False  # optimizer state (and ZeRO-3 parameters) to the host
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    feature_cache_gib: float = at_least(0, 2.0)  # host memory a rank: features of clips, kept where the tower is frozen
     lr: float = at_least(0, 1e-6)
     lr_schedule: str = one_of("constant", "cosine", "linear")  # over `steps`, after the warm-up
     warmup_steps: int = at_least(0, 0)

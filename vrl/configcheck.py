@@ -57,6 +57,9 @@ def check(config: RunConfig) -> list[str]:
             f"reward.judge.timeout_s: got {judge.timeout_s}, wanted less than "
             f"reward.timeout_s={config.reward.timeout_s}, else a slow judge ends the run"
         )
+    lora = config.learner.lora
+    if lora.rank and not lora.targets:
+        problems.append("learner.lora.targets: got an empty list, wanted at least one linear of the language model")
     names = [task.task for task in config.tasks]
     problems += [
         f"tasks: {name!r} is configured twice, wanted once" for name in {n for n in names if names.count(n) > 1}

@@ -23,6 +23,7 @@ from vrl.algo.packing import PackedRow
 from vrl.checkpoint import failpoint
 from vrl.config import LearnerConfig
 from vrl.errors import CheckpointError, LearnerError
+from vrl.learner.lora import weights, without_adapters
 from vrl.learner.model import GroupedPolicy, TokenScores
 from vrl.learner.schedule import learning_rate
 
@@ -75,7 +76,6 @@ class LearnerEngine:
             config=_deepspeed_config(config, policy.hf.dtype),
             dist_init_required=False,
         )
-        policy.train()
         self._grad_norm = 0.0
         if _clips_by_itself(config, policy.hf.dtype):
             self._engine.optimizer.register_step_pre_hook(lambda *_: self._clip(trained))
@@ -91,8 +91,17 @@ class LearnerEngine:
         return self._skipped
 
     def forward(self, row: PackedRow, patches: Tensor) -> TokenScores:
-        """Score a packed row; see GroupedPolicy.forward."""
+        """Score a packed row; see GroupedPolicy.forward. Without gradient nothing is dropped out."""
+        self._policy.train(torch.is_grad_enabled())
         return self._engine(row, patches)
+
+    def reference(self, row: PackedRow, patches: Tensor) -> TokenScores:
+        """Score a row as before training, without gradient: the policy without its adapters.
+
+        Call before the `forward` of the same row: under ZeRO-3 nothing may come between a forward and its backward.
+        """
+        with torch.no_grad(), without_adapters(self._policy.hf):
+            return self.forward(row, patches)
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradient of a scalar that is this rank's and micro-batch's share of the step's loss.
@@ -124,14 +133,14 @@ class LearnerEngine:
 
         A collective under ZeRO-3. A tensor is valid until the next one is asked for: copy what must last.
         """
-        for name, parameter in self._policy.hf.named_parameters():
-            with self._gathered(parameter):
-                yield name, parameter.detach()
+        for weight in weights(self._policy.hf):
+            with self._gathered(weight.parts):
+                yield weight.name, weight.merged()
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and whole shapes of what `full_parameters` yields, in its order, without gathering."""
-        parameters = self._policy.hf.named_parameters()
-        return {name: tuple(getattr(parameter, "ds_shape", parameter.shape)) for name, parameter in parameters}
+        found = weights(self._policy.hf)
+        return {weight.name: tuple(getattr(weight.base, "ds_shape", weight.base.shape)) for weight in found}
 
     def save(self, folder: Path) -> None:
         """Write weights, optimizer state, step count and random state into an existing folder."""
@@ -179,12 +188,12 @@ class LearnerEngine:
     def _layout(self) -> dict[str, int]:
         return {"ranks": distributed.get_world_size(), "zero_stage": self._config.zero_stage}
 
-    def _gathered(self, parameter: torch.nn.Parameter) -> AbstractContextManager[Any]:
+    def _gathered(self, parameters: list[torch.nn.Parameter]) -> AbstractContextManager[Any]:
         if self._config.zero_stage < 3:
             return nullcontext()
         import deepspeed
 
-        return deepspeed.zero.GatheredParameters([parameter])
+        return deepspeed.zero.GatheredParameters(parameters)
 
     def _clip(self, parameters: list[torch.nn.Parameter]) -> None:
         norm = torch.nn.utils.clip_grad_norm_(parameters, self._config.max_grad_norm)

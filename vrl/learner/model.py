@@ -21,6 +21,7 @@ from vrl.algo.positions import position_rule
 from vrl.config import ModelConfig
 from vrl.errors import ConfigError, LearnerError
 from vrl.learner.attention import GROUPED, plan_attention
+from vrl.learner.features import FeatureCache
 from vrl.types import VisionGrid
 
 _LOGIT_CHUNK = 2**26  # logits held at once: 256 MiB in float32
@@ -65,18 +66,20 @@ class GroupedPolicy(nn.Module):
         temperature: float,
         banned_token_ids: Sequence[int] = (),
         entropy_gradient: bool = False,
+        features: FeatureCache | None = None,
     ) -> None:
         """`normalisation`: (weight [3], bias [3]) that turn a raw channel value into the tower's input.
 
         `banned_token_ids` are what the engine never samples: both sides normalise over the rest. Raises ConfigError
         for an unknown family or a temperature that has no log-probs. `entropy_gradient` keeps one more chunk of
-        probabilities for the backward pass.
+        probabilities for the backward pass. `features` remembers clips where the tower does not train.
         """
         super().__init__()
         if temperature <= 0:
             raise ConfigError(f"rollout.temperature: got {temperature}, wanted more than 0 to train on log-probs")
         self.rule = position_rule(hf.config)
         self.hf = hf
+        self._features = features
         self.head = CompletionHead(hf.lm_head.weight, temperature, banned_token_ids, entropy_gradient)
         for name, values in zip(("pixel_weight", "pixel_bias"), normalisation, strict=True):
             self.register_buffer(
@@ -86,7 +89,7 @@ class GroupedPolicy(nn.Module):
     def forward(self, row: PackedRow, patches: Tensor) -> TokenScores:
         """Score a row. `patches`: uint8 [num_patches, patch_dim] of all the row's clips in order; there may be none."""
         device = self.hf.device
-        features, deepstack = self._see(patches.to(device), row.vision)
+        features, deepstack = self._see(patches, row.vision)
         embeds = self.hf.get_input_embeddings()(torch.from_numpy(row.token_ids_N).to(device))
         language = {}
         if row.vision:
@@ -108,12 +111,27 @@ class GroupedPolicy(nn.Module):
         return self.head(hidden.index_select(0, predictors), targets)
 
     def _see(self, patches: Tensor, vision: tuple[VisionGrid, ...]) -> tuple[Tensor, list[Tensor]]:
-        """Features [V, D] and Qwen3-VL's deepstack features of all clips and pictures, or of one blank square."""
-        visual = self.hf.model.visual
+        """Features [V, D] and Qwen3-VL's deepstack features of all clips and pictures, or of one blank square.
+
+        Where the tower does not train, clips that were seen before are not seen again.
+        """
+        sizes = [grid.num_patches for grid in vision]
+        if len(patches) != sum(sizes):
+            raise LearnerError(f"patches: got {len(patches)}, wanted {sum(sizes)} for {vision}")
         grids = [grid.grid_thw for grid in vision]
-        num_patches = sum(grid.num_patches for grid in vision)
-        if len(patches) != num_patches:
-            raise LearnerError(f"patches: got {len(patches)}, wanted {num_patches} for grids {grids}")
+        frozen = not any(parameter.requires_grad for parameter in self.hf.model.visual.parameters())
+        if not (frozen and self._features is not None and vision):
+            whole = self._tower(patches, grids)
+        else:
+            with torch.no_grad():
+                whole = self._features.see(patches.split(sizes), grids, self._tower)
+        features, *deepstack = (part.to(self.hf.device) for part in whole)
+        return features, deepstack
+
+    def _tower(self, patches: Tensor, grids: list[tuple[int, int, int]]) -> tuple[Tensor, ...]:
+        """The vision tower's features and deepstack features, [V, D] each; of one blank square without grids."""
+        visual = self.hf.model.visual
+        patches = patches.to(self.hf.device)
         if not grids:
             side, config = self.rule.spatial_merge_size, self.hf.config.vision_config
             grids = [(1, side, side)]
@@ -122,7 +140,7 @@ class GroupedPolicy(nn.Module):
         channels = patches.unflatten(1, (len(self.pixel_weight), -1)).float()
         pixels = (channels * self.pixel_weight + self.pixel_bias).flatten(1).to(visual.dtype)
         output = visual(pixels, grid_thw=torch.tensor(grids, device=patches.device))
-        return output.pooler_output, list(getattr(output, "deepstack_features", None) or [])
+        return output.pooler_output, *(getattr(output, "deepstack_features", None) or ())
 
 
 class CompletionHead(nn.Module):

@@ -17,10 +17,12 @@ from vrl.algo import loss as losses
 from vrl.algo.objective import objective, trained_tokens
 from vrl.algo.packing import PackedRow, flatten
 from vrl.algo.vocabulary import banned_token_ids
-from vrl.config import AlgoConfig, LearnerConfig, ModelConfig, PushConfig
+from vrl.config import AlgoConfig, LearnerConfig, LoraConfig, ModelConfig, PushConfig
 from vrl.data.normalisation import normalisation
 from vrl.errors import LearnerError
 from vrl.learner.engine import LearnerEngine, join_ranks
+from vrl.learner.features import FeatureCache
+from vrl.learner.lora import add_adapters
 from vrl.learner.model import GroupedPolicy, load_hf_model
 from vrl.packets import value_digest
 from vrl.types import MicroBatch, StepCounts, Update
@@ -30,7 +32,7 @@ from vrl.weights import WeightPusher
 class LearnerWorker:
     """The policy, its optimizer and, when algo.kl_coef > 0, a frozen reference with the weights at model.path.
 
-    The reference is whole on every rank, at any ZeRO stage.
+    The reference is the policy without its adapters, or where whole weights train a second model, whole on every rank.
     """
 
     def __init__(
@@ -53,10 +55,18 @@ class LearnerWorker:
         self._rank = rank
         self._model_config = model_config
         self._algo = algo_config
-        self._policy = build_policy(model_config, temperature, entropy_gradient=bool(algo_config.entropy_coef))
+        features = FeatureCache(int(learner_config.feature_cache_gib * 2**30))
+        self._policy = build_policy(
+            model_config,
+            temperature,
+            lora=learner_config.lora,
+            features=features,
+            entropy_gradient=bool(algo_config.entropy_coef),
+        )
         self._engine = LearnerEngine(self._policy, learner_config, total_steps=total_steps)
-        self._reference = build_policy(model_config, temperature).requires_grad_(False) if algo_config.kl_coef else None
-        if self._reference is not None:
+        self._reference = None
+        if algo_config.kl_coef and not learner_config.lora.rank:
+            self._reference = build_policy(model_config, temperature, features=features).requires_grad_(False)
             self._reference.to(self._policy.hf.device)
         self._pusher: WeightPusher | None = None
 
@@ -68,8 +78,9 @@ class LearnerWorker:
         """
         row = flatten(micro_batch, self._policy.rule)
         pixels = _join(patches)
+        ref_logprobs = self._ref_logprobs(row, pixels)
         scores = self._engine.forward(row, pixels)
-        tokens = trained_tokens(row, scores.logprobs_L, scores.entropy_L, self._ref_logprobs(row, pixels))
+        tokens = trained_tokens(row, scores.logprobs_L, scores.entropy_L, ref_logprobs)
         loss, shares = objective(tokens, self._algo, counts)
         self._engine.backward(loss)
         return _numbers(shares)
@@ -166,21 +177,33 @@ class LearnerWorker:
 
     def _ref_logprobs(self, row: PackedRow, pixels: Tensor) -> Tensor | None:
         """Log-probs [L] of the reference policy, the weights at model.path; None where no KL is asked for."""
-        if self._reference is None:
+        if not self._algo.kl_coef:
             return None
+        if self._reference is None:
+            return self._engine.reference(row, pixels).logprobs_L
         with torch.no_grad():
             return self._reference(row, pixels).logprobs_L
 
 
-def build_policy(config: ModelConfig, temperature: float, *, entropy_gradient: bool = False) -> GroupedPolicy:
+def build_policy(
+    config: ModelConfig,
+    temperature: float,
+    *,
+    lora: LoraConfig | None = None,
+    features: FeatureCache | None = None,
+    entropy_gradient: bool = False,
+) -> GroupedPolicy:
     """The checkpoint at model.path as the policy of this process, with its own pixel constants and banned tokens."""
     hf = load_hf_model(config)
+    if lora is not None and lora.rank:
+        add_adapters(hf, lora)
     return GroupedPolicy(
         hf,
         normalisation=normalisation(config.path),
         temperature=temperature,
         banned_token_ids=banned_token_ids(hf.config),
         entropy_gradient=entropy_gradient,
+        features=features,
     )
 
 

@@ -1,0 +1,68 @@
+"""Features of clips that a vision tower which does not train has seen: kept by content, for as long as there is room.
+
+So the passes over a step's groups (old log-probs, reference, each update) and the later draws of a clip cost one
+tower call together. Lives in host memory. Does not know the tower, nor whether it trains: its caller does.
+Axes: V features of one clip, D hidden size.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+
+Grid = tuple[int, int, int]
+Features = tuple[Tensor, ...]  # [V, D] each: the tower's last and, for Qwen3-VL, its deepstack ones
+
+
+class FeatureCache:
+    """The features of the clips that were used last, up to `max_bytes`."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._num_bytes = 0
+        self._kept: OrderedDict[bytes, Features] = OrderedDict()
+
+    def see(
+        self, clips: Sequence[Tensor], grids: Sequence[Grid], tower: Callable[[Tensor, list[Grid]], Features]
+    ) -> Features:
+        """What `tower(patches, grids)` gives for all clips [num_patches, patch_dim] together, from those that are new.
+
+        The tower is called exactly once, with nothing where all are known: under ZeRO-3 its gathering is a collective.
+        """
+        keys = [_key(patches, grid) for patches, grid in zip(clips, grids, strict=True)]
+        known = {key: self._kept[key] for key in keys if key in self._kept}
+        new = {key: i for i, key in enumerate(keys) if key not in known}
+        chosen = [clips[i] for i in new.values()]
+        whole = tower(torch.cat(chosen) if chosen else clips[0][:0], [grids[i] for i in new.values()])
+        if new:
+            patches_per_feature = sum(map(len, chosen)) // len(whole[0])
+            counts = [len(patches) // patches_per_feature for patches in chosen]
+            parts = zip(*(part.split(counts) for part in whole), strict=True)
+            known |= {
+                key: tuple(part.to("cpu", copy=True) for part in own) for key, own in zip(new, parts, strict=True)
+            }
+        self._keep(keys, known)
+        return tuple(torch.cat(parts) for parts in zip(*(known[key] for key in keys), strict=True))
+
+    def _keep(self, keys: Sequence[bytes], known: dict[bytes, Features]) -> None:
+        """Put what was used last at the end, and let the front go."""
+        for key in keys:
+            if key not in self._kept:
+                self._num_bytes += _num_bytes(known[key])
+            self._kept[key] = known[key]
+            self._kept.move_to_end(key)
+        while self._num_bytes > self._max_bytes:
+            _, gone = self._kept.popitem(last=False)
+            self._num_bytes -= _num_bytes(gone)
+
+
+def _key(patches: Tensor, grid: Grid) -> bytes:
+    digest = blake2b(repr(grid).encode(), digest_size=16)
+    digest.update(patches.contiguous().numpy())
+    return digest.digest()
+
+
+def _num_bytes(features: Features) -> int:
+    return sum(part.nbytes for part in features)
