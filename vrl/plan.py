@@ -158,7 +158,7 @@ def _engine(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: fl
 def _learner(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: float) -> tuple[Amount, ...]:
     """ZeRO's partitions (arXiv 1910.02054, section 3) and the activations of the largest micro-batch."""
     learner, size = config.learner, _bytes(config)
-    trained = shape.num_trained(config.model.freeze)
+    trained = shape.num_trained(config.model.freeze, config.learner.lora)
     shares = {stage: learner.ranks if learner.zero_stage >= stage else 1 for stage in (1, 2, 3)}
     master = 4 if size == 2 else 0  # float32 copy beside bfloat16 weights
     optimizer = trained * (8 + master) / shares[1]
@@ -169,7 +169,9 @@ def _learner(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: f
         "weights": 0.0 if learner.offload and learner.zero_stage == 3 else shape.num_parameters * size / shares[3],
         "gradients": trained * size / shares[2],
         "optimizer state": 0.0 if learner.offload else optimizer,
-        "reference policy": float(shape.num_parameters * size) if config.algo.kl_coef else 0.0,
+        "reference policy": float(shape.num_parameters * size)
+        if config.algo.kl_coef and not learner.lora.rank
+        else 0.0,
         "activations of the language model": _text_activations(config, shape) * row,
         "activations of the vision tower": _vision_activations(config, shape) * tokens.patches,
         "logits, their softmax and gradient": 3 * 4 * min(sampled * shape.vocabulary, _LOGIT_CHUNK),
@@ -192,7 +194,7 @@ def _text_activations(config: RunConfig, shape: ModelShape) -> float:
 def _vision_activations(config: RunConfig, shape: ModelShape) -> float:
     """Bytes a patch, counted like the language model's: of one layer where the tower is frozen, else of all."""
     layer = 10 * shape.vision_hidden + 2 * shape.vision_intermediate
-    if any("model.visual".startswith(prefix) for prefix in config.model.freeze):
+    if config.learner.lora.rank or any("model.visual".startswith(prefix) for prefix in config.model.freeze):
         kept = layer
     elif config.learner.gradient_checkpointing:
         kept = shape.vision_depth * shape.vision_hidden + layer
@@ -205,7 +207,7 @@ def _host(config: RunConfig, shape: ModelShape, tokens: _Tokens, slots: int) -> 
     patch_bytes = 3 * shape.frames_per_step * shape.patch**2  # uint8
     clip = tokens.patches * patch_bytes
     held = slots + config.data.prefetch
-    trained = shape.num_trained(config.model.freeze)
+    trained = shape.num_trained(config.model.freeze, config.learner.lora)
     offloaded = trained * 12 if config.learner.offload else 0
     amounts = {
         "patches of one clip": clip,

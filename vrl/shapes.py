@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from vrl.algo.positions import FAMILIES
+from vrl.config import LoraConfig
 from vrl.errors import ConfigError
 
 _TEXT = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
@@ -49,6 +50,7 @@ class ModelShape:
     name: str
     family: str
     parameters: dict[str, int]  # every parameter's Hugging Face name and number of elements; tied ones once
+    linears: dict[str, tuple[int, int]]  # (out, in) of every linear of the language model
     layers: int
     hidden: int
     intermediate: int
@@ -67,9 +69,13 @@ class ModelShape:
     def num_parameters(self) -> int:
         return sum(self.parameters.values())
 
-    def num_trained(self, frozen_prefixes: list[str]) -> int:
-        """Parameters that train when those whose names start with a prefix do not."""
-        return sum(size for name, size in self.parameters.items() if not name.startswith(tuple(frozen_prefixes)))
+    def num_trained(self, frozen_prefixes: list[str], lora: LoraConfig) -> int:
+        """Parameters that train: those whose names start with no prefix, or with LoRA the adapters on them."""
+        frozen = tuple(frozen_prefixes)
+        if lora.rank:
+            chosen = (n for n in self.linears if n.rsplit(".", 1)[-1] in lora.targets and not n.startswith(frozen))
+            return sum(lora.rank * sum(self.linears[name]) for name in chosen)
+        return sum(size for name, size in self.parameters.items() if not name.startswith(frozen))
 
 
 def model_shape(path: str) -> ModelShape:
@@ -96,6 +102,11 @@ def model_shape(path: str) -> ModelShape:
         name=path,
         family=config.model_type,
         parameters={name: parameter.numel() for name, parameter in model.named_parameters()},
+        linears={
+            name: (module.out_features, module.in_features)
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear) and name.startswith("model.language_model.")
+        },
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         intermediate=text.intermediate_size,

@@ -8,6 +8,7 @@ import torch
 from learner_cases import run_ranks, train
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from vrl.config import LoraConfig
 from vrl.data.toymodel import build_family
 
 WHOLE = 10_000  # tokens of a micro-batch: all groups at once
@@ -26,12 +27,14 @@ def trained(checkpoint, tmp_path_factory):
     """A function that trains with these settings, once, and returns what every rank returned and the saved folder."""
 
     @cache
-    def run(world_size: int, zero_stage: int, micro_batch_tokens: int, gradient_checkpointing: bool = False):
+    def run(world_size: int, zero_stage: int, micro_batch_tokens: int, *switches: str):
         folder = tmp_path_factory.mktemp("state")
         settings = {
             "zero_stage": zero_stage,
             "micro_batch_tokens": micro_batch_tokens,
-            "gradient_checkpointing": gradient_checkpointing,
+            "gradient_checkpointing": "checkpointing" in switches,
+            "offload": "offload" in switches,
+            "lora": LoraConfig(rank=4 if "lora" in switches else 0),
         }
         return run_ranks(train, world_size, checkpoint, settings, folder), folder
 
@@ -44,7 +47,7 @@ def trained(checkpoint, tmp_path_factory):
         (1, 0, SPLIT),
         (2, 2, SPLIT),
         (2, 3, SPLIT),
-        (1, 3, SPLIT, True),
+        (1, 3, SPLIT, "checkpointing"),
         pytest.param((1, 2, SPLIT), marks=pytest.mark.slow),
         pytest.param((2, 0, SPLIT), marks=pytest.mark.slow),
         pytest.param((2, 1, SPLIT), marks=pytest.mark.slow),
@@ -63,6 +66,25 @@ def test_updates_do_not_depend_on_how_the_work_is_cut(trained, settings):
         assert norms == pytest.approx(wanted_norms, rel=1e-4)
         assert moved
         assert restored
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings", [(2, 0, SPLIT), (2, 2, SPLIT), (2, 3, SPLIT), (1, 3, SPLIT, "checkpointing")], ids=str
+)
+def test_adapters_do_not_depend_on_it_either(trained, settings):
+    """Reference passes go through the same sharded model, whose tower sees each clip once."""
+    [(wanted_steps, wanted_norms, *_)], _ = trained(1, 0, WHOLE, "lora")
+    ranks, folder = trained(*settings, "lora")
+    for step, (wanted, tolerance) in enumerate(zip(wanted_steps, (1e-5, 1e-4), strict=True)):
+        found = {name: sum(shares[step][name] for shares, *_ in ranks) for name in wanted}
+        assert found == pytest.approx(wanted, rel=tolerance, abs=1e-6)
+    assert wanted_steps[0]["loss/kl"] == 0 < wanted_steps[1]["loss/kl"]
+    for _, norms, moved, restored in ranks:
+        assert norms == pytest.approx(wanted_norms, rel=1e-4)
+        assert moved and restored
+    stored = sum(file.stat().st_size for file in folder.glob("state/*"))
+    assert stored < 0.5 * (folder / "hf" / "model.safetensors").stat().st_size  # the frozen weights are not in it
 
 
 def test_an_export_is_an_ordinary_checkpoint_with_the_trained_weights(trained, checkpoint):

@@ -6,16 +6,20 @@ from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import ray
 import torch
 from transformers import AutoModelForImageTextToText
 
-from vrl.config import AlgoConfig, LearnerConfig, ModelConfig, PushConfig, RolloutConfig
+from vrl.algo.packing import pack, to_sft_group
+from vrl.config import AlgoConfig, LearnerConfig, LoraConfig, ModelConfig, PushConfig, RolloutConfig
 from vrl.data.toymodel import build_family
 from vrl.errors import WeightPushError
 from vrl.learner.group import LearnerGroup
+from vrl.packets import value_digest
 from vrl.rollout.engine import RolloutEngine
+from vrl.types import Prompt, Sample
 from vrl.weights import WeightPusher
 
 PUSH = PushConfig(timeout_s=60.0)
@@ -41,11 +45,11 @@ class Fleet:
     async def each(self, method: str, *args: Any) -> list[Any]:
         return await asyncio.gather(*(getattr(engine, method).remote(*args) for engine in self.engines))
 
-    async def start_learner(self, zero_stage: int, ranks: int) -> LearnerGroup:
+    async def start_learner(self, zero_stage: int, ranks: int, **learner: Any) -> LearnerGroup:
         return await LearnerGroup.start(
             [{"num_cpus": 1}] * ranks,
             model_config=self.learner_model,
-            learner_config=LearnerConfig(ranks=ranks, zero_stage=zero_stage),
+            learner_config=LearnerConfig(ranks=ranks, zero_stage=zero_stage, **learner),
             algo_config=AlgoConfig(),
             temperature=1.0,
             total_steps=1,
@@ -86,6 +90,37 @@ def test_two_ranks_push_to_two_engines(fleet: Fleet, zero_stage: int):
         off = digests | {"model.visual.blocks.1.mlp.fc1.weight": digests["model.visual.blocks.1.mlp.fc1.weight"] + 1}
         with pytest.raises(WeightPushError, match=r"1 of \d+ parameters differ .* visual\.blocks\.1\.mlp\.fc1\.weight"):
             await fleet.engines[1].verify_weights.remote(zero_stage, off)
+
+    fleet.run(go())
+
+
+@pytest.mark.slow
+def test_trained_adapters_arrive_merged_and_score_as_they_do_in_the_learner(fleet: Fleet):
+    async def go() -> None:
+        prompt = Prompt(sample=Sample(sample_id="s", task="vqa", question="?"), token_ids=np.arange(20, 60))
+        nothing = np.zeros((0, 1), dtype=np.uint8)
+        learner = await fleet.start_learner(3, ranks=2, lr=0.01, lora=LoraConfig(rank=4))
+        try:
+            target = to_sft_group(prompt.token_ids, (), np.arange(70, 90))
+            batch = pack([target], ranks=2, micro_batch_tokens=1000)
+            for _ in range(3):
+                await learner.forward_backward_sft(batch, [nothing])
+                await learner.optim_step()
+            await learner.connect_engines(fleet.engines, "gloo", PUSH)
+            await fleet.each("pause")
+            await learner.push_weights(5)
+            await fleet.each("resume")
+            digests = await learner.checksums()
+            await fleet.each("verify_weights", 5, digests)
+            ((completion, *_),) = await fleet.engines[0].generate.remote((prompt,), nothing)
+            sampled = to_sft_group(prompt.token_ids, (), completion.token_ids)
+            ((scored,),) = await learner.logprobs(pack([sampled], ranks=2, micro_batch_tokens=1000), [nothing])
+        finally:
+            learner.close()
+        np.testing.assert_allclose(scored, completion.rollout_logprobs, atol=2e-5)
+        weights = AutoModelForImageTextToText.from_pretrained(fleet.learner_model.path).named_parameters()
+        moved = {name for name, weight in weights if digests[name] != value_digest(weight)}
+        assert moved and all("language_model" in name and "proj" in name for name in moved)
 
     fleet.run(go())
 

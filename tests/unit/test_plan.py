@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from vrl.config import LoraConfig
 from vrl.configfile import load
 from vrl.data.dataset import read_samples
 from vrl.data.prompt import PromptBuilder
@@ -45,6 +46,16 @@ def learner_gib(*overrides: str) -> dict[str, float]:
 )
 def test_parameters_are_those_of_the_published_weights(name: str, published: int):
     assert model_shape(name).num_parameters == published
+
+
+def test_adapters_are_counted_on_the_linears_they_sit_on():
+    shape = model_shape("Qwen/Qwen2.5-VL-7B-Instruct")
+    # 28 layers x 8 x (q, o: 3584 + 3584; k, v: 3584 + 512; gate, up, down: 3584 + 18944)
+    assert shape.num_trained(["model.visual"], LoraConfig(rank=8)) == 28 * 8 * (2 * 7168 + 2 * 4096 + 3 * 22528)
+    assert shape.num_trained(["model.language_model."], LoraConfig(rank=8)) == 0
+    whole, adapters = learner_gib("algo.kl_coef=0.1"), learner_gib("algo.kl_coef=0.1", "learner.lora.rank=8")
+    assert "reference policy" in whole and "reference policy" not in adapters
+    assert adapters["optimizer state"] < 0.01 * whole["optimizer state"]
 
 
 def test_an_unknown_model_says_which_are_known():

@@ -12,6 +12,8 @@ import random
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
+from vrl import __version__
 from vrl.algo.packing import PackedRow
 from vrl.checkpoint import failpoint
 from vrl.config import LearnerConfig
@@ -26,6 +29,9 @@ from vrl.errors import CheckpointError, LearnerError
 from vrl.learner.lora import weights, without_adapters
 from vrl.learner.model import GroupedPolicy, TokenScores
 from vrl.learner.schedule import learning_rate
+from vrl.packets import value_digest
+
+_COUNTS = {"steps", "skipped", "skipped_in_a_row"}  # of optimizer steps, as the learner stores them
 
 
 def join_ranks(rank: int, world_size: int, master_address: str, master_port: int) -> None:
@@ -143,27 +149,27 @@ class LearnerEngine:
         return {weight.name: tuple(getattr(weight.base, "ds_shape", weight.base.shape)) for weight in found}
 
     def save(self, folder: Path) -> None:
-        """Write weights, optimizer state, step count and random state into an existing folder."""
-        self._engine.save_checkpoint(str(folder), tag="state", save_latest=False)
+        """Write trained weights, optimizer state, step count and random state into an existing folder.
+
+        Weights that do not train stay where model.path has them: a digest of them is kept.
+        """
+        self._engine.save_checkpoint(str(folder), tag="state", save_latest=False, exclude_frozen_parameters=True)
         failpoint("learner.state_written", self._steps)
         torch.save(_random_state(), folder / f"rng_{distributed.get_rank()}.pt")
+        layout = self._layout()
         if distributed.get_rank() == 0:
             counts = {"steps": self._steps, "skipped": self._skipped, "skipped_in_a_row": self._skipped_in_a_row}
-            (folder / "learner.json").write_text(json.dumps({"layout": self._layout(), **counts}))
+            (folder / "learner.json").write_text(json.dumps({"layout": layout, **counts}))
         distributed.barrier()
 
     def load(self, folder: Path) -> None:
-        """Restore what `save` wrote. Raises CheckpointError for other ranks, another ZeRO stage or a torn folder."""
-        description = folder / "learner.json"
-        if not description.is_file():
-            raise CheckpointError(f"{folder}: got no learner.json, wanted a folder written by the learner's save")
-        found = json.loads(description.read_text())
-        if found["layout"] != self._layout():
-            raise CheckpointError(
-                f"{folder}: got {found['layout']}, wanted {self._layout()}: set learner.ranks and learner.zero_stage "
-                "alike, or start a new run from the weights of a finished one (model.path=RUN)"
-            )
-        path, _ = self._engine.load_checkpoint(str(folder), tag="state", load_lr_scheduler_states=False)
+        """Restore what `save` wrote. Raises CheckpointError where ranks, ZeRO stage, adapters or frozen weights are
+        others, and for a torn folder."""
+        found = _read_description(folder, self._layout())
+        # Not strict: what does not train is not in there. Its digest and the adapters' layout have been compared.
+        path, _ = self._engine.load_checkpoint(
+            str(folder), tag="state", load_module_strict=False, load_lr_scheduler_states=False
+        )
         if path is None:
             raise CheckpointError(f"{folder}: got no DeepSpeed state in it, wanted {folder / 'state'}")
         _set_random_state(torch.load(folder / f"rng_{distributed.get_rank()}.pt", weights_only=True))
@@ -185,8 +191,25 @@ class LearnerEngine:
             self._policy.hf.save_pretrained(folder, state_dict=state)
         distributed.barrier()
 
-    def _layout(self) -> dict[str, int]:
-        return {"ranks": distributed.get_world_size(), "zero_stage": self._config.zero_stage}
+    def _layout(self) -> dict[str, Any]:
+        """What a saved state fits. A collective under ZeRO-3."""
+        lora = self._config.lora
+        return {
+            "learner.ranks": distributed.get_world_size(),
+            "learner.zero_stage": self._config.zero_stage,
+            "learner.lora": [lora.rank, lora.alpha, *sorted(lora.targets)] if lora.rank else [],
+            "model.freeze and the frozen weights at model.path": self._frozen_digest,
+        }
+
+    @cached_property
+    def _frozen_digest(self) -> str:
+        """Of names and values of all weights that do not train; they never change."""
+        digest = blake2b(digest_size=16)
+        for weight in weights(self._policy.hf):
+            if not weight.base.requires_grad:
+                with self._gathered([weight.base]):
+                    digest.update(f"{weight.name} {value_digest(weight.base.detach())}".encode())
+        return digest.hexdigest()
 
     def _gathered(self, parameters: list[torch.nn.Parameter]) -> AbstractContextManager[Any]:
         if self._config.zero_stage < 3:
@@ -212,6 +235,27 @@ class LearnerEngine:
                 f"{self._skipped_in_a_row} times in a row, wanted finite numbers; no weight was moved by them; lower "
                 "learner.lr or learner.max_grad_norm, or look at the samples (learner.max_nonfinite_steps is the bound)"
             )
+
+
+def _read_description(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The learner.json of a saved state that fits; CheckpointError says what does not."""
+    file = folder / "learner.json"
+    if not file.is_file():
+        raise CheckpointError(f"{folder}: got no learner.json, wanted a folder written by the learner's save")
+    found = json.loads(file.read_text())
+    layout = found.get("layout", {})
+    if layout.keys() != wanted.keys() or not found.keys() >= _COUNTS:
+        raise CheckpointError(
+            f"{folder}: got a learner state of another version of vrl, wanted this one's ({__version__}); start a new "
+            "run from the weights of that one (model.path=RUN)"
+        )
+    others = [f"{key}: got {layout[key]}, wanted {wanted[key]}" for key in wanted if layout[key] != wanted[key]]
+    if others:
+        raise CheckpointError(
+            f"{folder}: {'; '.join(others)}: set them alike, or start a new run from the weights of a finished one "
+            "(model.path=RUN)"
+        )
+    return found
 
 
 def _random_state() -> dict[str, Any]:

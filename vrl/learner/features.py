@@ -60,7 +60,7 @@ class FeatureCache:
 
 def _key(patches: Tensor, grid: Grid) -> bytes:
     digest = blake2b(repr(grid).encode(), digest_size=16)
-    digest.update(patches.contiguous().numpy())
+    digest.update(patches.contiguous().numpy().data)
     return digest.digest()
 
 

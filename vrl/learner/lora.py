@@ -7,6 +7,7 @@ adapter merged in, so that engines, checksums and exports see plain whole weight
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +98,7 @@ def without_adapters(hf: PreTrainedModel) -> Iterator[None]:
             scale[_NAME] = value
 
 
-def _adapted(hf: PreTrainedModel) -> Iterator[tuple[str, nn.Module]]:
+def _adapted(hf: PreTrainedModel) -> Iterator[tuple[str, Any]]:
     return ((name, module) for name, module in hf.named_modules() if hasattr(module, "lora_A"))
 
 
