@@ -36,12 +36,14 @@ class FakeEngines:
         prompts, patches = args[0], args[1:]
         assert len(prompts) == len(patches)
         self.calls.append(tuple(prompt.sample.sample_id for prompt in prompts))
+        sizes = sampling.get("group_size", self._group_size)
+        sizes = [sizes] * len(prompts) if isinstance(sizes, int) else sizes
         version = self.version  # what the tokens are sampled with, whatever lands while they are
         for _ in range(self._rng.randrange(8)):
             await asyncio.sleep(0)
         return tuple(
-            tuple(self._completion(prompt, i, version) for i in range(sampling.get("group_size", self._group_size)))
-            for prompt in prompts
+            tuple(self._completion(prompt, i, version) for i in range(size))
+            for prompt, size in zip(prompts, sizes, strict=True)
         )
 
     def _completion(self, prompt: Prompt, index: int, version: int) -> Completion:
@@ -60,13 +62,15 @@ class FakeRewards:
 
     def __init__(self, flat: frozenset[int] = frozenset(), broken: frozenset[int] = frozenset()) -> None:
         self._flat, self._broken = flat, broken
+        self.shuffled: list[int] = []  # completions on permuted frames, of each group that was scored
 
     def __len__(self) -> int:
         return 1
 
     async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         assert method == "score" and not kwargs
-        prompt, completions = args
+        prompt, completions, *shuffled = args
+        self.shuffled += [len(one) for one in shuffled]
         number = int(prompt.sample.sample_id)
         if number in self._broken:
             raise RewardError(f"sample {number}: judge is down")

@@ -145,6 +145,7 @@ class RewardConfig:
     repetition_n: int = at_least(1, 3)  # words of a gram
     length_band: list[int] = band(320, 512)  # tokens of a completion
     order_margin: float = at_least(0, 1.0)  # T-GRPO: accuracy on ordered frames over that on permuted ones
+    order_draws: int = at_least(1, 4)  # T-GRPO: completions on permuted frames, for tasks that reward temporal_order
     temporal_slack_s: float = at_least(0, 2.0)  # by which claims and captions are widened on either side
     temporal_score: str = one_of("precision", "f1")
     min_similarity: float = share(0.75)  # of a claim and the caption that confirms it

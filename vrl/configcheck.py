@@ -47,6 +47,13 @@ def check(config: RunConfig) -> list[str]:
         )
     if config.sft.stop_at_reward and not (config.sft.generate and config.data.val):
         problems.append("sft.stop_at_reward: wanted sft.generate=true and data.val, which measure the held-out reward")
+    if (frames.overlay.time or frames.overlay.index) and any(
+        term.reward == "temporal_order" for task in config.tasks for term in task.rewards
+    ):
+        problems.append(
+            "data.frames.overlay: got time or index with the reward temporal_order, wanted neither: permuted frames "
+            "would carry their true place"
+        )
     judge = config.reward.judge
     if judge.kind == "openai" and not (judge.base_url and judge.model):
         problems.append(

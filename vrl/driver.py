@@ -26,6 +26,7 @@ from vrl.rollout.buffer import Ledger, RolloutBuffer
 from vrl.rollout.describe import describe, mean_parts, mean_reward
 from vrl.rollout.feed import PreparedPrompt, PromptFeed
 from vrl.rollout.runner import Fleet, Runner, generate
+from vrl.rollout.shuffled import shuffled_draws
 from vrl.types import Rollout, RolloutGroup
 
 
@@ -78,7 +79,7 @@ class Driver:
         )
         self._waves: set[asyncio.Task[None]] = set()
         shape = partial(shaped, config=algo, max_tokens=config.rollout.max_tokens)
-        self._runner = Runner(engines, rewards, self.buffer, shape)
+        self._runner = Runner(engines, rewards, self.buffer, shape, shuffled_draws(config))
         self._wave = algo.groups_per_step if algo.max_policy_age == 0 else 1
 
     async def run(self) -> None:

@@ -55,6 +55,7 @@ CATALOGUE = (
     Metric("learner/tokens_per_s", "tokens/s", "tokens through the learner over its seconds"),
     Metric("learn/seconds", "s", "forward, backward and optimizer"),
     Metric("rollout/tokens_per_s", "tokens/s", "the step's sampled tokens over the seconds in which any were sampled"),
+    Metric("rollout/shuffled_frac", "share", "sampled tokens on permuted frames: what T-GRPO costs, never trained on"),
     Metric("rollout/seconds", "s", "from dispatch to the last completion, mean over the step's groups"),
     Metric("rollout/completion_tokens", "tokens", "mean length of a completion"),
     Metric("rollout/unreadable_frac", "share", "completions that their task could not parse"),

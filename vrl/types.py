@@ -108,6 +108,7 @@ class Prompt:
     duration_s: float = 0.0  # of the first clip
     target_token_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # SFT only: end token included
     text: str = ""  # what token_ids spell, each clip and picture as one placeholder; for people
+    frame_order: tuple[int, ...] = ()  # shown frame i of the first clip is its frame frame_order[i]; empty: as they are
     media_key: str = ""  # content address of the patches: file identity, frame choice, pixel budget
     decode_s: float = 0.0  # seconds spent decoding and processing
     media_work: MediaWork = field(default_factory=MediaWork)  # of its worker since the prompt before
@@ -168,6 +169,7 @@ class RolloutGroup:
     rollout_start_s: float = 0.0  # of its dispatch, on the driver's monotonic clock
     rollout_s: float = 0.0  # seconds from dispatch to the last completion
     reward_s: float = 0.0
+    shuffled_tokens: int = 0  # sampled on permuted frames, for a reward that compares; never trained on
 
     @property
     def policy_version(self) -> int:

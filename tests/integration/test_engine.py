@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from vrl.data.prompt import PromptBuilder
 from vrl.data.toymodel import build_family
 from vrl.errors import DataError, RolloutError, WorkerError
 from vrl.rollout.engine import RolloutEngine
+from vrl.rollout.shuffled import in_order
 from vrl.tasks import TASKS
 from vrl.types import Completion, Frames, Media, Prompt, Sample, VersionSpan
 
@@ -165,3 +167,18 @@ def test_shutdown_leaves_no_process_and_no_shared_memory(bench: Bench):
     _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - children, timeout=10)
     assert alive == []
     assert {name for name in os.listdir("/dev/shm") if name.startswith("psm_")} <= shm
+
+
+def test_an_order_of_frames_is_what_the_vision_tower_sees(bench: Bench):
+    prompt, patches = bench.prompt(40)
+    twin = replace(prompt, frame_order=(2, 0, 3, 1), media_key="noise-40-shuffled")
+    shown = replace(prompt, media_key="noise-40-permuted-before")
+
+    async def look() -> list[str]:
+        asked = ((prompt, patches), (twin, patches), (shown, in_order(twin, patches)))
+        return [(await bench.engine.observe(*one, group_size=1)).pixel_rows for one in asked]
+
+    plain, ordered, before = bench.runner.run(look())
+    assert ordered == before != plain
+    groups = bench.runner.run(bench.engine.generate((prompt, twin), patches, patches, group_size=(4, 2)))
+    assert [len(group) for group in groups] == [4, 2]

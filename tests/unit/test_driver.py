@@ -1,18 +1,27 @@
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fakes import FakeEngines, FakeLearner, FakeRewards, prepare
 
-from vrl.config import AlgoConfig, LogConfig, RunConfig
+from vrl.config import (
+    AlgoConfig,
+    LogConfig,
+    RewardConfig,
+    RewardTermConfig,
+    RolloutConfig,
+    RunConfig,
+    TaskConfig,
+)
 from vrl.data.stream import SampleStream
 from vrl.driver import Driver, Progress, validate
 from vrl.errors import RewardError, WorkerError
 from vrl.metrics import RunLog
 from vrl.rollout.feed import PromptFeed
 from vrl.run import first_cause
-from vrl.types import Sample
+from vrl.types import Prompt, Sample, VisionGrid
 
 SAMPLES = [Sample(sample_id=str(i), task="vqa" if i % 2 else "grounding", question="?") for i in range(40)]
 
@@ -22,7 +31,9 @@ class Run:
 
     def __init__(self, tmp_path: Path, *, age: int = 0, steps: int = 5, algo: dict | None = None, **kw) -> None:
         algo_config = AlgoConfig(groups_per_step=4, max_policy_age=age, **(algo or {}))
-        self.config = RunConfig(name="t", runs_dir=str(tmp_path), steps=steps, algo=algo_config)
+        sections = {name: kw[name] for name in ("tasks", "rollout", "reward") if name in kw}
+        self.config = RunConfig(name="t", runs_dir=str(tmp_path), steps=steps, algo=algo_config, **sections)
+        self.rewards = kw.get("rewards", FakeRewards())
         self.engines = kw.get("engines", FakeEngines())
         self.learner = FakeLearner()
         self.log = RunLog(tmp_path, LogConfig(tensorboard=False), steps=steps)
@@ -30,12 +41,12 @@ class Run:
         self.kept: list[tuple[Progress, int]] = []  # what a checkpoint would store after each step; rows there then
         self.file = tmp_path / "metrics.jsonl"
         stream = SampleStream(SAMPLES, seed=0, shuffle=True)
-        self.feed = PromptFeed(stream, prepare, prefetch=8, max_bad_fraction=0.1)
+        self.feed = PromptFeed(stream, kw.get("prepare", prepare), prefetch=8, max_bad_fraction=0.1)
         self.driver = Driver(
             self.config,
             feed=self.feed,
             engines=self.engines,
-            rewards=kw.get("rewards", FakeRewards()),
+            rewards=self.rewards,
             learner=self.learner,
             log=self.log,
             push_weights=self._push,
@@ -66,6 +77,43 @@ class Run:
 
         asyncio.run(main())
         self.log.close()
+
+
+def test_a_task_that_compares_orders_is_drawn_again_on_permuted_frames(tmp_path: Path):
+    asked: list[Prompt] = []
+
+    class Watching(FakeEngines):
+        async def call(self, method, *args, **sampling):
+            asked.extend(args[0])
+            return await super().call(method, *args, **sampling)
+
+    async def prepare_clip(sample: Sample):
+        prompt, patches = await prepare(sample)
+        clip = VisionGrid(kind="video", grid_thw=(4, 2, 2))
+        return replace(prompt, vision=(clip,), media_key=f"m{sample.sample_id}"), patches
+
+    terms = [RewardTermConfig(reward="accuracy"), RewardTermConfig(reward="temporal_order")]
+    run = Run(
+        tmp_path,
+        engines=Watching(),
+        rewards=FakeRewards(),
+        prepare=prepare_clip,
+        tasks=[TaskConfig(task="vqa", rewards=terms)],
+        rollout=RolloutConfig(group_size=4),
+        reward=RewardConfig(order_draws=3),
+    )
+    run.go()
+    twins = [prompt for prompt in asked if prompt.frame_order]
+    plain = [prompt for prompt in asked if not prompt.frame_order and prompt.sample.task == "vqa"]
+    assert twins and [twin.sample for twin in twins] == [prompt.sample for prompt in plain]
+    assert all(sorted(twin.frame_order) == list(range(8)) != list(twin.frame_order) for twin in twins)
+    assert not {twin.media_key for twin in twins} & {prompt.media_key for prompt in plain}
+    assert sorted(run.rewards.shuffled) == [0] * (20 - len(twins)) + [3] * len(twins)
+    trained = [len(group.completions) for batch in run.learner.batches for group in batch.micro_batches[0][0].groups]
+    assert trained == [4] * 20  # never on permuted frames
+    for row, call in zip(run.rows(), run.engines.calls, strict=True):
+        again = len(call) - 4
+        assert row["rollout/shuffled_frac"] == pytest.approx(3 * again / (4 * 4 + 3 * again))
 
 
 def test_synchronous_run_trains_every_group_on_its_own_version(tmp_path: Path):

@@ -13,6 +13,7 @@ def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, f
     """What a step's rollouts look like: rewards by part and task, lengths, ages, throughput."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     num_tokens = sum(len(rollout.completion.token_ids) for rollout in rollouts)
+    num_shuffled = sum(group.shuffled_tokens for group in groups)
     sampling_s = covered_s([(group.rollout_start_s, group.rollout_start_s + group.rollout_s) for group in groups])
     by_task: dict[str, list[Rollout]] = {}
     for group in groups:
@@ -30,7 +31,8 @@ def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, f
         "rollout/unreadable_frac": float(np.mean([not r.reward.readable for r in rollouts])),
         "rollout/truncated_frac": float(np.mean([is_truncated(r.completion) for r in rollouts])),
         "rollout/seconds": float(np.mean([group.rollout_s for group in groups])),
-        "rollout/tokens_per_s": num_tokens / sampling_s,
+        "rollout/tokens_per_s": (num_tokens + num_shuffled) / sampling_s,
+        "rollout/shuffled_frac": num_shuffled / (num_tokens + num_shuffled),
         "reward/seconds": float(np.mean([group.reward_s for group in groups])),
         "data/decode_seconds": float(np.mean([group.prompt.decode_s for group in groups])),
     }

@@ -17,6 +17,7 @@ from vrl.algo.vocabulary import banned_token_ids
 from vrl.config import ModelConfig, RolloutConfig
 from vrl.errors import RolloutError, VrlError, WeightPushError, WorkerError
 from vrl.rollout.inputs import Observation, RawPrompt, Rendering, media_spans, media_tensors, read_media
+from vrl.rollout.shuffled import in_order
 from vrl.types import Completion, Prompt, VersionSpan
 from vrl.weights import differences
 
@@ -74,17 +75,19 @@ class RolloutEngine:
         self,
         prompts: Sequence[Prompt],
         *patches: np.ndarray,
-        group_size: int | None = None,
+        group_size: int | Sequence[int] | None = None,
         temperature: float | None = None,
     ) -> tuple[tuple[Completion, ...], ...]:
-        """`group_size` completions for every prompt.
+        """`group_size` completions for every prompt, or `group_size[i]` for prompt i.
 
         `patches[i]` are those of `prompts[i]`, uint8 [num_patches, patch_dim]. Prompts of one call are admitted
         together: an idle engine that gets the same calls samples the same tokens. Raises RolloutError for a request
         that vLLM refuses or cuts, DataError for a prompt whose grids do not match its ids, WorkerError when the engine
         is dead.
         """
-        params = self._sampling(group_size or self._rollout.group_size, temperature)
+        group_size = group_size or self._rollout.group_size
+        sizes = [group_size] * len(prompts) if isinstance(group_size, int) else group_size
+        params = [self._sampling(size, temperature) for size in sizes]
         admitted: list[Any] = []
         try:
             async with self._admission:
@@ -221,7 +224,7 @@ class RolloutEngine:
         if not prompt.vision:
             return tokens_input(token_ids, cache_salt=salt)
         spans = media_spans(prompt, self._rule)
-        tensors: Any = media_tensors(prompt.vision, patches)
+        tensors: Any = media_tensors(prompt.vision, in_order(prompt, patches))
         processor = self._llm.renderer.get_mm_processor()
         fields = processor._get_mm_fields_config(tensors, {})
         hashes: dict[str, list[str]] = {}
@@ -233,16 +236,18 @@ class RolloutEngine:
         items = MultiModalKwargsItems.from_hf_inputs(tensors, fields)
         return mm_input(token_ids, items, hashes, places, cache_salt=salt)
 
-    async def _admit(self, requests: "Sequence[EngineInput]", params: "SamplingParams", admitted: list[Any]) -> None:
+    async def _admit(
+        self, requests: "Sequence[EngineInput]", params: "Sequence[SamplingParams]", admitted: list[Any]
+    ) -> None:
         """Add requests in order, and their outputs to `admitted`; behind a pause when the engine is idle, so that its
         first batch holds them all."""
         idle = self._llm.get_num_unfinished_requests() == 0
         if idle:
             await self._llm.pause_generation(mode="keep", clear_cache=False)
         try:
-            for request in requests:
+            for request, wanted in zip(requests, params, strict=True):
                 self._requests += 1
-                admitted.append(await self._llm.add_request(str(self._requests), request, params))
+                admitted.append(await self._llm.add_request(str(self._requests), request, wanted))
         finally:
             if idle:
                 await self._llm.resume_generation()

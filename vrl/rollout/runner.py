@@ -14,10 +14,12 @@ from typing import Any, Protocol
 from vrl.errors import RewardError, RolloutError
 from vrl.rollout.buffer import RolloutBuffer
 from vrl.rollout.feed import PreparedPrompt
+from vrl.rollout.shuffled import ShuffledDraws
 from vrl.types import Completion, Reward, Rollout, RolloutGroup
 
 logger = logging.getLogger(__name__)
 _MAX_FAILURES_IN_A_ROW = 32
+Drawn = tuple[Completion, ...]  # of one prompt
 
 
 class Fleet(Protocol):
@@ -37,8 +39,10 @@ class Runner:
         rewards: Fleet,
         buffer: RolloutBuffer,
         shape: Callable[[Completion, Reward], Reward],
+        shuffled: ShuffledDraws,
     ) -> None:
         """`shape` makes of a completion's reward the one that trains; see vrl.algo.shaping."""
+        self._shuffled = shuffled
         self._shape = shape
         self._engines = engines
         self._rewards = rewards
@@ -58,7 +62,7 @@ class Runner:
     async def _run_share(self, jobs: Sequence[tuple[int, PreparedPrompt]]) -> list[RolloutGroup]:
         started = time.monotonic()
         try:
-            completions = await generate(self._engines, [job for _, job in jobs])
+            completions, shuffled = await self._draw(jobs)
         except RolloutError as error:
             for group_id, _ in jobs:
                 await self._drop(group_id, "rollout", error)
@@ -66,23 +70,35 @@ class Runner:
         ended = time.monotonic()
         scored = await asyncio.gather(
             *(
-                self._score(group_id, job, done, (started, ended))
-                for (group_id, job), done in zip(jobs, completions, strict=True)
+                self._score(group_id, job, done, again, (started, ended))
+                for (group_id, job), done, again in zip(jobs, completions, shuffled, strict=True)
             )
         )
         return [group for group in scored if group is not None]
+
+    async def _draw(self, jobs: Sequence[tuple[int, PreparedPrompt]]) -> tuple[list[Drawn], list[Drawn]]:
+        """What each job's prompt gave and, where its task asks, what it gave on permuted frames; one call for all."""
+        twins = [self._shuffled.twin(job, group_id) for group_id, job in jobs]
+        again = [twin for twin in twins if twin is not None]
+        if not again:
+            return await generate(self._engines, [job for _, job in jobs]), [()] * len(jobs)
+        sizes = [self._shuffled.group_size] * len(jobs) + [self._shuffled.draws] * len(again)
+        drawn = await generate(self._engines, [*(job for _, job in jobs), *again], group_size=sizes)
+        rest = iter(drawn[len(jobs) :])
+        return drawn[: len(jobs)], [() if twin is None else next(rest) for twin in twins]
 
     async def _score(
         self,
         group_id: int,
         prepared: PreparedPrompt,
-        completions: tuple[Completion, ...],
+        completions: Drawn,
+        shuffled: Drawn,
         sampled: tuple[float, float],
     ) -> RolloutGroup | None:
         """The group with its rewards; None where they could not be had. `sampled`: monotonic seconds, from and to."""
         started = time.monotonic()
         try:
-            rewards: tuple[Reward, ...] = await self._rewards.call("score", prepared.prompt, completions)
+            rewards: tuple[Reward, ...] = await self._rewards.call("score", prepared.prompt, completions, shuffled)
         except RewardError as error:
             await self._drop(group_id, "reward", error)
             return None
@@ -99,6 +115,7 @@ class Runner:
             rollout_start_s=sampled[0],
             rollout_s=sampled[1] - sampled[0],
             reward_s=time.monotonic() - started,
+            shuffled_tokens=sum(len(one.token_ids) for one in shuffled),
         )
 
     async def _drop(self, group_id: int, reason: str, error: RolloutError | RewardError) -> None:

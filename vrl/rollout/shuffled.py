@@ -1,0 +1,74 @@
+"""T-GRPO's second request: the same prompt over a clip whose frames stand in another order.
+
+Video-R1 (arXiv 2503.21776) compares accuracy on ordered and on permuted frames; completions on permuted frames are
+never trained on. Frames are permuted inside the processed patches, which is exact, since every frame is resized by
+itself: no second decode, no second copy on its way to the engine. Times and token ids stay. Scores nothing.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vrl.config import RunConfig
+from vrl.rollout.feed import PreparedPrompt
+from vrl.types import Prompt, VisionGrid
+
+REWARD = "temporal_order"  # the reward that compares; a task whose rubric has it asks for shuffled draws
+_FRAMES_PER_STEP = 2  # merged into one time step of the grid by all three families
+_CHANNELS = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShuffledDraws:
+    """Which prompts are asked again, and how often."""
+
+    tasks: frozenset[str] = frozenset()  # empty: none
+    draws: int = 0  # completions on permuted frames
+    group_size: int = 0  # completions on ordered ones
+
+    def twin(self, prepared: PreparedPrompt, group_id: int) -> PreparedPrompt | None:
+        """The same prompt with the frames of its first clip permuted; None where its task does not ask or has no clip.
+
+        The order depends on the group alone, so that equal runs draw alike, and it is never the true one.
+        """
+        prompt = prepared.prompt
+        clip = next((grid for grid in prompt.vision if grid.kind == "video"), None)
+        if prompt.sample.task not in self.tasks or clip is None:
+            return None
+        rng = np.random.default_rng(group_id)
+        order = np.arange(_FRAMES_PER_STEP * clip.grid_thw[0])
+        while (order == np.sort(order)).all():
+            rng.shuffle(order)
+        key = f"{prompt.media_key}-shuffled-{group_id}"
+        return replace(prepared, prompt=replace(prompt, frame_order=tuple(order.tolist()), media_key=key))
+
+
+def shuffled_draws(config: RunConfig) -> ShuffledDraws:
+    """What the rubrics ask for."""
+    tasks = frozenset(task.task for task in config.tasks if any(term.reward == REWARD for term in task.rewards))
+    return ShuffledDraws(tasks=tasks, draws=config.reward.order_draws, group_size=config.rollout.group_size)
+
+
+def in_order(prompt: Prompt, patches: np.ndarray) -> np.ndarray:
+    """The patches uint8 [num_patches, patch_dim] of a prompt as its `frame_order` wants them shown."""
+    if not prompt.frame_order:
+        return patches
+    start = 0
+    for grid in prompt.vision:
+        if grid.kind == "video":
+            shown = patches.copy()
+            shown[start : start + grid.num_patches] = _permuted(
+                patches[start : start + grid.num_patches], grid, prompt.frame_order
+            )
+            return shown
+        start += grid.num_patches
+    raise ValueError(f"sample {prompt.sample.sample_id}: got an order of frames, and no clip")
+
+
+def _permuted(patches: np.ndarray, grid: VisionGrid, order: tuple[int, ...]) -> np.ndarray:
+    """Frame i of the result is frame order[i]. A row is [channel, frame of the step, pixels of the patch]."""
+    steps, height, width = grid.grid_thw
+    rows = patches.reshape(steps, height * width, _CHANNELS, _FRAMES_PER_STEP, -1)
+    frames = rows.transpose(0, 3, 1, 2, 4).reshape(steps * _FRAMES_PER_STEP, height * width, _CHANNELS, -1)
+    shown = frames[list(order)].reshape(steps, _FRAMES_PER_STEP, height * width, _CHANNELS, -1)
+    return shown.transpose(0, 2, 3, 1, 4).reshape(patches.shape)
