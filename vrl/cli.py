@@ -5,6 +5,7 @@ Exit codes: 0 success, 1 the run failed, 2 wrong configuration or data, 130 and 
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -138,6 +139,7 @@ def _report(args: argparse.Namespace) -> int:
 
 def _doctor(args: argparse.Namespace) -> int:
     if args.parity:
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # the report is what people ask for
         from vrl.checkpoint import resolve_model
         from vrl.parity_check import check_checkpoint
 
