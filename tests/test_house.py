@@ -19,7 +19,7 @@ DOORS = {
     "omegaconf": {"vrl/configfile.py"},
     "prometheus_client": {"vrl/metrics.py"},
     "openai": {"vrl/reward/judge/service.py"},
-    "pyarrow": {"vrl/data/dataset.py", "vrl/report/samples.py"},
+    "pyarrow": {"vrl/data/dataset.py", "vrl/report/samples.py", "vrl/evaluation/rows.py"},
 }
 
 # Imports go down only: a package may import those of a lower number.
@@ -31,7 +31,7 @@ LEVELS = (
     {"pool", "placement", "run", "parity", "doctor"},
     {"driver", "fleets", "plan", "inference"},
     {"session"},
-    {"train", "sft"},
+    {"train", "sft", "evaluation"},
     {"cli"},
     {"__main__"},
 )

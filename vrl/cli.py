@@ -73,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--gpu-gib", type=float, default=80.0, help="memory of one GPU; 0: plan for CPUs")
     plan.set_defaults(run=_plan)
 
+    evaluation = commands.add_parser("eval", help="ask a benchmark, score the answers; or compare two such runs")
+    evaluation.add_argument("config", nargs="?", help="YAML file")
+    evaluation.add_argument("overrides", nargs="*", help="key=value, as in benchmark.limit=100")
+    evaluation.add_argument("--compare", nargs=2, type=Path, metavar="RUN", help="two finished runs of the same items")
+    evaluation.set_defaults(run=_eval)
+
     report = commands.add_parser("report", help="one self-contained HTML page of a run")
     report.add_argument("run_dir", type=Path)
     report.set_defaults(run=_report)
@@ -112,6 +118,23 @@ def _train(args: argparse.Namespace) -> int:
     from vrl.train import train
 
     return run_to_end(lambda stop: train(config, stop))
+
+
+def _eval(args: argparse.Namespace) -> int:
+    if args.compare:
+        from vrl.evaluation.compare import as_markdown, compare
+
+        print(as_markdown(compare(*args.compare)), end="")
+        return 0
+    from vrl.configfile import load
+    from vrl.evaluation.config import EvalConfig, check_eval
+    from vrl.run import guard_private_ray, run_to_end
+
+    config = load(args.config, args.overrides, schema=EvalConfig, check=check_eval)
+    guard_private_ray(config.ray_address)
+    from vrl.evaluation.run import evaluate
+
+    return run_to_end(lambda stop: evaluate(config, stop))
 
 
 def _config(args: argparse.Namespace) -> int:

@@ -138,7 +138,7 @@ class RewardConfig:
     workers: int = at_least(1, 1)
     timeout_s: float = above_zero(60.0)  # scoring one group
     number_tolerance: float = at_least(0, 0.0)  # relative; 0: equal to two decimals (Video-R1)
-    regression: str = one_of("relative", "mra")  # accuracy of answers that may be near
+    regression: str = one_of("relative", "mra", "mra_inclusive")  # accuracy of answers that may be near; see there
     max_cited: float = share(1.0)  # of the frames: more citations count as invalid; 1: as many as you like (RLER)
     # think_transparency is 0 at these two lengths, in tokens, and 1 in the middle
     thinking_tokens: list[int] = band(0, 768)

@@ -53,6 +53,9 @@ def read_candidate(
         repetition=-anti_repetition(given),
         temperature=temperature,
         view=view,
+        finish_reason=completion.finish_reason,
+        duration_s=prompt.duration_s,
+        timestamps_s=prompt.timestamps_s,
         num_tokens=len(completion.token_ids),
     )
 

@@ -19,6 +19,9 @@ class Candidate:
     repetition: float = 0.0
     temperature: float = 0.0
     view: str = "frames"  # name of the view it was drawn from
+    finish_reason: str = "stop"  # or "length"
+    duration_s: float = 0.0  # of the clip it was shown
+    timestamps_s: tuple[float, ...] = ()  # of the frames it was shown
     num_tokens: int = 0
 
     @property
@@ -34,6 +37,9 @@ class Answer:
     sample_id: str
     answer: str  # empty: no completion could be read as an answer
     text: str  # the completion that says it, special tokens kept
+    finish_reason: str  # of that completion
+    duration_s: float  # of the clip that it was shown; 0 without one
+    timestamps_s: tuple[float, ...]  # of the frames that it was shown, which is what its citations number
     strategy: str
     num_candidates: int  # completions that stood for election; 1 where there is no vote
     num_calls: int  # requests to an engine

@@ -15,17 +15,28 @@ def consistency(given: RewardInput) -> float | None:
     return None if agrees is None else float(agrees)
 
 
+def conclusion_accuracy(given: RewardInput) -> float | None:
+    """How right is what the thinking concludes, whatever the answer says? As `accuracy`; no thinking: 0.
+
+    Meant as a term of weight 0.
+    """
+    if given.sample.answer_type not in ANSWER_TYPES:
+        return None
+    if given.parsed is None or not given.parsed.thinking:
+        return 0.0
+    conclusion = given.judgement.conclusion
+    return None if conclusion is None else answer_accuracy(given, conclusion)
+
+
 def think_answer_consistency(given: RewardInput) -> float | None:
     """Of a right answer: is the thinking's conclusion right too? None for a wrong answer.
 
     Its mean over completions is TP / (TP + FN): what we read Video-R2's TAC to be (x 100). Meant as a term of weight 0.
     """
-    if given.sample.answer_type not in ANSWER_TYPES or (accuracy(given) or 0.0) < _RIGHT:
+    if (accuracy(given) or 0.0) < _RIGHT:
         return None
-    if given.parsed is None or not given.parsed.thinking:
-        return 0.0
-    conclusion = given.judgement.conclusion
-    return None if conclusion is None else float(answer_accuracy(given, conclusion) >= _RIGHT)
+    concluded = conclusion_accuracy(given)
+    return None if concluded is None else float(concluded >= _RIGHT)
 
 
 def visual_evidence(given: RewardInput) -> float | None:
@@ -40,11 +51,13 @@ def visual_evidence(given: RewardInput) -> float | None:
 
 REWARDS = {
     "consistency": consistency,
+    "conclusion_accuracy": conclusion_accuracy,
     "think_answer_consistency": think_answer_consistency,
     "visual_evidence": visual_evidence,
 }
 ASKS = {
     "consistency": ("agrees",),
+    "conclusion_accuracy": ("conclusion",),
     "think_answer_consistency": ("conclusion",),
     "visual_evidence": ("visual",),
 }

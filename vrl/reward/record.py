@@ -28,6 +28,7 @@ class Judgement:
     agrees: bool | None = None  # thinking and answer come to the same conclusion
     conclusion: str | None = None  # what the thinking concludes, in the words of an answer; empty: nothing
     visual: float | None = None  # [0, 1]: how much the thinking leans on what is to be seen
+    same: bool | None = None  # the answer says the same as the true one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,7 +20,7 @@ from vrl.errors import ConfigError, JudgeError, RewardError
 from vrl.reward import GROUP_REWARDS, REWARDS
 from vrl.reward.accuracy import accuracy
 from vrl.reward.judge import make_judge
-from vrl.reward.record import Claim, GroupInput, Judgement, RewardInput
+from vrl.reward.record import Claim, GroupInput, Judgement, RewardInput, Values
 from vrl.reward.rubric import build_rubric
 from vrl.reward.similarity import make_similarity
 from vrl.tasks import TASKS
@@ -63,48 +63,67 @@ class RewardWorker:
                 f"sample {sample.sample_id}: got task {sample.task!r}, wanted one with a rubric: "
                 f"{sorted(self._rubric.terms)}"
             )
-        judged = await asyncio.gather(*(self._judged(self._read(prompt, completion)) for completion in completions))
-        given = [one for one, _ in judged]
-        values = self._values(given, [self._read(prompt, completion) for completion in shuffled])
+        given = [self._read(prompt, completion) for completion in completions]
+        measured = await self.measure(given, [self._read(prompt, completion) for completion in shuffled])
         return tuple(
             replace(
-                self._rubric.combine(sample.task, mine),
+                self._rubric.combine(sample.task, values),
                 readable=one.parsed is not None,
                 judge_failures=failures,
             )
-            for mine, (one, failures) in zip(values, judged, strict=True)
+            for one, (values, failures) in zip(given, measured, strict=True)
         )
+
+    async def measure(
+        self, given: Sequence[RewardInput], shuffled: Sequence[RewardInput] = ()
+    ) -> list[tuple[Values, int]]:
+        """For each completion of one prompt: every reward of its task's rubric, uncombined, and how many questions the
+        judge left open. Their `rules`, `num_thinking_tokens` and `judgement` are filled in here.
+
+        Raises RewardError as `score` does.
+        """
+        judged = await asyncio.gather(*(self._judged(self._ruled(one)) for one in given))
+        values = self._values([one for one, _ in judged], [self._ruled(one) for one in shuffled])
+        return [(mine, failures) for mine, (_, failures) in zip(values, judged, strict=True)]
 
     def _read(self, prompt: Prompt, completion: Completion) -> RewardInput:
         task = TASKS[prompt.sample.task]
-        parsed = task.parse(completion.text)
-        thinking = parsed.thinking if parsed is not None else ""
         return RewardInput(
             task=task,
             sample=prompt.sample,
             duration_s=prompt.duration_s,
             timestamps_s=prompt.timestamps_s,
             text=completion.text,
-            parsed=parsed,
+            parsed=task.parse(completion.text),
             finish_reason=completion.finish_reason,
             num_tokens=len(completion.token_ids),
-            num_thinking_tokens=len(self._tokenizer.encode(thinking).ids) if self._tokenizer is not None else 0,
-            rules=self._config,
         )
 
+    def _ruled(self, given: RewardInput) -> RewardInput:
+        """The input with the run's rules and the length of its thinking."""
+        thinking = given.parsed.thinking if given.parsed is not None else ""
+        num_tokens = len(self._tokenizer.encode(thinking).ids) if self._tokenizer is not None else 0
+        return replace(given, rules=self._config, num_thinking_tokens=num_tokens)
+
     async def _judged(self, given: RewardInput) -> tuple[RewardInput, int]:
-        """The input with what the judge found, and how many questions it left open. No thinking: no question."""
-        asks = self._rubric.asks(given.task.name)
-        if given.parsed is None or not given.parsed.thinking or not asks:
+        """The input with what the judge found, and how many questions it left open.
+
+        Without thinking, or without an answer, nobody is asked about it.
+        """
+        if given.parsed is None:
             return given, 0
         sample, thinking, answer = given.sample, given.parsed.thinking, given.parsed.answer
-        questions: dict[str, Any] = {
-            "claims": lambda: self._judge.claims(thinking),
-            "agrees": lambda: self._judge.agrees(sample, thinking, answer),
-            "conclusion": lambda: self._judge.conclusion(sample, thinking),
-            "visual": lambda: self._judge.visual(sample, thinking),
-        }
-        asked = sorted(asks)
+        questions: dict[str, Any] = {}
+        if answer:
+            questions["same"] = lambda: self._judge.same(sample, answer)
+        if thinking:
+            questions |= {
+                "claims": lambda: self._judge.claims(thinking),
+                "agrees": lambda: self._judge.agrees(sample, thinking, answer),
+                "conclusion": lambda: self._judge.conclusion(sample, thinking),
+                "visual": lambda: self._judge.visual(sample, thinking),
+            }
+        asked = sorted(self._rubric.asks(given.task.name) & questions.keys())
         replies = await asyncio.gather(*(_answered(questions[name]()) for name in asked))
         found = dict(zip(asked, replies, strict=True))
         claims: tuple[Claim, ...] | None = found.get("claims")

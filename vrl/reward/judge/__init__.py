@@ -29,6 +29,10 @@ class Judge(Protocol):
         """How much the thinking leans on concrete visual evidence, in [0, 1]."""
         ...
 
+    async def same(self, sample: Sample, answer: str) -> bool:
+        """Does the answer say what the sample's true answer says?"""
+        ...
+
 
 def make_judge(config: JudgeConfig) -> Judge:
     """The configured judge. Raises ConfigError where its key is named but not in the environment."""

@@ -37,6 +37,11 @@ _VISUAL = (
     "knowledge or guesses? 10: dense and step by step; 7 to 9: several specific claims; 4 to 6: recalled facts without "
     'place or time; 1 to 3: token mentions; 0: none. Ignore the answer. Reply with {{"score": 7}}.'
 )
+_SAME = (
+    "The text is an answer to the question below, about a video that you do not see. The true answer is {truth}. Does "
+    "the text say the same? Details that the true answer does not have do not matter unless they contradict it. "
+    'Reply with {{"same": true}} or {{"same": false}}.\n\n{question}'
+)
 _MAX_CLAIMS = 64
 
 Messages = list[dict[str, str]]
@@ -62,6 +67,11 @@ def ask_visual(thinking: str) -> Messages:
     return _messages(_VISUAL.format(), thinking)
 
 
+def ask_same(sample: Sample, answer: str) -> Messages:
+    """For `read_same`."""
+    return _messages(_SAME.format(truth=json.dumps(sample.answer), question=question(sample)), answer)
+
+
 def _messages(task: str, text: str) -> Messages:
     content = f"{task}\n\nBEGIN\n{text}\nEND"
     return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": content}]
@@ -85,6 +95,11 @@ def read_claims(reply: str) -> tuple[Claim, ...]:
 def read_agrees(reply: str) -> bool:
     """True or false."""
     return _field(reply, "agrees", bool)
+
+
+def read_same(reply: str) -> bool:
+    """True or false."""
+    return _field(reply, "same", bool)
 
 
 def read_conclusion(reply: str, sample: Sample) -> str:

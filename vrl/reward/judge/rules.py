@@ -35,13 +35,7 @@ class RuleJudge:
 
     async def agrees(self, sample: Sample, thinking: str, answer: str) -> bool:
         """The conclusion and the answer are the same letter, number or words, as the answer type asks."""
-        concluded = await self.conclusion(sample, thinking)
-        if sample.answer_type == "choice":
-            letter = choice_letter(answer, sample.options)
-            return letter is not None and choice_letter(concluded, sample.options) == letter
-        if sample.answer_type in ("number", "regression"):
-            return same_number(concluded, answer)
-        return bool(concluded) and normalise(concluded) == normalise(answer)
+        return _alike(sample, await self.conclusion(sample, thinking), answer)
 
     async def conclusion(self, sample: Sample, thinking: str) -> str:
         """What stands behind the last `answer is` or `answer:`, to the end of the sentence."""
@@ -51,6 +45,20 @@ class RuleJudge:
     async def visual(self, sample: Sample, thinking: str) -> float:
         """A quarter for every sentence that names a time, at most 1."""
         return min(1.0, len(await self.claims(thinking)) / _FULL_MARKS)
+
+    async def same(self, sample: Sample, answer: str) -> bool:
+        """The same letter, number or words as the true answer, as the answer type asks."""
+        return _alike(sample, answer, sample.answer)
+
+
+def _alike(sample: Sample, first: str, second: str) -> bool:
+    """Are two answers to the sample the same letter, number or words?"""
+    if sample.answer_type == "choice":
+        letter = choice_letter(second, sample.options)
+        return letter is not None and choice_letter(first, sample.options) == letter
+    if sample.answer_type in ("number", "regression"):
+        return same_number(first, second)
+    return bool(first) and normalise(first) == normalise(second)
 
 
 def _sentences(text: str) -> list[str]:

@@ -60,6 +60,10 @@ class ServiceJudge:
         """How much the thinking leans on visual evidence, in [0, 1]."""
         return await self._ask(prompts.ask_visual(thinking), prompts.read_visual)
 
+    async def same(self, sample: Sample, answer: str) -> bool:
+        """Does the answer say what the true one says?"""
+        return await self._ask(prompts.ask_same(sample, answer), prompts.read_same)
+
     async def close(self) -> None:
         """End the connections."""
         await self._client.close()

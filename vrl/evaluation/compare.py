@@ -1,0 +1,155 @@
+"""Two evaluations of the same items, side by side: is the second better, or is it luck?
+
+Reads finished run folders only. Every difference is second minus first, with paired intervals: a resample is taken of
+both runs alike.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vrl.errors import DataError
+from vrl.evaluation.benchmarks import BENCHMARKS
+from vrl.evaluation.interval import Difference, Discordance, Node, difference, draw_counts, mcnemar
+from vrl.evaluation.metrics import METRICS, RIGHT, overall_node, present, units, values
+from vrl.evaluation.record import Scored, read_scores
+from vrl.evaluation.results import shown
+
+_Side = tuple[np.ndarray, Node]  # values [N] of one run, and what of them is averaged
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """One number of both runs."""
+
+    name: str
+    unit: str
+    first: float
+    second: float
+    difference: Difference
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Both runs over the items that have a score in both."""
+
+    first: str  # run folders
+    second: str
+    benchmark: str
+    count: int  # items compared
+    left_out: int  # items without a score in one of the runs
+    score: Compared
+    metrics: tuple[Compared, ...]
+    right: Discordance | None  # of items right or wrong (score >= 0.5); None where scores are graded
+
+
+def compare(first_dir: Path, second_dir: Path) -> Comparison:
+    """Compare two finished runs with the interval settings of the second.
+
+    Raises DataError where a folder holds no finished evaluation, or where the runs asked other items.
+    """
+    results = json.loads(_results(second_dir).read_text())
+    if (other := json.loads(_results(first_dir).read_text())["benchmark"]) != results["benchmark"]:
+        raise DataError(
+            f"{second_dir}: got benchmark {results['benchmark']}, wanted that of {first_dir}: {other}", reason="compare"
+        )
+    first, second = _same_items(first_dir, second_dir)
+    both = [i for i, (a, b) in enumerate(zip(first, second, strict=True)) if None not in (a.score, b.score)]
+    count = len(first)
+    first, second = [first[i] for i in both], [second[i] for i in both]
+    settings = results["interval"]
+    counts = draw_counts(units(first, settings["unit"]), settings["resamples"], settings["seed"])
+    a, b = values(first, lambda item: item.score), values(second, lambda item: item.score)
+    node = overall_node(first, BENCHMARKS[results["benchmark"]])
+    graded = bool(((a != np.round(a)) | (b != np.round(b))).any())
+    return Comparison(
+        first=str(first_dir),
+        second=str(second_dir),
+        benchmark=results["benchmark"],
+        count=len(both),
+        left_out=count - len(both),
+        score=_compared("score", "share", (a, node), (b, node), counts, settings["level"]),
+        metrics=tuple(_metrics(first, second, counts, settings["level"])),
+        right=None if graded else mcnemar(a >= RIGHT, b >= RIGHT),
+    )
+
+
+def as_markdown(found: Comparison) -> str:
+    """The comparison as a Markdown document; shares in percent."""
+    lines = [
+        f"# {found.benchmark}: {found.second} against {found.first}",
+        "",
+        f"{found.count} items in both, {found.left_out} left out. Differences are second minus first.",
+        "",
+        "| metric | first | second | difference | low | high | p |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+        *(_line(one) for one in (found.score, *found.metrics)),
+    ]
+    if found.right is not None:
+        lines += [
+            "",
+            f"Right in the first run only: {found.right.only_first}; in the second only: {found.right.only_second}; "
+            f"McNemar's exact p = {found.right.p_value:.4f}.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(one: Compared) -> str:
+    gap = one.difference
+    numbers = (one.first, one.second, gap.value, gap.low, gap.high)
+    return f"| {one.name} | {' | '.join(shown(number, one.unit) for number in numbers)} | {gap.p_value:.4f} |"
+
+
+def _metrics(first: Sequence[Scored], second: Sequence[Scored], counts: np.ndarray, level: float) -> list[Compared]:
+    """Every metric that both runs have; each side over its own items, as a metric may hold of right answers only."""
+    found = []
+    for metric in METRICS:
+        a, b = values(first, metric.value), values(second, metric.value)
+        mine, theirs = present(a), present(b)
+        if len(mine) and len(theirs):
+            found.append(_compared(metric.name, metric.unit, (a, mine), (b, theirs), counts, level))
+    return found
+
+
+def _compared(
+    name: str,
+    unit: str,
+    first: tuple[np.ndarray, Node],
+    second: tuple[np.ndarray, Node],
+    counts: np.ndarray,
+    level: float,
+) -> Compared:
+    gap, means = difference(first, second, counts, level)
+    return Compared(name=name, unit=unit, first=means[0], second=means[1], difference=gap)
+
+
+def _same_items(first_dir: Path, second_dir: Path) -> tuple[list[Scored], list[Scored]]:
+    """Both runs' items in the order of the first."""
+    first, second = _by_id(first_dir), _by_id(second_dir)
+    odd = sorted(first.keys() ^ second.keys())
+    odd += [name for name in first if name in second and _asked(first[name]) != _asked(second[name])]
+    if odd:
+        raise DataError(
+            f"{second_dir}: got other items than {first_dir}: {len(odd)} differ (first {odd[0]}), wanted the same "
+            "questions with the same truth in both",
+            reason="compare",
+        )
+    return list(first.values()), [second[name] for name in first]
+
+
+def _asked(item: Scored) -> tuple[str, tuple[str, ...], str, str]:
+    return item.question, item.options, item.truth, item.video
+
+
+def _by_id(run_dir: Path) -> Mapping[str, Scored]:
+    return {item.sample_id: item for item in read_scores(run_dir)}
+
+
+def _results(run_dir: Path) -> Path:
+    path = run_dir / "results.json"
+    if not path.is_file():
+        raise DataError(f"{run_dir}: got no results.json in it, wanted the folder of a finished vrl eval", "scores")
+    return path

@@ -1,0 +1,53 @@
+"""How far an evaluation is: a bar on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+_EVERY_S = 10.0  # between two plain lines
+
+
+class Progress:
+    """Counts items. Example: `with Progress("toy-eval", 100, done=40) as progress: progress.advance()`."""
+
+    def __init__(self, title: str, total: int, *, done: int) -> None:
+        self._title, self._total, self._done = title, total, done
+        self._started = self._shown = time.monotonic()
+        console = Console(stderr=True)
+        self._bar: Bar | None = None
+        if console.is_terminal:
+            columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn())
+            self._bar = Bar(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console)
+            self._task = self._bar.add_task(title, total=total, completed=done)
+
+    def advance(self) -> None:
+        """One more item is done."""
+        self._done += 1
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done)
+        elif now - self._shown >= _EVERY_S or self._done == self._total:
+            self._shown = now
+            self.say(f"{self._title}: {self._done}/{self._total}")
+
+    def say(self, message: str) -> None:
+        """One line for the person who watches."""
+        if self._bar is not None:
+            self._bar.console.print(message, highlight=False, markup=False)
+        else:
+            print(f"[{time.monotonic() - self._started:7.1f} s] {message}", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> "Progress":
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()

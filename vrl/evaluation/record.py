@@ -1,0 +1,50 @@
+"""The record of a scored item: what was asked, what was said, what it is worth. A row of scores.jsonl."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vrl.errors import DataError
+
+_SCORES = "scores.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scored:
+    """One item and its prediction, measured."""
+
+    sample_id: str
+    question: str
+    options: tuple[str, ...]
+    truth: str  # answer, spans in seconds or key elements, as people read them
+    answer_type: str
+    video: str  # path of the first clip; empty without one
+    groups: Mapping[str, tuple[str, ...]]
+    answer: str
+    text: str
+    score: float | None  # None: excluded by evaluation.failures, or no judge gave a value
+    values: Mapping[str, float | None]  # rewards and costs by name
+    failure: str = ""
+    message: str = ""
+
+
+def write_scores(run_dir: Path, scored: Sequence[Scored]) -> None:
+    """Write `run_dir/scores.jsonl` whole or not at all."""
+    tmp = run_dir / f"{_SCORES}.tmp"
+    tmp.write_text("".join(json.dumps(asdict(item), allow_nan=False) + "\n" for item in scored), encoding="utf-8")
+    os.replace(tmp, run_dir / _SCORES)
+
+
+def read_scores(run_dir: Path) -> list[Scored]:
+    """The rows that `write_scores` wrote. Raises DataError where the folder holds no finished evaluation."""
+    path = run_dir / _SCORES
+    if not path.is_file():
+        raise DataError(f"{run_dir}: got no {_SCORES} in it, wanted the folder of a finished vrl eval", reason="scores")
+    return [_row(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _row(columns: dict) -> Scored:
+    groups = {key: tuple(found) for key, found in columns["groups"].items()}
+    return Scored(**{**columns, "options": tuple(columns["options"]), "groups": groups})

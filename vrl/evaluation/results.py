@@ -1,0 +1,112 @@
+"""The results of an evaluation as results.json, a Markdown table and a page. Computes nothing."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vrl.evaluation.config import EvalConfig
+from vrl.evaluation.item import Benchmark
+from vrl.evaluation.metrics import METRICS, Summary
+from vrl.evaluation.page import render
+from vrl.evaluation.record import Scored
+
+_MAX_LISTED = 50  # failed items in the Markdown table; results.json has all
+_UNITS = {metric.name: metric.unit for metric in METRICS}
+_MEANINGS = {metric.name: metric.meaning for metric in METRICS}
+
+
+def make_results(
+    config: EvalConfig, benchmark: Benchmark, scored: Sequence[Scored], summary: Summary
+) -> dict[str, Any]:
+    """What results.json holds: shares within [0, 1], every estimate with its interval and count."""
+    failed = [item for item in scored if item.failure]
+    return {
+        "name": config.name,
+        "benchmark": benchmark.name,
+        "model": config.model.path,
+        "strategy": config.strategy.name,
+        "task": config.task or "as the benchmark has it",
+        "items": len(scored),
+        "unscored": sum(item.score is None for item in scored),
+        "failures": {
+            "rule": config.failures,
+            "by_reason": dict(Counter(item.failure for item in failed)),
+            "listed": [{"sample_id": i.sample_id, "reason": i.failure, "message": i.message} for i in failed],
+        },
+        "overall": {"by": overall_rule(benchmark), **asdict(summary.overall)},
+        "metrics": {
+            name: {**asdict(found), "unit": _UNITS[name], "meaning": _MEANINGS[name]}
+            for name, found in summary.metrics.items()
+        },
+        "groups": {
+            key: {group: asdict(found) for group, found in groups.items()} for key, groups in summary.groups.items()
+        },
+        "interval": {**asdict(config.bootstrap), "seed": config.seed},
+    }
+
+
+def overall_rule(benchmark: Benchmark) -> str:
+    """In words, what the benchmark's one number is a mean of."""
+    among = "".join(f" of {key} {group}" for key, group in benchmark.among.items())
+    nested = "".join(f" over {key} of means" for key in benchmark.overall)
+    return f"mean{nested} over items{among}"
+
+
+def write_results(run_dir: Path, results: Mapping[str, Any], scored: Sequence[Scored]) -> None:
+    """Write results.json, results.md and eval.html into the run folder, each whole or not at all."""
+    contents = {
+        "results.json": json.dumps(results, indent=1, allow_nan=False) + "\n",
+        "results.md": markdown(results),
+        "eval.html": render(results, scored),
+    }
+    for name, text in contents.items():
+        tmp = run_dir / f"{name}.tmp"
+        tmp.write_text(text, encoding="utf-8")
+        os.replace(tmp, run_dir / name)
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """The results as a Markdown document; shares in percent."""
+    interval, failures = results["interval"], results["failures"]
+    lines = [
+        f"# {results['benchmark']}: {results['name']}",
+        "",
+        f"Model {results['model']}, strategy {results['strategy']}, {results['items']} items, "
+        f"{sum(failures['by_reason'].values())} failed (counted as {failures['rule']}), {results['unscored']} without "
+        f"a score. Intervals: {100 * interval['level']:g} %, {interval['resamples']} bootstrap resamples by "
+        f"{interval['unit']}.",
+        "",
+        "| metric | value | low | high | items | meaning |",
+        "|---|---:|---:|---:|---:|---|",
+        _line("**score**", results["overall"], "share", results["overall"]["by"]),
+        *(_line(name, found, found["unit"], found["meaning"]) for name, found in results["metrics"].items()),
+    ]
+    for key, groups in results["groups"].items():
+        lines += ["", f"## Score by {key}", "", "| group | value | low | high | items |", "|---|---:|---:|---:|---:|"]
+        lines += [_line(group, found, "share") for group, found in groups.items()]
+    if failures["listed"]:
+        lines += ["", "## Failed items", "", "| item | reason | message |", "|---|---|---|"]
+        listed = failures["listed"][:_MAX_LISTED]
+        lines += [f"| {one['sample_id']} | {one['reason']} | {_cell(one['message'])} |" for one in listed]
+        lines += [f"| ... | | {len(failures['listed']) - len(listed)} more in results.json |"] * (
+            len(failures["listed"]) > len(listed)
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, found: Mapping[str, Any], unit: str, meaning: str | None = None) -> str:
+    numbers = " | ".join(shown(found[part], unit) for part in ("value", "low", "high"))
+    return f"| {_cell(name)} | {numbers} | {found['count']} |" + (f" {meaning} |" if meaning is not None else "")
+
+
+def shown(value: float, unit: str) -> str:
+    """A number for people: a share in percent, anything else with its unit."""
+    return f"{100 * value:.1f} %" if unit == "share" else f"{value:.2f} {unit}"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

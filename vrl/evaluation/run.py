@@ -1,0 +1,100 @@
+"""`vrl eval`: from a configuration to a folder of predictions, scores, results and a page.
+
+    benchmark files -> items -> (answers that are missing) -> predictions.jsonl -> scores.jsonl -> results, page
+
+Engines start only where an answer is missing, so that a finished run is scored anew in seconds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from vrl.checkpoint import resolve_model
+from vrl.configfile import as_yaml
+from vrl.evaluation.ask import ask_items
+from vrl.evaluation.benchmarks import BENCHMARKS
+from vrl.evaluation.config import EvalConfig
+from vrl.evaluation.item import Item
+from vrl.evaluation.metrics import summarise
+from vrl.evaluation.predictions import Prediction, PredictionFile, in_order
+from vrl.evaluation.progress import Progress
+from vrl.evaluation.record import write_scores
+from vrl.evaluation.results import make_results, write_results
+from vrl.evaluation.score import score_items
+from vrl.evaluation.select import fingerprint, select
+from vrl.inference.config import MediaConfig, data_config
+from vrl.inference.desk import open_desk
+from vrl.run import Stop
+
+
+async def evaluate(config: EvalConfig, stop: Stop) -> None:
+    """Ask what is not answered yet, score everything, write the results.
+
+    Raises ConfigError, DataError or CheckpointError before any actor starts; WorkerError where one dies: the answers
+    until then are kept, and the same command goes on.
+    """
+    benchmark = BENCHMARKS[config.benchmark.name]
+    items = select(benchmark.read(Path(config.benchmark.path)), config)
+    model_path = str(resolve_model(config.model.path))
+    with PredictionFile(config.run_dir, _settings(config, items, model_path)) as file:
+        (config.run_dir / "config.yaml").write_text(as_yaml(config))
+        with Progress(config.name, len(items), done=len(file.done)) as progress:
+            if any(item.sample.sample_id not in file.done for item in items):
+                await _ask_missing(config, items, file, progress, model_path, stop)
+            predictions = in_order(file.done, [item.sample.sample_id for item in items])
+            progress.say(f"scoring {len(items)} answers")
+            scored = await score_items(items, predictions, benchmark, config, model_path)
+            write_scores(config.run_dir, scored)
+            summary = summarise(scored, benchmark, config.bootstrap, config.seed)
+            results = make_results(config, benchmark, scored, summary)
+            write_results(config.run_dir, results, scored)
+    print((config.run_dir / "results.md").read_text())
+
+
+async def _ask_missing(
+    config: EvalConfig, items: Sequence[Item], file: PredictionFile, progress: Progress, model_path: str, stop: Stop
+) -> None:
+    progress.say(f"{len(items)} items, {len(file.done)} answered before; model {model_path}")
+    data = data_config(_media(config), config.benchmark.path)
+    model = replace(config.model, path=model_path)
+    async with open_desk(
+        model, data, config.rollout, rules=config.reward, ray_address=config.ray_address, seed=config.seed
+    ) as desk:
+        stop.listen()
+        await ask_items(items, file, desk, config.strategy, concurrency=config.concurrency, on_done=_shown_by(progress))
+
+
+def _shown_by(progress: Progress) -> Any:
+    def shown(prediction: Prediction) -> None:
+        if prediction.failure:
+            progress.say(f"{prediction.sample_id} failed ({prediction.failure}): {prediction.message}")
+        progress.advance()
+
+    return shown
+
+
+def _media(config: EvalConfig) -> MediaConfig:
+    """Where clips lie: media.root, or the folder that the benchmark's authors publish, or that of a dataset file."""
+    path, folder = Path(config.benchmark.path), BENCHMARKS[config.benchmark.name].media
+    published = path.parent if path.is_file() else path / folder
+    return replace(config.media, root=config.media.root or str(published))
+
+
+def _settings(config: EvalConfig, items: Sequence[Item], model_path: str) -> dict[str, Any]:
+    """All that answers depend on, flat: what decides whether earlier predictions still hold."""
+    parts: dict[str, Any] = {
+        "model": asdict(config.model) | {"path": str(Path(model_path).resolve())},
+        "frames": asdict(config.media.frames),
+        "strategy": asdict(config.strategy),
+        "rollout": {key: getattr(config.rollout, key) for key in ("max_tokens", "top_p", "top_k")},
+        "questions": {"benchmark": config.benchmark.name, "count": len(items), "fingerprint": fingerprint(items)},
+        "seed": config.seed,
+    }
+    return dict(_flat(parts, ""))
+
+
+def _flat(value: Any, key: str) -> list[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        return [(key, value)]
+    return [leaf for name, inner in value.items() for leaf in _flat(inner, f"{key}.{name}" if key else name)]

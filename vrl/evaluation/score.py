@@ -1,0 +1,126 @@
+"""From predictions to scored items, by the same parsers and reward functions that training uses. Needs no engine.
+
+Scoring stands apart from answering: other measures, another judge or another rule for failures need no new answers.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from vrl.config import RewardTermConfig, TaskConfig
+from vrl.evaluation.config import EvalConfig
+from vrl.evaluation.item import Benchmark, Item
+from vrl.evaluation.predictions import Prediction
+from vrl.evaluation.record import Scored
+from vrl.reward.record import RewardInput, Values
+from vrl.reward.text import word_error_rate
+from vrl.reward.worker import RewardWorker
+from vrl.tasks import TASKS
+from vrl.tasks.task import Parsed
+from vrl.types import Sample
+
+_SCORES = {"span": "iou", "elements": "element_f1"}  # answer type -> reward that is its score; else accuracy
+_AT_ONCE = 64  # items that the judge is asked about at a time
+
+
+async def score_items(
+    items: Sequence[Item],
+    predictions: Sequence[Prediction],
+    benchmark: Benchmark,
+    config: EvalConfig,
+    model_path: str,
+) -> list[Scored]:
+    """Every item beside its prediction, measured. `model_path`: whose tokenizer counts the tokens of a thinking.
+
+    A failed item scores 0 in every measure that makes a score, or nothing, by config.failures. Raises ConfigError for
+    measures that do not exist and RewardError where a reward function fails.
+    """
+    tasks = sorted({item.sample.task for item in items})
+    worker = RewardWorker([_rubric(task, benchmark, config) for task in tasks], config.reward, model_path)
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(item: Item, prediction: Prediction) -> Scored:
+        async with slots:
+            return await _score(item, prediction, benchmark, config, worker)
+
+    pairs = zip(items, predictions, strict=True)
+    return list(await asyncio.gather(*(one(item, prediction) for item, prediction in pairs)))
+
+
+def score_name(sample: Sample, benchmark: Benchmark, config: EvalConfig) -> str:
+    """The reward that is the sample's score: benchmark.measure, the benchmark's own, or that of its answer type."""
+    if sample.answer_type in _SCORES:
+        return _SCORES[sample.answer_type]
+    return config.benchmark.measure or benchmark.measure or "accuracy"
+
+
+def _rubric(task: str, benchmark: Benchmark, config: EvalConfig) -> TaskConfig:
+    own = [name for name in (config.benchmark.measure, benchmark.measure) if name]
+    names = dict.fromkeys(["accuracy", "iou", "element_f1", "format", *own, *config.measures])
+    return TaskConfig(task=task, rewards=[RewardTermConfig(reward=name) for name in names])
+
+
+async def _score(
+    item: Item, prediction: Prediction, benchmark: Benchmark, config: EvalConfig, worker: RewardWorker
+) -> Scored:
+    sample = item.sample
+    name = score_name(sample, benchmark, config)
+    if prediction.failure:
+        counted = config.failures == "wrong"
+        values: Values = {name: 0.0, "format": 0.0} if counted else {}
+        score = 0.0 if counted else None
+    else:
+        given = _input(sample, prediction)
+        ((measured, _),) = await worker.measure([given])
+        values = {**measured, **_costs(prediction), "wer": _word_errors(sample, given.parsed)}
+        score = measured[name]
+    return Scored(
+        sample_id=sample.sample_id,
+        question=sample.question,
+        options=sample.options,
+        truth=_truth(sample),
+        answer_type=sample.answer_type,
+        video=sample.media[0].path if sample.media else "",
+        groups=item.groups,
+        answer=prediction.answer,
+        text=prediction.text,
+        score=score,
+        values=values,
+        failure=prediction.failure,
+        message=prediction.message,
+    )
+
+
+def _input(sample: Sample, prediction: Prediction) -> RewardInput:
+    task = TASKS[sample.task]
+    return RewardInput(
+        task=task,
+        sample=sample,
+        duration_s=prediction.duration_s,
+        timestamps_s=prediction.timestamps_s,
+        text=prediction.text,
+        parsed=task.parse(prediction.text),
+        finish_reason=prediction.finish_reason,
+        num_tokens=prediction.num_tokens,
+    )
+
+
+def _costs(prediction: Prediction) -> dict[str, float]:
+    return {
+        "candidates": float(prediction.num_candidates),
+        "calls": float(prediction.num_calls),
+        "tokens": float(prediction.num_tokens),
+        "latency": prediction.latency_s,
+    }
+
+
+def _word_errors(sample: Sample, parsed: Parsed | None) -> float | None:
+    """The word error rate of an answer to an ocr question; an unreadable one has left every word out."""
+    if sample.answer_type != "ocr":
+        return None
+    return word_error_rate(parsed.answer, sample.answer) if parsed is not None else 1.0
+
+
+def _truth(sample: Sample) -> str:
+    if sample.answer_type == "span":
+        return ", ".join(f"{start_s:g}-{end_s:g} s" for start_s, end_s in sample.spans)
+    return ", ".join(sample.key_elements) if sample.answer_type == "elements" else sample.answer
