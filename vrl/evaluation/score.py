@@ -18,7 +18,7 @@ from vrl.tasks import TASKS
 from vrl.tasks.task import Parsed
 from vrl.types import Sample
 
-_SCORES = {"span": "iou", "elements": "element_f1"}  # answer type -> reward that is its score; else accuracy
+_SCORES = {"span": "iou", "elements": "element_f1"}  # answer type -> reward that is its score, and no other's
 _AT_ONCE = 64  # items that the judge is asked about at a time
 
 
@@ -71,7 +71,8 @@ async def _score(
     else:
         given = _input(sample, prediction)
         ((measured, _),) = await worker.measure([given])
-        values = {**measured, **_costs(prediction), "wer": _word_errors(sample, given.parsed)}
+        asked = {key: value for key, value in measured.items() if key == name or key not in _SCORES.values()}
+        values = {**asked, **_costs(prediction), "wer": _word_errors(sample, given.parsed)}
         score = measured[name]
     return Scored(
         sample_id=sample.sample_id,

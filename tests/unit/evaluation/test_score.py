@@ -1,0 +1,108 @@
+"""Scoring: the parsers and rewards of training over saved predictions."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from vrl.config import RewardConfig
+from vrl.errors import ConfigError
+from vrl.evaluation.config import BenchmarkConfig, EvalConfig
+from vrl.evaluation.item import Benchmark, Item
+from vrl.evaluation.predictions import Prediction
+from vrl.evaluation.record import read_scores, write_scores
+from vrl.evaluation.score import score_items
+from vrl.types import Media, Sample
+
+ANY = Benchmark(name="any", read=lambda path: [])
+CLIP = (Media(kind="video", path="a/b.mp4"),)
+CHOICE = Sample(
+    sample_id="q", task="vqa", question="Colour?", answer="B", answer_type="choice", options=("red", "blue"), media=CLIP
+)
+EVENT = Sample(sample_id="g", task="grounding", question="When?", answer_type="span", spans=((2.0, 6.0),), media=CLIP)
+
+
+def scored(sample: Sample, said: Prediction, of: Benchmark = ANY, **config):
+    made = EvalConfig(name="x", **config)
+    (found,) = asyncio.run(score_items([Item(sample=sample, groups={"k": ("v",)})], [said], of, made, ""))
+    return found
+
+
+def said(text: str, sample_id: str = "q", **fields) -> Prediction:
+    return Prediction(sample_id=sample_id, text=text, finish_reason="stop", duration_s=10.0, **fields)
+
+
+def test_a_choice_is_right_by_letter_or_words():
+    assert scored(CHOICE, said(" B")).score == 1.0
+    assert scored(CHOICE, said(" blue")).score == 1.0
+    assert scored(CHOICE, said(" (A) red")).score == 0.0
+    found = scored(CHOICE, said(" B", num_calls=2, num_candidates=3, num_tokens=4, latency_s=0.5))
+    assert (found.truth, found.video, found.groups) == ("B", "a/b.mp4", {"k": ("v",)})
+    assert (found.values["calls"], found.values["candidates"], found.values["format"]) == (2.0, 3.0, 1.0)
+
+
+def test_an_event_scores_its_overlap_and_nothing_readable_is_zero():
+    found = scored(EVENT, said("<|event_start|>[0.20, 0.40]<|event_end|>", "g"))
+    assert found.score == pytest.approx(0.5) and found.truth == "2-6 s"
+    assert scored(EVENT, said("no idea", "g")).score == 0.0
+    assert scored(EVENT, said("<|event_start|>[0.60, 0.20]<|event_end|>", "g")).score == 0.0
+
+
+def test_a_question_that_has_spans_too_is_not_measured_by_them():
+    found = scored(replace(CHOICE, spans=((1.0, 2.0),)), said(" B"))
+    assert found.score == 1.0 and "iou" not in found.values
+
+
+def test_a_failed_item_counts_as_wrong_or_not_at_all_and_says_why():
+    failed = Prediction(sample_id="q", failure="decode", message="b.mp4 is broken")
+    wrong, excluded = scored(CHOICE, failed), scored(CHOICE, failed, failures="excluded")
+    assert wrong.score == 0.0 and wrong.values == {"accuracy": 0.0, "format": 0.0}
+    assert excluded.score is None and excluded.values == {}
+    assert (wrong.failure, excluded.message) == ("decode", "b.mp4 is broken")
+
+
+def test_numbers_score_by_the_configured_rule():
+    sample = replace(CHOICE, answer="10", answer_type="regression", options=())
+    assert scored(sample, said(" 9")).score == pytest.approx(0.9)  # 1 - relative error
+    # error of 10 %: below 50, 45 .. 15 % is 8 thresholds; 10 % itself counts where inclusive
+    assert scored(sample, said(" 9"), reward=RewardConfig(regression="mra")).score == pytest.approx(0.8)
+    assert scored(sample, said(" 9"), reward=RewardConfig(regression="mra_inclusive")).score == pytest.approx(0.9)
+
+
+def test_written_words_have_an_error_rate():
+    sample = replace(CHOICE, answer="open the door", answer_type="ocr", options=())
+    found = scored(sample, said(" open a door now"))
+    assert found.values["wer"] == pytest.approx(2 / 3) and found.score == pytest.approx(1 / 3)
+
+
+def test_consistency_and_evidence_come_from_the_judge_by_rules():
+    sample = replace(CHOICE, task="think")
+    measures = ["think_answer_consistency", "conclusion_accuracy", "visual_evidence"]
+    text = "<think>00:02 a blue ball. So the answer is {}.</think><answer>B</answer>"
+    same = scored(sample, said(text.format("B")), measures=measures)
+    other = scored(sample, said(text.format("A")), measures=measures)
+    assert (same.score, other.score) == (1.0, 1.0)
+    assert (same.values["think_answer_consistency"], other.values["think_answer_consistency"]) == (1.0, 0.0)
+    assert (same.values["conclusion_accuracy"], other.values["conclusion_accuracy"]) == (1.0, 0.0)
+    assert same.values["visual_evidence"] == 0.25  # one dated sentence of four
+
+
+def test_a_benchmark_may_ask_a_judge():
+    sample = replace(CHOICE, answer="No, it stays.", answer_type="free", options=())
+    judged = Benchmark(name="any", read=ANY.read, measure="judged_accuracy")
+    assert scored(sample, said(" no it stays"), judged).score == 1.0
+    assert scored(sample, said(" yes"), judged).score == 0.0
+    chosen = BenchmarkConfig(measure="accuracy")  # ROUGE of free answers: three words of four in common
+    assert 0 < scored(sample, said(" no it moves"), judged, benchmark=chosen).score < 1
+    assert scored(EVENT, said("<|event_start|>[0.2, 0.6]<|event_end|>", "g"), judged).score == 1.0
+
+
+def test_unknown_measures_are_refused():
+    with pytest.raises(ConfigError, match="charm"):
+        scored(CHOICE, said(" B"), measures=["charm"])
+
+
+def test_scores_are_read_back_as_written(tmp_path):
+    rows = [scored(CHOICE, said(" B")), scored(EVENT, said("?", "g"), failures="excluded")]
+    write_scores(tmp_path, rows)
+    assert read_scores(tmp_path) == rows
