@@ -79,25 +79,42 @@ class FakeRewards:
 
 
 class FakeLearner:
-    """Counts what it is given."""
+    """Counts what it is given. Its policy finds every token e times as likely as its reference does."""
 
     def __init__(self) -> None:
-        self.version = 0
+        self.updates = 0
         self.batches: list[PackedBatch] = []
+        self.calls: list[str] = []  # of the methods that run the model
         self.nonfinite: set[int] = set()  # steps, from 1, with a loss that is not a number
 
     async def forward_backward(self, batch: PackedBatch, patches: list[Any]) -> dict[str, float]:
         assert sum(len(mb.groups) for rank in batch.micro_batches for mb in rank) == len(patches)
         self.batches.append(batch)
+        self.calls.append("forward_backward")
         broken = len(self.batches) in self.nonfinite
         return {"loss/policy": math.nan if broken else 0.5, "loss/mismatch_kl": 0.0}
 
+    async def logprobs(self, batch: PackedBatch, patches: list[Any]) -> list[tuple[np.ndarray, ...]]:
+        self.calls.append("logprobs")
+        return self._scores(batch, -0.5)
+
+    async def ref_logprobs(self, batch: PackedBatch, patches: list[Any]) -> list[tuple[np.ndarray, ...]]:
+        self.calls.append("ref_logprobs")
+        return self._scores(batch, -1.5)
+
+    def _scores(self, batch: PackedBatch, value: float) -> list[tuple[np.ndarray, ...]]:
+        found = {}
+        for micro_batch in (micro_batch for rank in batch.micro_batches for micro_batch in rank):
+            for index, group in zip(micro_batch.group_indices, micro_batch.groups, strict=True):
+                found[index] = tuple(np.full(len(c), value, dtype=np.float32) for c in group.completions)
+        return [found[index] for index in sorted(found)]
+
     async def optim_step(self) -> Update:
         applied = len(self.batches) not in self.nonfinite
-        self.version += applied
-        skipped = len(self.batches) - self.version
+        self.updates += applied
+        skipped = len(self.batches) - self.updates
         norm = 1.0 if applied else math.nan
-        return Update(policy_version=self.version, lr=1e-3, grad_norm=norm, applied=applied, nonfinite_steps=skipped)
+        return Update(updates=self.updates, lr=1e-3, grad_norm=norm, applied=applied, nonfinite_steps=skipped)
 
 
 async def prepare(sample: Sample) -> tuple[Prompt, Any]:

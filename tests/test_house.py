@@ -28,7 +28,7 @@ LEVELS = (
     {"config", "configcheck", "configfile", "fields", "metrics", "packets", "tasks", "algo", "data", "_compat"},
     {"reward", "checkpoint", "weights", "report", "shapes"},
     {"rollout", "learner"},
-    {"pool", "placement", "run", "parity", "doctor"},
+    {"pool", "placement", "run", "parity", "doctor", "learning"},
     {"driver", "fleets", "plan", "inference"},
     {"session"},
     {"train", "sft", "evaluation"},

@@ -177,8 +177,8 @@ class LearnerConfig:
     lora: LoraConfig = field(default_factory=LoraConfig)
     feature_cache_gib: float = at_least(0, 2.0)  # host memory a rank: features of clips, kept where the tower is frozen
     lr: float = at_least(0, 1e-6)
-    lr_schedule: str = one_of("constant", "cosine", "linear")  # over `steps`, after the warm-up
-    warmup_steps: int = at_least(0, 0)
+    lr_schedule: str = one_of("constant", "cosine", "linear")  # over all updates, after the warm-up
+    warmup_steps: int = at_least(0, 0)  # optimizer updates
     weight_decay: float = at_least(0, 0.01)
     beta1: float = share(0.9)
     beta2: float = share(0.999)
@@ -210,6 +210,8 @@ class AlgoConfig:
     )
     pass_k: int = at_least(1, 2)  # of pass_at_k: rollouts of which the best counts
     std_eps: float = above_zero(1e-4)  # added to the deviation that an advantage is divided by
+    mini_batches: int = at_least(1, 1)  # optimizer updates that one pass over a step's groups is split into
+    epochs: int = at_least(1, 1)  # passes over a step's groups; weights are pushed once a step
     max_refills: int = at_least(0, 0)  # zero-spread groups that are replaced, a step (dynamic sampling); 0: none
     # Completions that ran into rollout.max_tokens: train | count in the baseline only | train with a reward of 0.
     truncated: str = one_of("keep", "mask", "zero_reward")
@@ -225,10 +227,16 @@ class AlgoConfig:
     correction_low: float = share(0.5)  # a mask rejects weights below it
     correction_high: float = at_least(1, 2.0)  # weights above it are truncated to it, or rejected
     kl_coef: float = at_least(0, 0.0)  # of the KL to the reference, the starting weights; 0: no reference
-    kl_estimator: str = one_of("k3", "k1", "k2")
+    kl_in: str = one_of("loss", "reward")  # its gradient, or its sum over a completion taken off the reward
+    kl_estimator: str = one_of("k3", "k1", "k2")  # k2 and k3 for the loss, k1 for the reward
     entropy_coef: float = at_least(0, 0.0)  # of the entropy that is taken off the loss
     loss_aggregation: str = one_of("token_mean", "sequence_mean", "fixed_length")
     fixed_length: int = at_least(1, 768)  # of fixed_length: tokens that every completion is divided by
+
+    @property
+    def updates_per_step(self) -> int:
+        """Optimizer updates of a step, at most: a step whose groups are fewer than mini_batches has fewer."""
+        return self.mini_batches * self.epochs
 
 
 @dataclass(frozen=True)
@@ -295,7 +303,7 @@ class RunConfig:
     name: str = MISSING  # the run folder is runs_dir/name
     runs_dir: str = "runs"
     seed: int = 0
-    steps: int = at_least(1, 100)  # optimizer updates
+    steps: int = at_least(1, 100)  # of RL: algo.updates_per_step updates on groups_per_step groups; of SFT: one update
     resume: str = "never"  # never | auto | must | a checkpoint folder
     ray_address: str = ""  # empty: a private local Ray; "auto": the cluster this process belongs to
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -89,8 +89,22 @@ def _algo_problems(algo: AlgoConfig) -> list[str]:
             "equal rewards teaches",
         ),
         (
-            algo.kl_coef > 0 and algo.kl_estimator == "k1",
+            algo.kl_coef > 0 and algo.kl_in == "loss" and algo.kl_estimator == "k1",
             "algo.kl_estimator: got k1, wanted k2 or k3: the gradient of k1 does not depend on the reference",
+        ),
+        (
+            algo.kl_coef > 0 and algo.kl_in == "reward" and algo.kl_estimator != "k1",
+            f"algo.kl_estimator: got {algo.kl_estimator} with algo.kl_in=reward, wanted k1: as a reward, only k1 gives "
+            "the gradient of the KL",
+        ),
+        (
+            algo.mini_batches > algo.groups_per_step,
+            f"algo.mini_batches: got {algo.mini_batches}, wanted at most algo.groups_per_step={algo.groups_per_step}",
+        ),
+        (
+            algo.updates_per_step > 1 and algo.policy_loss == "reinforce",
+            f"algo: got mini_batches={algo.mini_batches}, epochs={algo.epochs} with policy_loss=reinforce, wanted one "
+            "update a step: it knows no ratio to the policy before the step",
         ),
         (
             algo.correction != "none" and algo.old_logprobs == "rollout",

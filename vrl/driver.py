@@ -1,7 +1,7 @@
 """The RL driver: two loops and one buffer between them.
 
     rollout_loop   reserve slots -> next prompts -> a wave: generate, score -> buffer
-    learn_loop     take a step's groups -> advantages -> pack -> forward, backward -> optimizer -> push -> release
+    learn_loop     take a step's groups -> learn (vrl.learning) -> push -> release
 
 `max_policy_age = 0` is the synchronous algorithm: no slot is free before the new weights have landed. The driver is
 handed ready-made fleets and never touches Ray, a model or a pixel; with fakes it runs whole in a unit test.
@@ -16,12 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from vrl.algo.advantage import advantages, teaches
-from vrl.algo.objective import step_metrics
-from vrl.algo.packing import pack, to_training_group
-from vrl.algo.shaping import shaped, trains
+from vrl.algo.shaping import shaped
 from vrl.config import RunConfig
-from vrl.metrics import RunLog, update_metrics
+from vrl.learning import learn
+from vrl.metrics import RunLog
 from vrl.rollout.buffer import Ledger, RolloutBuffer
 from vrl.rollout.describe import describe, mean_parts, mean_reward
 from vrl.rollout.feed import PreparedPrompt, PromptFeed
@@ -128,14 +126,16 @@ class Driver:
             groups, replaced = await self.buffer.take()
             if not groups:
                 return
-            credit = self._advantages(groups)
-            left_out = self._left_out(groups)
             described = describe([*groups, *replaced], self.progress.policy_version)
-            metrics = await self._learn(groups, credit, left_out)
+            lesson = await learn(groups, self._learner, self.config)
+            self.progress.policy_version += lesson.applied
+            metrics = {"policy_version": float(self.progress.policy_version), **lesson.metrics}
+            metrics |= await self._push() if lesson.applied else {"push/seconds": 0.0, "push/bytes_per_s": 0.0}
             metrics |= {**described, "group/refills": float(len(replaced))}
-            self.buffer.settle(groups, left_out)
+            self.buffer.settle(groups, lesson.left_out)
             self.progress.step += 1
-            metrics |= await self._on_step(self.progress.step, groups, credit)
+            self.progress.ordinal = groups[-1].ordinal + 1
+            metrics |= await self._on_step(self.progress.step, groups, lesson.advantages)
             step_s = time.monotonic() - started
             busy_s = sum(metrics[f"{part}/seconds"] for part in ("rollout", "reward", "learn", "push"))
             self._log.log(
@@ -144,55 +144,11 @@ class Driver:
             await self._after_step()
             await self.buffer.release()
 
-    async def _learn(
-        self, groups: list[RolloutGroup], credit: list[np.ndarray], left_out: dict[int, str]
-    ) -> dict[str, float]:
-        """One update from a step's groups."""
+    async def _push(self) -> dict[str, float]:
         started = time.monotonic()
-        version = self.progress.policy_version
-        useful = [group for group in groups if group.group_id not in left_out]
-        credit_of = {group.group_id: own for group, own in zip(groups, credit, strict=True)}
-        batch = pack(
-            [to_training_group(group, credit_of[group.group_id], self._trains(group)) for group in useful],
-            ranks=self.config.learner.ranks,
-            micro_batch_tokens=self.config.learner.micro_batch_tokens,
-        )
-        sums = {"loss/policy": 0.0, "loss/mismatch_kl": 0.0}  # of no tokens, where no group is useful
-        push_s, push_bytes = 0.0, 0
-        if useful:
-            losses = step_metrics(await self._learner.forward_backward(batch, [group.patches for group in useful]))
-            update = await self._learner.optim_step()
-            self.progress.policy_version = update.policy_version
-            sums = update_metrics(losses, update)
-        learn_s = time.monotonic() - started
-        if self.progress.policy_version > version:
-            push_bytes = await self._push_weights(self.progress.policy_version)
-            push_s = time.monotonic() - started - learn_s
-        self.progress.ordinal = groups[-1].ordinal + 1
-        shared = 1 - batch.num_tokens / batch.num_unshared_tokens if batch.num_unshared_tokens else 0.0
-        return {
-            "policy_version": self.progress.policy_version,
-            **sums,
-            "pack/loss_tokens": float(batch.counts.num_loss_tokens),
-            "pack/shared_token_frac": shared,
-            "learn/seconds": learn_s,
-            "learner/tokens_per_s": batch.num_tokens / learn_s,
-            "push/seconds": push_s,
-            "push/bytes_per_s": push_bytes / push_s if push_s else 0.0,
-        }
-
-    def _advantages(self, groups: Sequence[RolloutGroup]) -> list[np.ndarray]:
-        num_tokens = [np.array([len(r.completion.token_ids) for r in group.rollouts]) for group in groups]
-        return advantages([group.rewards_G for group in groups], num_tokens, self.config.algo)
-
-    def _left_out(self, groups: Sequence[RolloutGroup]) -> dict[int, str]:
-        """Groups that cannot train, by id, and why: no signal in their rewards, or no completion that counts."""
-        useful = teaches([group.rewards_G for group in groups], self.config.algo)
-        dull = {group.group_id: "zero_spread" for group, use in zip(groups, useful, strict=True) if not use}
-        return {group.group_id: "truncated" for group in groups if not any(self._trains(group))} | dull
-
-    def _trains(self, group: RolloutGroup) -> list[bool]:
-        return [trains(rollout.completion, self.config.algo) for rollout in group.rollouts]
+        num_bytes = await self._push_weights(self.progress.policy_version)
+        seconds = time.monotonic() - started
+        return {"push/seconds": seconds, "push/bytes_per_s": num_bytes / seconds}
 
 
 async def validate(

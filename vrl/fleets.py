@@ -53,9 +53,12 @@ class Fleets:
 
 @asynccontextmanager
 async def start_fleets(
-    config: RunConfig, placement: Placement, model_path: str, *, engines: bool = True
+    config: RunConfig, placement: Placement, model_path: str, *, total_updates: int, engines: bool = True
 ) -> AsyncIterator[Fleets]:
-    """Start every role at once and wait until all are ready; end them all on the way out."""
+    """Start every role at once and wait until all are ready; end them all on the way out.
+
+    `total_updates`: optimizer updates of the whole run, over which the learning rate is scheduled.
+    """
     model = replace(config.model, path=model_path)
     data = placement.start(
         "data",
@@ -98,7 +101,7 @@ async def start_fleets(
             learner_config=config.learner,
             algo_config=config.algo,
             temperature=config.rollout.temperature,
-            total_steps=config.steps,
+            total_steps=total_updates,
             seed=config.seed,
         )
     )

@@ -32,8 +32,8 @@ class Metric:
 
 
 CATALOGUE = (
-    Metric("step", "steps", "optimizer updates done"),
-    Metric("policy_version", "version", "version of the learner's weights; one more a step"),
+    Metric("step", "steps", "steps done; losses and gradient norm are means over the updates of a step"),
+    Metric("policy_version", "version", "version of the learner's weights; one more a step that moved them"),
     Metric("reward/mean", "reward", "mean reward of the step's rollouts, zero-spread and replaced groups included"),
     Metric("reward/*", "reward", "mean of one part of the reward over the rollouts to which it applies"),
     Metric("reward/spread/*", "reward", "standard deviation of one part within a group, mean over groups"),
@@ -46,12 +46,13 @@ CATALOGUE = (
     Metric("loss/kl", "nats", "KL to the reference policy per token, by algo.kl_estimator"),
     Metric("loss/mismatch_kl", "nats", "k3 KL between engine and learner per token; rounding alone when all is well"),
     Metric("loss/clip_frac", "share", "tokens whose ratio was clipped"),
+    Metric("loss/ratio_gap", "1", "mean distance of the ratio policy / old from 1: how far the step's updates went"),
     Metric("loss/corrected_frac", "share", "tokens whose old / engine weight algo.correction truncated or rejected"),
     Metric("loss/ess_frac", "share", "effective sample size of those weights over the tokens that train"),
     Metric("loss/entropy", "nats", "mean entropy of the policy at the sampled tokens"),
     Metric("learner/lr", "1", "learning rate of the step"),
     Metric("learner/grad_norm", "1", "global gradient norm before clipping"),
-    Metric("learner/nonfinite_steps", "steps", "steps dropped since the start: a loss or gradient was not finite"),
+    Metric("learner/nonfinite_steps", "steps", "updates dropped since the start: a loss or gradient was not finite"),
     Metric("learner/tokens_per_s", "tokens/s", "tokens through the learner over its seconds"),
     Metric("learn/seconds", "s", "forward, backward and optimizer"),
     Metric("rollout/tokens_per_s", "tokens/s", "the step's sampled tokens over the seconds in which any were sampled"),

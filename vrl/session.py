@@ -41,7 +41,8 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
     try:
         with Placement(config.ray_address, lambda gpus: roles(config, gpus=gpus, engines=engines)) as placement:
             stop.listen()
-            async with start_fleets(config, placement, model_path, engines=engines) as fleets:
+            updates = config.steps * (config.algo.updates_per_step if kind == "rl" else 1)
+            async with start_fleets(config, placement, model_path, total_updates=updates, engines=engines) as fleets:
                 session = Session(config, kind, fleets, log, train_samples, val_samples, checkpoint)
                 try:
                     yield session

@@ -63,7 +63,7 @@ class _Run:
         update = await self.learner.optim_step()
         learn_s = time.monotonic() - started - data_s
         self.progress.step += 1
-        self.progress.policy_version = update.policy_version
+        self.progress.policy_version += update.applied
         self.progress.ordinal = prepared[-1].ordinal + 1
         metrics = update_metrics(losses, update) | {
             "learn/seconds": learn_s,
@@ -75,7 +75,7 @@ class _Run:
         if self.progress.step == self.config.steps or (every and self.progress.step % every == 0):
             metrics |= await self._validate()
         metrics["step/seconds"] = time.monotonic() - started
-        self.session.log.log(self.progress.step, {"policy_version": update.policy_version, **metrics})
+        self.session.log.log(self.progress.step, {"policy_version": self.progress.policy_version, **metrics})
         if not self._done():
             await self.session.save_if_due(self.progress)
 

@@ -190,7 +190,9 @@ class TrainingGroup:
     loss_masks: tuple[np.ndarray, ...]  # G arrays, bool [C_g]
     advantages_G: np.ndarray  # float32 [G]
     rollout_logprobs: tuple[np.ndarray, ...] = ()  # G arrays, float32 [C_g]; empty in SFT
-    old_logprobs: tuple[np.ndarray, ...] = ()  # the learner's before the step, likewise; empty: one update a step
+    old_logprobs: tuple[
+        np.ndarray, ...
+    ] = ()  # the learner's before the step, likewise; empty: those of the update itself
 
     @property
     def num_tokens(self) -> int:
@@ -233,10 +235,10 @@ class PackedBatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Update:
-    """What an optimizer step did."""
+    """What an optimizer update did."""
 
-    policy_version: int  # after it
+    updates: int  # that were applied so far, over all steps
     lr: float
     grad_norm: float  # before clipping; not finite where the step was not applied
     applied: bool = True  # False: a loss or gradient was not finite; nothing moved and there is nothing to push
-    nonfinite_steps: int = 0  # steps that were not applied so far
+    nonfinite_steps: int = 0  # updates that were not applied so far

@@ -36,13 +36,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_step_that_is_not_finite_leaves_no_trace(checkpoint, tmp_path, ranks: int, zero_stage: int, dtype: str):
     settings = {"zero_stage": zero_stage, "micro_batch_tokens": 150, "max_nonfinite_steps": 3}
     for found in run_ranks(skip, ranks, checkpoint, settings, dtype, tmp_path):
-        assert found["first"].applied and found["first"].policy_version == 1
+        assert found["first"].applied and found["first"].updates == 1
         dropped = found["dropped"]
-        assert (dropped.applied, dropped.policy_version, dropped.nonfinite_steps) == (False, 1, 1)
+        assert (dropped.applied, dropped.updates, dropped.nonfinite_steps) == (False, 1, 1)
         assert found["after"] == found["before"] and found["same_moments"]
         assert found["with_fault"] == found["without_fault"] != found["before"]
         assert found["second"].grad_norm == found["second_again"].grad_norm
-        assert (found["second"].policy_version, found["second"].nonfinite_steps) == (2, 1)
+        assert (found["second"].updates, found["second"].nonfinite_steps) == (2, 1)
         assert found["row"] == [False, False]
         assert "3 times in a row" in found["error"] and "after 2 optimizer steps" in found["error"]
         assert found["end"] == found["without_fault"]

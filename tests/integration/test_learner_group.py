@@ -71,7 +71,7 @@ def test_a_group_of_two_ranks(local_ray, tmp_path):
     assert losses[0] > losses[1] > losses[2] > held_out
     assert losses[0] == pytest.approx(_nll(cases.groups, before), rel=1e-5)
     assert held_out == pytest.approx(_nll(cases.groups, after), rel=1e-5)
-    assert (update.policy_version, update.lr) == (3, 1e-3)
+    assert (update.updates, update.lr) == (3, 1e-3)
 
 
 def _nll(groups, logprobs):

@@ -85,6 +85,9 @@ def test_a_missing_file_is_named():
     [
         (["algo.kl_coef=0.1", "algo.kl_estimator=k1"], "the gradient of k1 does not depend on the reference"),
         (["algo.correction=token_mask", "algo.old_logprobs=rollout"], "the weight is old over rollout"),
+        (["algo.kl_coef=0.1", "algo.kl_in=reward"], "as a reward, only k1 gives the gradient of the KL"),
+        (["algo.mini_batches=17"], "algo.mini_batches: got 17, wanted at most algo.groups_per_step=16"),
+        (["algo.epochs=2", "algo.policy_loss=reinforce"], "wanted one update a step"),
         (["algo.overlong_tokens=999"], "algo.overlong_tokens: got 999, wanted at most rollout.max_tokens=768"),
         (["algo.advantage=reinforce_batch", "algo.max_refills=1"], "a group of equal rewards teaches"),
         (["algo.advantage=pass_at_k", "algo.pass_k=9"], "algo.pass_k: got 9, wanted at most rollout.group_size=8"),

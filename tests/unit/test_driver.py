@@ -176,6 +176,16 @@ def trained_groups(run: Run) -> list:
     return [group for ranks in batches for rank in ranks for micro_batch in rank for group in micro_batch.groups]
 
 
+@pytest.mark.parametrize("age", [0, 1])
+def test_weights_are_pushed_once_a_step_whatever_the_number_of_updates(tmp_path: Path, age: int):
+    run = Run(tmp_path, age=age, algo={"mini_batches": 2, "epochs": 2})
+    run.go()
+    rows = run.rows()
+    assert run.learner.updates == 20
+    assert run.pushed == [row["policy_version"] for row in rows] == [1, 2, 3, 4, 5]
+    assert max(row["rollout/policy_age_max"] for row in rows) == age
+
+
 @pytest.mark.parametrize("age", [0, 2])
 def test_zero_spread_groups_are_replaced_up_to_the_bound_and_still_shown(tmp_path: Path, age: int):
     flat = frozenset(range(0, 40, 2))

@@ -18,7 +18,7 @@ def clip(
 
     Unequal bounds are clip-higher (DAPO, arXiv 2503.14476, section 3.1).
     """
-    return _clipped(torch.exp(_log_ratio(logprobs, old_logprobs)), advantages, clip_low, clip_high)
+    return _clipped(ratio(logprobs, old_logprobs), advantages, clip_low, clip_high)
 
 
 def dual_clip(
@@ -59,14 +59,19 @@ def cispo(
 
     CISPO of MiniMax-M1, arXiv 2506.13585, equations 4 and 5; its clip_low is 1 or more: no lower bound.
     """
-    ratio = torch.exp(_log_ratio(logprobs, old_logprobs)).detach()
-    weight = torch.clamp(ratio, 1 - clip_low, 1 + clip_high)
-    return -weight * advantages * logprobs, weight != ratio
+    unclipped = ratio(logprobs, old_logprobs).detach()
+    weight = torch.clamp(unclipped, 1 - clip_low, 1 + clip_high)
+    return -weight * advantages * logprobs, weight != unclipped
 
 
 def reinforce(logprobs: Tensor, advantages: Tensor) -> tuple[Tensor, Tensor]:
     """-A log policy (Williams 1992): for one update a batch, it knows no ratio."""
     return -advantages * logprobs, torch.zeros_like(advantages, dtype=torch.bool)
+
+
+def ratio(logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
+    """policy / old per token, [T], bounded so that it stays finite."""
+    return torch.exp(_log_ratio(logprobs, old_logprobs))
 
 
 def sft_loss(logprobs: Tensor) -> Tensor:
@@ -105,7 +110,7 @@ def _log_ratio(logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
     return torch.clamp(logprobs - old_logprobs, -_MAX_LOG_RATIO, _MAX_LOG_RATIO)
 
 
-def _clipped(ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> tuple[Tensor, Tensor]:
-    clipped = torch.clamp(ratio, 1 - clip_low, 1 + clip_high)
-    loss = -torch.minimum(ratio * advantages, clipped * advantages)
-    return loss, clipped * advantages < ratio * advantages
+def _clipped(weight: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> tuple[Tensor, Tensor]:
+    clipped = torch.clamp(weight, 1 - clip_low, 1 + clip_high)
+    loss = -torch.minimum(weight * advantages, clipped * advantages)
+    return loss, clipped * advantages < weight * advantages

@@ -69,6 +69,7 @@ def objective(tokens: Tokens, config: AlgoConfig, counts: StepCounts) -> tuple[T
         "loss/mismatch_kl_reverse": mismatch_kl_reverse(tokens.rollout_logprobs, tokens.old_logprobs),
         "loss/entropy": tokens.entropy.detach(),
         "loss/clip_frac": clipped.float(),
+        "loss/ratio_gap": losses.ratio(tokens.logprobs.detach(), old).sub(1).abs(),
     }
     if config.correction != "none":
         weight, cut = correction_weights(

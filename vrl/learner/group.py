@@ -72,14 +72,11 @@ class LearnerGroup:
 
     async def logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]:
         """Log-probs of every completion, one tuple for each group, in the order the groups had before packing."""
-        scored = await self._micro_batches("logprobs", batch, (), patches)
-        by_group: dict[int, tuple[np.ndarray, ...]] = {}
-        for micro_batch, arrays in zip(_in_order(batch), scored, strict=True):
-            start = 0
-            for index, group in zip(micro_batch.group_indices, micro_batch.groups, strict=True):
-                by_group[index] = arrays[start : start + len(group.completions)]
-                start += len(group.completions)
-        return [by_group[index] for index in sorted(by_group)]
+        return await self._scores("logprobs", batch, patches)
+
+    async def ref_logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]:
+        """The same of the reference policy, which there is where algo.kl_coef > 0."""
+        return await self._scores("ref_logprobs", batch, patches)
 
     async def optim_step(self) -> Update:
         """One optimizer step on all ranks."""
@@ -91,7 +88,7 @@ class LearnerGroup:
         await self._all("save", folder)
 
     async def load(self, folder: Path) -> int:
-        """Restore what `save` wrote; returns the policy version."""
+        """Restore what `save` wrote; returns the number of updates that it had seen."""
         return (await self._all("load", folder))[0]
 
     async def export(self, folder: Path) -> None:
@@ -117,6 +114,16 @@ class LearnerGroup:
         for rank in self._ranks:
             ray.kill(rank)
         self._ranks = []
+
+    async def _scores(self, method: str, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]:
+        scored = await self._micro_batches(method, batch, (), patches)
+        by_group: dict[int, tuple[np.ndarray, ...]] = {}
+        for micro_batch, arrays in zip(_in_order(batch), scored, strict=True):
+            start = 0
+            for index, group in zip(micro_batch.group_indices, micro_batch.groups, strict=True):
+                by_group[index] = arrays[start : start + len(group.completions)]
+                start += len(group.completions)
+        return [by_group[index] for index in sorted(by_group)]
 
     async def _micro_batches(
         self, method: str, batch: PackedBatch, counts: tuple[StepCounts, ...], patches: Sequence[Any]

@@ -78,7 +78,7 @@ class LearnerWorker:
         """
         row = flatten(micro_batch, self._policy.rule)
         pixels = _join(patches)
-        ref_logprobs = self._ref_logprobs(row, pixels)
+        ref_logprobs = self._ref_logprobs(row, pixels) if self._algo.kl_in == "loss" else None
         scores = self._engine.forward(row, pixels)
         tokens = trained_tokens(row, scores.logprobs_L, scores.entropy_L, ref_logprobs)
         loss, shares = objective(tokens, self._algo, counts)
@@ -104,9 +104,15 @@ class LearnerWorker:
         row = flatten(micro_batch, self._policy.rule)
         with torch.no_grad():
             scores = self._engine.forward(row, _join(patches))
-        if not micro_batch.groups:
-            return ()
-        return tuple(np.split(scores.logprobs_L.cpu().numpy(), np.cumsum(row.completion_lengths)[:-1]))
+        return _by_completion(micro_batch, row, scores.logprobs_L)
+
+    def ref_logprobs(self, micro_batch: MicroBatch, *patches: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The same of the reference policy. Raises LearnerError where there is none."""
+        row = flatten(micro_batch, self._policy.rule)
+        logprobs = self._ref_logprobs(row, _join(patches))
+        if logprobs is None:
+            raise LearnerError("ref_logprobs: got algo.kl_coef=0, wanted more: without it there is no reference policy")
+        return _by_completion(micro_batch, row, logprobs)
 
     def optim_step(self) -> Update:
         """Apply the gradients of all micro-batches since the last step, or drop them if any is not finite.
@@ -115,7 +121,7 @@ class LearnerWorker:
         """
         step = self._engine.step()
         return Update(
-            policy_version=self._engine.steps,
+            updates=self._engine.steps,
             lr=step.lr,
             grad_norm=step.grad_norm,
             applied=step.applied,
@@ -127,7 +133,7 @@ class LearnerWorker:
         self._engine.save(folder)
 
     def load(self, folder: Path) -> int:
-        """Restore what `save` wrote; returns the policy version."""
+        """Restore what `save` wrote; returns the number of updates that it had seen."""
         self._engine.load(folder)
         return self._engine.steps
 
@@ -205,6 +211,13 @@ def build_policy(
         entropy_gradient=entropy_gradient,
         features=features,
     )
+
+
+def _by_completion(micro_batch: MicroBatch, row: PackedRow, values_L: Tensor) -> tuple[np.ndarray, ...]:
+    """Values of a row's tokens, cut into completions; none for the row that stands for an empty micro-batch."""
+    if not micro_batch.groups:
+        return ()
+    return tuple(np.split(values_L.cpu().numpy(), np.cumsum(row.completion_lengths)[:-1]))
 
 
 def _join(patches: Sequence[np.ndarray]) -> Tensor:
