@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from vrl.algo.advantage import advantages
 from vrl.algo.objective import objective, step_metrics, trained_tokens
 from vrl.algo.packing import flatten, pack
 from vrl.algo.positions import PositionRule
@@ -111,6 +112,37 @@ def test_the_cut_of_a_step_changes_neither_loss_nor_gradient_nor_metrics(config)
         cut = update([groups[i] for i in order], config, ranks=ranks, micro_batch_tokens=micro_batch_tokens)
         assert cut[0] == pytest.approx(loss, rel=1e-5)
         torch.testing.assert_close(cut[1], gradient, rtol=1e-5, atol=1e-7)
+        assert cut[2] == pytest.approx(metrics, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "advantage",
+    [
+        "grpo",
+        "grpo_no_std",
+        "rloo",
+        "pass_at_k",
+        "reinforce_batch",
+        "reinforce_plus_plus",
+        "reinforce_plus_plus_baseline",
+    ],
+)
+def test_the_cut_and_order_of_a_step_change_no_objective_from_its_rewards_on(advantage):
+    config = AlgoConfig(advantage=advantage, clip_low=0.3, clip_high=0.4)
+    rewards = np.random.default_rng(3).normal(size=(5, 3)).round(1)
+
+    def from_rewards(order, **cut):
+        groups = [make_groups()[i] for i in order]
+        num_tokens = [np.array([len(completion) for completion in group.completions]) for group in groups]
+        credit = advantages([rewards[i] for i in order], num_tokens, config)
+        return update([replace(g, advantages_G=a) for g, a in zip(groups, credit, strict=True)], config, **cut)
+
+    loss, gradient, metrics = from_rewards(range(5))
+    assert abs(loss) > 1e-3 and gradient.norm() > 1e-3
+    for order, ranks, micro_batch_tokens in (([4, 2, 0, 3, 1], 1, 1), ([1, 0, 3, 2, 4], 2, 30)):
+        cut = from_rewards(order, ranks=ranks, micro_batch_tokens=micro_batch_tokens)
+        assert cut[0] == pytest.approx(loss, rel=1e-5)
+        torch.testing.assert_close(cut[1], gradient, rtol=1e-5, atol=1e-6)
         assert cut[2] == pytest.approx(metrics, rel=1e-5)
 
 

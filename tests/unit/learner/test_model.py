@@ -117,6 +117,34 @@ def test_chunks_of_the_head_change_nothing():
         torch.testing.assert_close(whole, chunked)
 
 
+@pytest.mark.parametrize("chunk", [1000, 4])
+def test_the_gradient_of_the_entropy_is_that_of_the_dense_form(chunk):
+    torch.manual_seed(0)
+    weight, hidden, targets = torch.randn(30, 8), torch.randn(10, 8), torch.randint(12, 30, (10,))
+    head = CompletionHead(torch.nn.Parameter(weight.clone()), 0.7, [3, 11], entropy_gradient=True)
+    head.chunk = chunk
+    inputs = hidden.clone().requires_grad_()
+    scores = head(inputs, targets)
+    (scores.entropy_L * torch.arange(10) - scores.logprobs_L).sum().backward()
+
+    dense_weight, dense_inputs = weight.clone().requires_grad_(), hidden.clone().requires_grad_()
+    allowed = [i for i in range(30) if i not in (3, 11)]
+    logprobs = torch.log_softmax(dense_inputs @ dense_weight[allowed].T / 0.7, -1)
+    entropy = -(logprobs.exp() * logprobs).sum(-1)
+    sampled = logprobs[torch.arange(10), torch.tensor([allowed.index(int(t)) for t in targets])]
+    (entropy * torch.arange(10) - sampled).sum().backward()
+
+    torch.testing.assert_close(scores.entropy_L, entropy, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(inputs.grad, dense_inputs.grad, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(head.weight.grad, dense_weight.grad, rtol=1e-5, atol=1e-5)  # 0 for the banned
+
+
+def test_the_entropy_is_only_measured_unless_asked(checkpoints):
+    policy = load(checkpoints["qwen2_vl"])
+    scores = score(policy, make_cases(policy.hf.config, [((), (3, 3))]))
+    assert scores.logprobs_L.requires_grad and not scores.entropy_L.requires_grad
+
+
 def test_missing_patches_are_refused(checkpoints):
     policy = load(checkpoints["qwen2_vl"])
     cases = make_cases(policy.hf.config, MIXED)
