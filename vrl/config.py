@@ -229,6 +229,7 @@ class AlgoConfig:
     kl_coef: float = at_least(0, 0.0)  # of the KL to the reference, the starting weights; 0: no reference
     kl_in: str = one_of("loss", "reward")  # its gradient, or its sum over a completion taken off the reward
     kl_estimator: str = one_of("k3", "k1", "k2")  # k2 and k3 for the loss, k1 for the reward
+    kl_clamp: float = at_least(0, 0.0)  # nats: log reference - log policy counts within +-this; 0: as it is
     entropy_coef: float = at_least(0, 0.0)  # of the entropy that is taken off the loss
     loss_aggregation: str = one_of("token_mean", "sequence_mean", "fixed_length")
     fixed_length: int = at_least(1, 768)  # of fixed_length: tokens that every completion is divided by

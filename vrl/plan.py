@@ -16,6 +16,7 @@ from vrl.config import RunConfig
 from vrl.data.dataset import read_samples
 from vrl.data.expand import expand
 from vrl.placement import Role, roles
+from vrl.rollout.shuffled import shuffled_draws
 from vrl.shapes import ModelShape, model_shape
 from vrl.tasks import TASKS
 from vrl.tasks.task import Clip
@@ -100,6 +101,7 @@ def plan(config: RunConfig, *, gpu_bytes: float) -> Plan:
         Amount(what=f"group: one prompt, {config.rollout.group_size} completions", value=tokens.group),
         Amount(what="the same, had every completion its own prompt", value=tokens.unshared),
         Amount(what=f"step of {step} groups", value=tokens.group * step),
+        *_shuffled(config, tokens),
     )
     return Plan(
         model=shape,
@@ -128,6 +130,15 @@ def _tokens(config: RunConfig, shape: ModelShape) -> _Tokens:
         group=prompt + config.rollout.group_size * completion,
         unshared=config.rollout.group_size * (prompt + completion),
     )
+
+
+def _shuffled(config: RunConfig, tokens: _Tokens) -> tuple[Amount, ...]:
+    """What T-GRPO's second request adds to the engines' work; nothing of it trains."""
+    draws = shuffled_draws(config)
+    if not draws.tasks:
+        return ()
+    what = f"a group of {', '.join(sorted(draws.tasks))} again, {draws.draws} completions on permuted frames"
+    return (Amount(what=what, value=tokens.prompt + draws.draws * tokens.completion),)
 
 
 def _text_tokens(config: RunConfig) -> int:

@@ -4,6 +4,7 @@ Parameters are counted on a meta device, so the numbers are exact and cost no me
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ _VISION_3_LARGE = {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, 
 # Published models: text sizes in the order of _TEXT, vocabulary, tied embeddings, vision tower.
 _PUBLISHED: dict[str, tuple[type, tuple[int, ...], int, bool, dict[str, Any]]] = {
     "Qwen/Qwen2-VL-2B-Instruct": (Qwen2VLConfig, (1536, 8960, 28, 12, 2), 151936, True, _VISION_2),
+    "Qwen/Qwen2-VL-7B": (Qwen2VLConfig, (3584, 18944, 28, 28, 4), 152064, False, _VISION_2),
     "Qwen/Qwen2-VL-7B-Instruct": (Qwen2VLConfig, (3584, 18944, 28, 28, 4), 152064, False, _VISION_2),
     "Qwen/Qwen2-VL-72B-Instruct": (Qwen2VLConfig, (8192, 29568, 80, 64, 8), 152064, False, _VISION_2),
     "Qwen/Qwen2.5-VL-3B-Instruct": (Qwen2_5_VLConfig, (2048, 11008, 36, 16, 2), 151936, True, _VISION_25),
@@ -84,13 +86,18 @@ def model_shape(path: str) -> ModelShape:
     Raises ConfigError for a name that is neither, or a family that vrl does not train.
     """
     if (Path(path) / "config.json").is_file():
-        config = AutoConfig.from_pretrained(path)
-    elif path in _PUBLISHED:
-        config = _published(path)
-    else:
-        raise ConfigError(
-            f"model.path: got {path}, wanted a folder with a config.json or one of {', '.join(_PUBLISHED)}"
-        )
+        return _shape(path, AutoConfig.from_pretrained(path))
+    if path in _PUBLISHED:
+        return _published_shape(path)
+    raise ConfigError(f"model.path: got {path}, wanted a folder with a config.json or one of {', '.join(_PUBLISHED)}")
+
+
+@lru_cache  # to count billions of parameters takes seconds
+def _published_shape(name: str) -> ModelShape:
+    return _shape(name, _published(name))
+
+
+def _shape(path: str, config: Any) -> ModelShape:
     if config.model_type not in FAMILIES:
         raise ConfigError(f"model.path: got model_type {config.model_type!r}, wanted one of {FAMILIES}")
     with torch.device("meta"):

@@ -8,8 +8,14 @@ import torch
 from torch import Tensor
 
 
-def kl(logprobs: Tensor, ref_logprobs: Tensor, estimator: str) -> Tensor:
-    """KL(policy || reference) per token [T] by k1, k2 or k3, from tokens that the policy sampled."""
+def kl(logprobs: Tensor, ref_logprobs: Tensor, estimator: str, clamp: float = 0.0) -> Tensor:
+    """KL(policy || reference) per token [T] by k1, k2 or k3, from tokens that the policy sampled.
+
+    With `clamp`, reference - policy counts within +-clamp nats, as in Video-R1's public training code (10); a token
+    beyond it then has no gradient from here.
+    """
+    if clamp:
+        ref_logprobs = logprobs + (ref_logprobs - logprobs).clamp(-clamp, clamp)
     return {"k1": k1, "k2": k2, "k3": k3}[estimator](logprobs, ref_logprobs)
 
 

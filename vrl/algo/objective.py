@@ -84,7 +84,7 @@ def objective(tokens: Tokens, config: AlgoConfig, counts: StepCounts) -> tuple[T
         means |= {"weight": weight, "weight_square": weight.square(), "loss/corrected_frac": cut.float()}
     total = policy
     if tokens.ref_logprobs is not None:
-        divergence = kl(tokens.logprobs, tokens.ref_logprobs, config.kl_estimator)
+        divergence = kl(tokens.logprobs, tokens.ref_logprobs, config.kl_estimator, config.kl_clamp)
         total = total + config.kl_coef * divergence
         means["loss/kl"] = divergence.detach()
     if config.entropy_coef:

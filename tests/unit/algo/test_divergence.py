@@ -21,6 +21,15 @@ def test_estimators_by_hand(estimator, wanted):
     assert found.tolist() == pytest.approx(wanted, rel=1e-6)
 
 
+def test_a_clamped_difference_counts_no_further_and_has_no_gradient():
+    logprobs = torch.tensor([-13.0, -1.0], requires_grad=True)
+    found = kl(logprobs, torch.tensor([-1.0, -1.5]), "k3", clamp=10.0)
+    assert found.tolist() == pytest.approx([math.exp(10) - 11, math.exp(-0.5) - 0.5], rel=1e-6)
+    found.sum().backward()
+    assert logprobs.grad is not None
+    assert logprobs.grad.tolist() == pytest.approx([0.0, 1 - math.exp(-0.5)], abs=1e-6)
+
+
 POLICY, REFERENCE = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.25, 0.25, 0.5])
 KL = 0.5 * math.log(2) + 0.3 * math.log(1.2) + 0.2 * math.log(0.4)
 
