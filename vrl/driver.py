@@ -129,7 +129,7 @@ class Driver:
             described = describe([*groups, *replaced], self.progress.policy_version)
             lesson = await learn(groups, self._learner, self.config)
             self.progress.policy_version += lesson.applied
-            metrics = {"policy_version": float(self.progress.policy_version), **lesson.metrics}
+            metrics = {"policy_version": self.progress.policy_version, **lesson.metrics}
             metrics |= await self._push() if lesson.applied else {"push/seconds": 0.0, "push/bytes_per_s": 0.0}
             metrics |= {**described, "group/refills": float(len(replaced))}
             self.buffer.settle(groups, lesson.left_out)

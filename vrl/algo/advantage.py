@@ -60,7 +60,7 @@ def centred(rewards_G: np.ndarray) -> np.ndarray:
 
 
 def grpo(rewards_G: np.ndarray, std_eps: float) -> np.ndarray:
-    """(r - mean) / (std + std_eps), [G] (DeepSeekMath, arXiv 2402.03300, section 4.1.2).
+    """(r - mean) / (std + std_eps), [G] (DeepSeekMath, arXiv 2402.03300).
 
     std is the sample deviation (divisor G - 1), as torch.std gives it in the trainers of the papers; 0 for G = 1.
     """

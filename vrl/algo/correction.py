@@ -2,7 +2,7 @@
 
 The engine's log-probs belong to the weights that made each token: older ones when max_policy_age > 0, and rounded its
 own way always. old_logprobs are the learner's, before the step's first update. weight = old / rollout corrects what the
-ratio policy / old does not see: decoupled PPO (arXiv 2110.00641, section 3; AReaL, arXiv 2505.24298).
+ratio policy / old does not see: decoupled PPO (arXiv 2110.00641; AReaL, arXiv 2505.24298).
 """
 
 import torch
@@ -30,7 +30,7 @@ def correction_weights(
 def truncate(weight: Tensor, high: float) -> tuple[Tensor, Tensor]:
     """min(weight, high): less variance for some bias.
 
-    Truncated importance sampling, Ionides 2008; per token as IMPALA's rho (arXiv 1802.01561, section 4.1).
+    Truncated importance sampling, Ionides 2008; per token as IMPALA's rho (arXiv 1802.01561).
     """
     return weight.clamp(max=high), weight > high
 

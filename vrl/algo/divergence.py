@@ -22,18 +22,22 @@ def kl(logprobs: Tensor, ref_logprobs: Tensor, estimator: str, clamp: float = 0.
 def k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     """log policy - log reference: unbiased, of either sign. Its own gradient does not see the reference.
 
-    So it serves in a reward and not in a loss (arXiv 2506.09477).
+    So it serves in a reward, where it alone gives the gradient of the KL, and not in a loss (arXiv 2506.09477,
+    2512.21852).
     """
     return logprobs - ref_logprobs
 
 
 def k2(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """Half the squared log-ratio: biased, but its gradient estimates that of the KL without bias (arXiv 2506.09477)."""
+    """Half the squared log-ratio: biased, but its gradient estimates that of the token's KL without bias.
+
+    As every KL in a loss it does not see what a token does to the KL of those after it (arXiv 2506.09477).
+    """
     return 0.5 * (logprobs - ref_logprobs).square()
 
 
 def k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """exp(d) - 1 - d with d = reference - policy: never negative, unbiased (GRPO, arXiv 2402.03300, equation 4)."""
+    """exp(d) - 1 - d with d = reference - policy: never negative, unbiased (GRPO, arXiv 2402.03300)."""
     difference = ref_logprobs - logprobs
     return torch.expm1(difference) - difference
 

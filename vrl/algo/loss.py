@@ -14,9 +14,9 @@ _MAX_LOG_RATIO = 20.0  # exp(20) = 5e8: far outside any bound, and exp neither o
 def clip(
     logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float
 ) -> tuple[Tensor, Tensor]:
-    """-min(r A, clamp(r, 1 - clip_low, 1 + clip_high) A) with r = policy / old (PPO, arXiv 1707.06347, equation 7).
+    """-min(r A, clamp(r, 1 - clip_low, 1 + clip_high) A) with r = policy / old (PPO, arXiv 1707.06347).
 
-    Unequal bounds are clip-higher (DAPO, arXiv 2503.14476, section 3.1).
+    Unequal bounds are clip-higher (DAPO, arXiv 2503.14476).
     """
     return _clipped(ratio(logprobs, old_logprobs), advantages, clip_low, clip_high)
 
@@ -42,7 +42,7 @@ def gspo(
     clip_low: float,
     clip_high: float,
 ) -> tuple[Tensor, Tensor]:
-    """`clip` with one ratio a completion, the geometric mean of its tokens' (GSPO, arXiv 2507.18071, equations 5, 7).
+    """`clip` with one ratio a completion, the geometric mean of its tokens' (GSPO, arXiv 2507.18071).
 
     The completion's loss stands at each of its tokens: their mean under sequence_mean is the paper's objective. Its
     bounds are 3e-4 and 4e-4, because such a ratio hardly moves. `sequence_ids` int64 [T].
@@ -57,7 +57,7 @@ def cispo(
 ) -> tuple[Tensor, Tensor]:
     """-clamp(r, 1 - clip_low, 1 + clip_high) A log policy, r without gradient: every token keeps a gradient.
 
-    CISPO of MiniMax-M1, arXiv 2506.13585, equations 4 and 5; its clip_low is 1 or more: no lower bound.
+    CISPO of MiniMax-M1, arXiv 2506.13585; its clip_low is 1 or more: no lower bound.
     """
     unclipped = ratio(logprobs, old_logprobs).detach()
     weight = torch.clamp(unclipped, 1 - clip_low, 1 + clip_high)
@@ -80,14 +80,14 @@ def sft_loss(logprobs: Tensor) -> Tensor:
 
 
 def token_mean(loss: Tensor, num_loss_tokens: int) -> Tensor:
-    """Sum over tokens over the step's count of them (DAPO, arXiv 2503.14476, section 3.3). Scalar."""
+    """Sum over tokens over the step's count of them (DAPO, arXiv 2503.14476). Scalar."""
     return loss.sum() / num_loss_tokens
 
 
 def sequence_mean(loss: Tensor, sequence_ids: Tensor, num_sequences: int) -> Tensor:
     """Mean over each completion's tokens, summed, over the step's count of completions. Scalar.
 
-    GRPO, arXiv 2402.03300, equation 3. `sequence_ids` int64 [T] says which completion of the row a token belongs to.
+    GRPO, arXiv 2402.03300. `sequence_ids` int64 [T] says which completion of the row a token belongs to.
     """
     return (loss / sequence_sums(torch.ones_like(loss), sequence_ids)).sum() / num_sequences
 
@@ -95,7 +95,7 @@ def sequence_mean(loss: Tensor, sequence_ids: Tensor, num_sequences: int) -> Ten
 def fixed_length(loss: Tensor, num_sequences: int, length: int) -> Tensor:
     """Sum over tokens over the step's count of completions times a constant number of tokens. Scalar.
 
-    No completion weighs less for being long (Dr. GRPO, arXiv 2503.20783, section 3.1 and its listing 1).
+    No completion weighs less for being long (Dr. GRPO, arXiv 2503.20783).
     """
     return loss.sum() / (num_sequences * length)
 

@@ -24,7 +24,7 @@ def shaped(completion: Completion, reward: Reward, config: AlgoConfig, max_token
 def trains(completion: Completion, config: AlgoConfig) -> bool:
     """Whether a completion's tokens train. Those that do not still count in the baseline.
 
-    algo.truncated=mask is the overlong filtering of DAPO, arXiv 2503.14476, section 3.4.
+    algo.truncated=mask is the overlong filtering of DAPO, arXiv 2503.14476.
     """
     return not (config.truncated == "mask" and is_truncated(completion))
 
@@ -32,7 +32,7 @@ def trains(completion: Completion, config: AlgoConfig) -> bool:
 def overlong(num_tokens: int, max_tokens: int, margin: int) -> float:
     """0 up to max_tokens - margin tokens, falling along a line to -1 at max_tokens.
 
-    The soft overlong punishment of DAPO, arXiv 2503.14476, section 3.4; `margin` is its L_cache.
+    The soft overlong punishment of DAPO, arXiv 2503.14476; `margin` is its L_cache.
     """
     return min(0.0, (max_tokens - margin - num_tokens) / margin)
 

@@ -5,9 +5,9 @@ policy version u has fewer than (max_policy_age + 1) x groups_per_step groups be
 u + max_policy_age at the latest: the bound on policy age needs no dropping and no clock. max_policy_age = 0 is the
 synchronous algorithm. Every reserved group ends trained, dropped with a reason, or unfinished: `ledger` reconciles.
 
-Dynamic sampling (DAPO, arXiv 2503.14476, section 3.2), bounded: up to `max_refills` groups a step whose rewards are all
-equal are dropped when they come in. Their slots are free at once, and `take` shows them, so that what a step reports of
-its rollouts is not the choice's doing.
+Dynamic sampling (DAPO, arXiv 2503.14476), bounded: up to `max_refills` groups a step whose rewards are all equal are
+dropped when they come in. Their slots are free at once, and `take` shows them, so that what a step reports of its
+rollouts is not the choice's doing.
 """
 
 import asyncio
