@@ -293,8 +293,9 @@ class LogConfig:
     samples_every: int = at_least(0, 10)  # steps between two sample files; 0: none
     samples_groups: int = at_least(0, 4)  # groups in a sample file
     tensorboard: bool = True  # when installed
-    prometheus_port: int = at_least(0, 0)  # 0: no endpoint
-    prometheus_host: str = "127.0.0.1"
+    spans: bool = True  # of every process, for `vrl trace` and the report's time line
+    prometheus_port: int = at_least(0, 0)  # of the driver; actors take free ones; 0: no process serves metrics
+    prometheus_host: str = "127.0.0.1"  # not loopback: the driver serves here, actors on their nodes' addresses
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from vrl.algo.shaping import shaped
 from vrl.config import RunConfig
 from vrl.learning import learn
 from vrl.metrics import RunLog
+from vrl.observability.spans import span
 from vrl.rollout.buffer import Ledger, RolloutBuffer
 from vrl.rollout.describe import describe, mean_parts, mean_reward
 from vrl.rollout.feed import PreparedPrompt, PromptFeed
@@ -115,7 +116,8 @@ class Driver:
 
     async def _rollout_loop(self, tasks: asyncio.TaskGroup) -> None:
         while group_ids := await self.buffer.reserve(self._wave):
-            prepared = [job for _ in group_ids if (job := await self._feed.next()) is not None]
+            with span("wait_prompts"):
+                prepared = [job for _ in group_ids if (job := await self._feed.next()) is not None]
             wave = tasks.create_task(self._runner.run_wave(prepared, group_ids), name=f"wave_{group_ids[0]}")
             self._waves.add(wave)
             wave.add_done_callback(self._waves.discard)
@@ -123,7 +125,8 @@ class Driver:
     async def _learn_loop(self) -> None:
         while self.progress.step < self.config.steps:
             started = time.monotonic()
-            groups, replaced = await self.buffer.take()
+            with span("wait_groups"):
+                groups, replaced = await self.buffer.take()
             if not groups:
                 return
             described = describe([*groups, *replaced], self.progress.policy_version)

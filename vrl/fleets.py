@@ -12,6 +12,7 @@ from typing import Any
 from vrl.config import ModelConfig, RunConfig
 from vrl.data.worker import DataWorker
 from vrl.learner.group import LearnerGroup
+from vrl.observability.spans import span
 from vrl.placement import Placement
 from vrl.pool import ActorPool
 from vrl.reward.worker import RewardWorker
@@ -45,9 +46,10 @@ class Fleets:
 
         When the push fails the engines stay paused: none of them may sample from weights that nobody vouches for.
         """
-        await self.engines.broadcast("pause")
-        num_bytes = await self.learner.push_weights(policy_version)
-        await self.engines.broadcast("resume")
+        with span("push"):
+            await self.engines.broadcast("pause")
+            num_bytes = await self.learner.push_weights(policy_version)
+            await self.engines.broadcast("resume")
         return num_bytes
 
 

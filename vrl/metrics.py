@@ -1,6 +1,7 @@
-"""What a run tells: the catalogue of metrics, metrics.jsonl, the terminal, TensorBoard and Prometheus.
+"""What a run tells at every step: the catalogue of metrics, metrics.jsonl, the terminal, TensorBoard and Prometheus.
 
 `RunLog.log` writes one JSON object a step. Nothing here computes a metric: roles report numbers, the driver names them.
+What the processes count between steps is in vrl.observability.series.
 """
 
 import json
@@ -8,27 +9,43 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vrl.config import LogConfig
+from vrl.observability.spans import record
+from vrl.observability.watch import Window, clear_targets, watch_of
 from vrl.types import Update
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One series of the catalogue. A name ending in /* stands for a family."""
+    """One series of the catalogue. A name ending in /* stands for a family, whose members differ in `label`."""
 
     name: str
     unit: str
     meaning: str
+    label: str = "part"
+    kind: str = "gauge"  # or counter: grows from the start of the run on
+
+    @property
+    def prometheus_name(self) -> str:
+        """`rollout/tokens_per_s` -> `vrl_rollout_tokens_per_second`, `reward/task/*` -> `vrl_reward_by_task`."""
+        name = self.name
+        if name.endswith("/*"):
+            name = f"{name.removesuffix('/*').removesuffix(f'/{self.label}')}_by_{self.label}"
+        for short, full in (("_per_s", "_per_second"), ("_frac", "_ratio")):
+            if name.endswith(short):
+                name = name.removesuffix(short) + full
+        return "vrl_" + name.replace("/", "_").replace("-", "_") + "_total" * (self.kind == "counter")
 
 
 CATALOGUE = (
@@ -39,7 +56,7 @@ CATALOGUE = (
     Metric("reward/spread/*", "reward", "standard deviation of one part within a group, mean over groups"),
     Metric("reward/missing/*", "share", "rollouts without a value of one part: it does not apply, or a judge failed"),
     Metric("judge/failures", "questions", "questions of the step to which the judge gave no usable answer"),
-    Metric("reward/task/*", "reward", "mean reward of one task's rollouts"),
+    Metric("reward/task/*", "reward", "mean reward of one task's rollouts", label="task"),
     Metric("reward/seconds", "s", "scoring, per wave"),
     Metric("loss/policy", "nats", "policy loss by algo.policy_loss, corrected and aggregated"),
     Metric("loss/sft", "nats", "cross-entropy per target token"),
@@ -52,7 +69,7 @@ CATALOGUE = (
     Metric("loss/entropy", "nats", "mean entropy of the policy at the sampled tokens"),
     Metric("learner/lr", "1", "learning rate of the step"),
     Metric("learner/grad_norm", "1", "global gradient norm before clipping"),
-    Metric("learner/nonfinite_steps", "steps", "updates dropped since the start: a loss or gradient was not finite"),
+    Metric("learner/nonfinite_steps", "steps", "updates dropped: a loss or gradient was not finite", kind="counter"),
     Metric("learner/tokens_per_s", "tokens/s", "tokens through the learner over its seconds"),
     Metric("learn/seconds", "s", "forward, backward and optimizer"),
     Metric("rollout/tokens_per_s", "tokens/s", "the step's sampled tokens over the seconds in which any were sampled"),
@@ -76,9 +93,9 @@ CATALOGUE = (
     Metric("step/seconds", "s", "wall time of the step"),
     Metric("idle/seconds", "s", "step time in which no part of it was under way"),
     Metric("data/decode_seconds", "s", "decode and processor, mean over the step's prompts"),
-    Metric("data/bad_samples", "samples", "samples left out since the start"),
+    Metric("data/bad_samples", "samples", "samples left out", kind="counter"),
     Metric("val/reward", "reward", "mean reward on held-out samples"),
-    Metric("val/reward/*", "reward", "the same, one task"),
+    Metric("val/reward/*", "reward", "the same, one task", label="task"),
     Metric("val/*", "reward", "mean of one part of the reward on held-out samples of one task: val/<part>/<task>"),
     Metric("val/loss", "nats", "cross-entropy on held-out targets"),
 )
@@ -95,9 +112,43 @@ def update_metrics(losses: Mapping[str, float], update: Update) -> dict[str, flo
     return row | {"learner/nonfinite_steps": float(update.nonfinite_steps)}
 
 
-def prometheus_name(name: str) -> str:
-    """`rollout/tokens_per_s` -> `vrl_rollout_tokens_per_s`."""
-    return "vrl_" + name.replace("/", "_").replace("-", "_")
+def find(name: str) -> tuple[Metric, str]:
+    """The entry of CATALOGUE for a metric of a row, and the member of its family, "" where it stands for itself.
+
+    Raises KeyError for a metric that is not listed.
+    """
+    if name in _SINGLE:
+        return _SINGLE[name], ""
+    for metric in _FAMILIES:
+        if name.startswith(metric.name[:-1]):
+            return metric, name[len(metric.name) - 1 :]
+    raise KeyError(f"metric {name}: wanted it listed in vrl.metrics.CATALOGUE with its unit and meaning")
+
+
+_SINGLE = {metric.name: metric for metric in CATALOGUE if not metric.name.endswith("/*")}
+_FAMILIES = sorted((m for m in CATALOGUE if m.name.endswith("/*")), key=lambda m: -len(m.name))  # the closest first
+
+
+class RowCollector(Collector):
+    """The last known value of every metric of the rows, as Prometheus sees them."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[Metric, str], float] = {}
+
+    def update(self, row: Mapping[str, float]) -> None:
+        """Take over the metrics of a step; those it lacks stay. Raises KeyError as `find` does."""
+        self._values = self._values | {find(name): value for name, value in row.items()}
+
+    def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
+        """One family an entry of the catalogue, those without a value yet left out."""
+        made: dict[Metric, GaugeMetricFamily | CounterMetricFamily] = {}
+        for (metric, member), value in self._values.items():
+            if metric not in made:
+                labels = [metric.label] if member else []
+                kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+                made[metric] = kind(metric.prometheus_name, f"{metric.meaning} ({metric.unit})", labels=labels)
+            made[metric].add_metric([member] if member else [], value)
+        return made.values()
 
 
 class RunLog:
@@ -111,11 +162,10 @@ class RunLog:
         self._console = Console(stderr=True)
         self._started = time.monotonic()
         self._board = _tensorboard(run_dir, first_step) if config.tensorboard else None
-        self._registry = CollectorRegistry()
-        self._gauges: dict[str, Gauge] = {}
-        self._server = None
-        if config.prometheus_port:
-            self._server = start_http_server(config.prometheus_port, config.prometheus_host, registry=self._registry)
+        self._run_dir = run_dir
+        clear_targets(run_dir)
+        self._last_row = RowCollector()
+        self._window = Window(watch_of(run_dir, config, "driver", 0), self._last_row)
         self._progress: Progress | None = None
         if self._console.is_terminal:
             self._progress = Progress(
@@ -133,6 +183,7 @@ class RunLog:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write the metrics of a finished step everywhere. `step` and `policy_version` come first in the row."""
         row = {"step": step, **metrics}
+        self._last_row.update(row)
         with self._file.open("a") as stream:
             stream.write(json.dumps(row, allow_nan=False) + "\n")
             stream.flush()
@@ -140,8 +191,9 @@ class RunLog:
         for name, value in row.items():
             if self._board is not None and name != "step":
                 self._board.add_scalar(name, value, step)
-            if self._server is not None:
-                self._gauge(name).set(value)
+        if "step/seconds" in row:
+            now_s = time.time()
+            record("step", now_s - row["step/seconds"], now_s, step=step)
         self._show(step, row)
 
     def say(self, message: str) -> None:
@@ -157,16 +209,8 @@ class RunLog:
             self._progress.stop()
         if self._board is not None:
             self._board.close()
-        if self._server is not None:
-            server, thread = self._server
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-    def _gauge(self, name: str) -> Gauge:
-        if name not in self._gauges:
-            self._gauges[name] = Gauge(prometheus_name(name), name, registry=self._registry)
-        return self._gauges[name]
+        self._window.close()
+        clear_targets(self._run_dir)
 
     def _show(self, step: int, row: Mapping[str, float]) -> None:
         line = "  ".join(f"{label} {row[name]:.3g}" for name, label in _LINE if name in row)

@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from vrl.config import RunConfig
 from vrl.errors import ConfigError
+from vrl.observability.watch import Watch, environment
 
 # What every worker process needs in its environment, wherever it runs.
 _WORKER_ENV = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false"}
@@ -50,12 +51,19 @@ def roles(config: RunConfig, *, gpus: bool, engines: bool = True) -> tuple[Role,
 class Placement:
     """A connection to Ray and the room reserved on it. Use as a context manager: leaving it frees everything."""
 
-    def __init__(self, ray_address: str, wanted: Callable[[bool], tuple[Role, ...]]) -> None:
+    def __init__(
+        self,
+        ray_address: str,
+        wanted: Callable[[bool], tuple[Role, ...]],
+        watch: Callable[[str, int], Watch] | None = None,
+    ) -> None:
         """Join the cluster at `ray_address`, or start a private Ray on this machine, and reserve room for every role.
 
         `wanted` tells the roles, given whether there are GPUs. A private Ray offers as many logical CPUs as they ask
-        for: a laptop may oversubscribe its cores. Raises ConfigError with both numbers when a cluster has less.
+        for: a laptop may oversubscribe its cores. `watch(role, index)` tells what an actor shows of its work, if
+        anything. Raises ConfigError with both numbers when a cluster has less.
         """
+        self._watch = watch
         self._private = not ray_address
         if self._private:
             self._start_private(wanted(_local_gpus() > 0))
@@ -75,11 +83,13 @@ class Placement:
     def options(self, role: str, index: int) -> dict[str, Any]:
         """Ray actor options for actor `index` of `role`."""
         asked = self._roles[role]
+        env = environment(self._watch(role, index)) if self._watch is not None else {}
         strategy = PlacementGroupSchedulingStrategy(self._groups[role], placement_group_bundle_index=index)
         return {
             "num_cpus": asked.num_cpus,
             "num_gpus": asked.num_gpus,
             "scheduling_strategy": strategy,
+            "runtime_env": {"env_vars": env},  # beside what the job's has
             "max_restarts": 0,  # a restarted actor would have no weights; whoever restarts it must push them first
         }
 

@@ -16,6 +16,9 @@ from vrl.data.stream import SampleStream
 from vrl.driver import Progress, validate
 from vrl.fleets import Fleets, start_fleets
 from vrl.metrics import RunLog
+from vrl.observability.series import level
+from vrl.observability.spans import span
+from vrl.observability.watch import watch_of
 from vrl.placement import Placement, roles
 from vrl.rollout.buffer import Ledger
 from vrl.rollout.feed import VAL_BYTES, BadSample, PromptFeed, Remembered
@@ -35,11 +38,16 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
     engines = kind == "rl" or (config.sft.generate and bool(val_samples))
     first_step = checkpoint.step if checkpoint is not None else 0
     log = RunLog(config.run_dir, config.log, steps=config.steps, first_step=first_step, title=config.name)
+    _show_bounds(config)
     log.say(
         f"{config.name}: {len(train_samples)} training and {len(val_samples)} validation samples, model {model_path}"
     )
     try:
-        with Placement(config.ray_address, lambda gpus: roles(config, gpus=gpus, engines=engines)) as placement:
+        with Placement(
+            config.ray_address,
+            lambda gpus: roles(config, gpus=gpus, engines=engines),
+            lambda role, index: watch_of(config.run_dir, config.log, role, index),
+        ) as placement:
             stop.listen()
             updates = config.steps * (config.algo.updates_per_step if kind == "rl" else 1)
             async with start_fleets(config, placement, model_path, total_updates=updates, engines=engines) as fleets:
@@ -50,6 +58,14 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
                     session.feed.close()
     finally:
         log.close()
+
+
+def _show_bounds(config: RunConfig) -> None:
+    """What alerts measure a run against."""
+    level("vrl_run_steps", config.steps)
+    level("vrl_run_max_policy_age", config.algo.max_policy_age)
+    level("vrl_run_checkpoint_every_steps", config.checkpoint.every)
+    level("vrl_checkpoint_last_success_timestamp_seconds", time.time())
 
 
 class Session:
@@ -110,18 +126,21 @@ class Session:
         prefetch, temperature = self.config.data.prefetch, self.config.val.temperature
         feed = PromptFeed(iter(self.val_samples), self._prepare_val, prefetch=prefetch, max_bad_fraction=0.0)
         wave = self.config.rollout.max_num_seqs
-        return await validate(feed, self.fleets.engines, self.fleets.rewards, wave=wave, temperature=temperature)
+        with span("validate"):
+            return await validate(feed, self.fleets.engines, self.fleets.rewards, wave=wave, temperature=temperature)
 
     async def save_if_due(self, progress: Progress) -> None:
         """Save a checkpoint every `checkpoint.every` steps; the last step's is `end`'s."""
         every = self.config.checkpoint.every
         if every and progress.step % every == 0 and progress.step < self.config.steps:
-            await self._save(progress, export=False)
+            with span("checkpoint"):
+                await self._save(progress, export=False)
 
     async def end(self, progress: Progress, *, finished: bool, summary: Mapping[str, Any]) -> None:
         """Save what is not saved yet and write the summary of a run that finished or was stopped."""
         if finished or self._saved_step != progress.step:
-            await self._save(progress, export=finished and self.config.checkpoint.export)
+            with span("checkpoint"):
+                await self._save(progress, export=finished and self.config.checkpoint.export)
         ended = "finished" if finished else "stopped"
         common = {
             "kind": self._kind,
@@ -151,6 +170,7 @@ class Session:
             "wall_s": self.wall_s,
         }
         commit(tmp, state, keep_last=self.config.checkpoint.keep_last)
+        level("vrl_checkpoint_last_success_timestamp_seconds", time.time())
         self._saved_step = progress.step
 
 

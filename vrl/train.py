@@ -12,6 +12,7 @@ import numpy as np
 from vrl.config import RunConfig
 from vrl.data.stream import SampleStream
 from vrl.driver import Driver, val_metrics
+from vrl.observability.spans import span
 from vrl.parity import run_gate
 from vrl.parity_check import CaseReader
 from vrl.report.samples import write_samples
@@ -52,7 +53,8 @@ class _Run:
         """Gate, restore, push, validate, train, validate, save."""
         session, progress = self.session, self.driver.progress
         if self.config.gate.enabled and self.config.gate.prompts:
-            await self._gate()
+            with span("gate"):
+                await self._gate()
         await session.restore()
         await session.fleets.push_weights(progress.policy_version)
         if "val_before" not in session.vals:

@@ -7,7 +7,8 @@ clip is decoded once, whoever asks for it and how often. Does not order samples 
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,11 +24,25 @@ from vrl.data.subtitles import subtitle_path
 from vrl.data.views import seen
 from vrl.data.vision import Vision
 from vrl.errors import DataError
+from vrl.observability.series import count
+from vrl.observability.spans import timed
+from vrl.observability.watch import watch_actor
 from vrl.tasks import TASKS
 from vrl.tasks.task import Task
 from vrl.types import Media, MediaWork, Prompt, Sample, View
 
 _PLAIN = View()
+
+
+@contextmanager
+def _counted() -> Iterator[None]:
+    """Count a sample as prepared, or under the reason why it cannot be used."""
+    try:
+        yield
+    except DataError as error:
+        count("vrl_data_samples_total", outcome=error.reason)
+        raise
+    count("vrl_data_samples_total", outcome="prepared")
 
 
 class DataWorker:
@@ -37,6 +52,7 @@ class DataWorker:
     """
 
     def __init__(self, model: ModelConfig, data: DataConfig, *, max_tokens: int, train_prefix: bool = True) -> None:
+        watch_actor()
         self._root = media_root(data)
         self._limits = data.limits
         self._subtitled = data.frames.overlay.subtitles
@@ -46,20 +62,28 @@ class DataWorker:
         self._cache = VisionCache(data.cache) if data.cache.dir else None
         self._work = MediaWork()  # since the last prompt
 
+    @timed("prepare")
+    @_counted()
     def prepare(self, sample: Sample) -> tuple[Prompt, np.ndarray]:
         """A prompt for generation, prefix included, and patches uint8 [num_patches, patch_dim]. Raises DataError."""
         start, task = time.perf_counter(), _task(sample)
         visions, key = self._open(sample)
         prompt, patches = self._builder.build(sample, task, visions)
+        count("vrl_data_patches_total", len(patches))
         return self._finish(prompt, key, start), patches
 
+    @timed("prepare")
+    @_counted()
     def prepare_sft(self, sample: Sample) -> tuple[Prompt, np.ndarray]:
         """A prompt with its target for supervised training, and patches. Raises DataError."""
         start, task = time.perf_counter(), _task(sample)
         visions, key = self._open(sample)
         prompt, patches = self._builder.build_sft(sample, task, visions, train_prefix=self._train_prefix)
+        count("vrl_data_patches_total", len(patches))
         return self._finish(prompt, key, start), patches
 
+    @timed("prepare")
+    @_counted()
     def prepare_views(self, samples: Sequence[Sample], view: View) -> tuple[tuple[Prompt, ...], np.ndarray]:
         """Prompts of several questions about the same media, seen through one view, and the patches of all of them.
 

@@ -24,6 +24,9 @@ from vrl.learner.engine import LearnerEngine, join_ranks
 from vrl.learner.features import FeatureCache
 from vrl.learner.lora import add_adapters
 from vrl.learner.model import GroupedPolicy, load_hf_model
+from vrl.observability.series import count
+from vrl.observability.spans import timed
+from vrl.observability.watch import watch_actor
 from vrl.packets import value_digest
 from vrl.types import MicroBatch, StepCounts, Update
 from vrl.weights import WeightPusher
@@ -49,6 +52,7 @@ class LearnerWorker:
         seed: int,
     ) -> None:
         """Joins the other ranks: returns when all have come. `temperature` is the one completions are sampled at."""
+        watch_actor()
         torch.set_num_threads(learner_config.threads)
         torch.manual_seed(seed)
         join_ranks(rank, world_size, master_address, master_port)
@@ -70,6 +74,7 @@ class LearnerWorker:
             self._reference.to(self._policy.hf.device)
         self._pusher: WeightPusher | None = None
 
+    @timed("forward_backward")
     def forward_backward(self, micro_batch: MicroBatch, counts: StepCounts, *patches: np.ndarray) -> dict[str, float]:
         """Add the micro-batch's gradient of the policy objective; `patches` are one array a group, uint8.
 
@@ -83,22 +88,27 @@ class LearnerWorker:
         tokens = trained_tokens(row, scores.logprobs_L, scores.entropy_L, ref_logprobs)
         loss, shares = objective(tokens, self._algo, counts)
         self._engine.backward(loss)
+        count("vrl_learner_tokens_total", sum(group.num_tokens for group in micro_batch.groups))
         return _numbers(shares)
 
+    @timed("forward_backward")
     def forward_backward_sft(
         self, micro_batch: MicroBatch, counts: StepCounts, *patches: np.ndarray
     ) -> dict[str, float]:
         """Add the micro-batch's gradient of the mean negative log-likelihood of the targets; see `forward_backward`."""
         loss, entropy = self._sft(micro_batch, counts, patches)
         self._engine.backward(loss)
+        count("vrl_learner_tokens_total", sum(group.num_tokens for group in micro_batch.groups))
         return _numbers({"loss/sft": loss.detach(), "loss/entropy": entropy.detach()})
 
+    @timed("validate")
     def sft_loss(self, micro_batch: MicroBatch, counts: StepCounts, *patches: np.ndarray) -> float:
         """The micro-batch's share of the mean negative log-likelihood, without gradient: for validation."""
         with torch.no_grad():
             loss, _ = self._sft(micro_batch, counts, patches)
         return float(loss)
 
+    @timed("logprobs")
     def logprobs(self, micro_batch: MicroBatch, *patches: np.ndarray) -> tuple[np.ndarray, ...]:
         """Log-probs float32 [C] of every completion of the micro-batch, group after group, without gradient."""
         row = flatten(micro_batch, self._policy.rule)
@@ -114,12 +124,14 @@ class LearnerWorker:
             raise LearnerError("ref_logprobs: got algo.kl_coef=0, wanted more: without it there is no reference policy")
         return _by_completion(micro_batch, row, logprobs)
 
+    @timed("optimizer")
     def optim_step(self) -> Update:
         """Apply the gradients of all micro-batches since the last step, or drop them if any is not finite.
 
         Raises LearnerError when too many steps in a row were dropped.
         """
         step = self._engine.step()
+        count("vrl_learner_updates_total", outcome="applied" if step.applied else "dropped")
         return Update(
             updates=self._engine.steps,
             lr=step.lr,
@@ -128,15 +140,18 @@ class LearnerWorker:
             nonfinite_steps=self._engine.skipped,
         )
 
+    @timed("checkpoint")
     def save(self, folder: Path) -> None:
         """Write everything a resumed run needs into an existing folder that all ranks can reach."""
         self._engine.save(folder)
 
+    @timed("restore")
     def load(self, folder: Path) -> int:
         """Restore what `save` wrote; returns the number of updates that it had seen."""
         self._engine.load(folder)
         return self._engine.steps
 
+    @timed("checkpoint")
     def export(self, folder: Path) -> None:
         """Write the policy as a Hugging Face folder, with the tokenizer and processor files of model.path."""
         self._engine.export(folder, Path(self._model_config.path))
@@ -162,11 +177,14 @@ class LearnerWorker:
             workers_per_engine=workers_per_engine,
         )
 
+    @timed("push")
     def push_weights(self, policy_version: int) -> int:
         """Send the weights to the connected engines as `policy_version`; returns the bytes sent to each."""
         if self._pusher is None:
             raise LearnerError("push_weights: got no engines, wanted connect_engines first")
-        return self._pusher.push(policy_version)
+        num_bytes = self._pusher.push(policy_version)
+        count("vrl_learner_pushed_bytes_total", num_bytes)
+        return num_bytes
 
     def close(self) -> None:
         """Leave the engines and the other ranks."""

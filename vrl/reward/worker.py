@@ -17,6 +17,9 @@ from tokenizers import Tokenizer
 
 from vrl.config import RewardConfig, TaskConfig
 from vrl.errors import ConfigError, JudgeError, RewardError
+from vrl.observability.series import count, observe
+from vrl.observability.spans import timed
+from vrl.observability.watch import watch_actor
 from vrl.reward import GROUP_REWARDS, REWARDS
 from vrl.reward.accuracy import accuracy
 from vrl.reward.judge import make_judge
@@ -42,6 +45,7 @@ class RewardWorker:
 
         Raises ConfigError for a rubric at fault, a missing key of the judge, a missing package or tokenizer.
         """
+        watch_actor()
         self._rubric = build_rubric(task_configs)
         self._config = config or RewardConfig()
         asks = {field for task in self._rubric.terms for field in self._rubric.asks(task)}
@@ -49,6 +53,7 @@ class RewardWorker:
         self._similarity: Any = make_similarity(self._config) if "claims" in asks else None
         self._tokenizer = _tokenizer(model_path) if self._rubric.counts_tokens() else None
 
+    @timed("score")
     async def score(
         self, prompt: Prompt, completions: Sequence[Completion], shuffled: Sequence[Completion] = ()
     ) -> tuple[Reward, ...]:
@@ -65,7 +70,7 @@ class RewardWorker:
             )
         given = [self._read(prompt, completion) for completion in completions]
         measured = await self.measure(given, [self._read(prompt, completion) for completion in shuffled])
-        return tuple(
+        rewards = tuple(
             replace(
                 self._rubric.combine(sample.task, values),
                 readable=one.parsed is not None,
@@ -73,6 +78,9 @@ class RewardWorker:
             )
             for one, (values, failures) in zip(given, measured, strict=True)
         )
+        for reward in rewards:
+            observe("vrl_reward_value", reward.value, task=sample.task)
+        return rewards
 
     async def measure(
         self, given: Sequence[RewardInput], shuffled: Sequence[RewardInput] = ()
@@ -166,10 +174,13 @@ def _value(name: str, given: RewardInput) -> float | None:
 async def _answered(question: Awaitable[Any]) -> Any:
     """The judge's answer, or None where it has none."""
     try:
-        return await question
+        answer = await question
     except JudgeError as error:
         logger.warning("judge: %s", error)
+        count("vrl_reward_judge_questions_total", outcome="failed")
         return None
+    count("vrl_reward_judge_questions_total", outcome="answered")
+    return answer
 
 
 def _tokenizer(model_path: str) -> Tokenizer:

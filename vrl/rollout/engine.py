@@ -16,6 +16,9 @@ from vrl.algo.positions import PositionRule, position_rule
 from vrl.algo.vocabulary import banned_token_ids
 from vrl.config import ModelConfig, RolloutConfig
 from vrl.errors import RolloutError, VrlError, WeightPushError, WorkerError
+from vrl.observability.series import count, level
+from vrl.observability.spans import timed
+from vrl.observability.watch import watch_actor
 from vrl.rollout.inputs import Observation, RawPrompt, Rendering, media_spans, media_tensors, read_media
 from vrl.rollout.shuffled import in_order
 from vrl.types import Completion, Prompt, VersionSpan
@@ -57,12 +60,13 @@ class RolloutEngine:
 
         `raw_logprobs`: those of the model, at temperature 1 over all tokens, whatever a completion is sampled at.
         """
+        stats = watch_actor()
         self._index = index
         self._rollout = rollout
         self._version = 0
         self._requests = 0
         self._admission = asyncio.Lock()
-        self._llm = _start(model, rollout, push_backend, seed + index, raw_logprobs)
+        self._llm = _start(model, rollout, push_backend, seed + index, raw_logprobs, stats=stats)
         hf_config = self._llm.model_config.hf_config
         self._rule = position_rule(hf_config)
         self._banned = banned_token_ids(hf_config)
@@ -71,6 +75,7 @@ class RolloutEngine:
         """Returns once the engine can generate."""
         await self._llm.check_health()
 
+    @timed("generate")
     async def generate(
         self,
         prompts: Sequence[Prompt],
@@ -97,13 +102,17 @@ class RolloutEngine:
         except BaseException:  # one failed, or the caller gave up: the rest must not run on
             await self._llm.abort([output.request_id for output in admitted], internal=True)
             raise
-        return tuple(self._completions(output) for output in finished)
+        completions = tuple(self._completions(output) for output in finished)
+        _count(prompts, completions)
+        return completions
 
+    @timed("pause")
     async def pause(self) -> None:
         """Freeze running requests and admit no new ones until `resume`; they keep the tokens they have."""
         await self._admission.acquire()
         await self._guarded(self._llm.pause_generation(mode="keep", clear_cache=False))
 
+    @timed("resume")
     async def resume(self) -> None:
         """Go on, with whatever weights are there now."""
         await self._guarded(self._llm.resume_generation())
@@ -118,6 +127,7 @@ class RolloutEngine:
     async def start_weight_update(self) -> None:
         await self._transfer(self._llm.start_weight_update())
 
+    @timed("receive")
     async def update_weights(self, update_info: Any) -> None:
         from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
 
@@ -126,7 +136,9 @@ class RolloutEngine:
     async def finish_weight_update(self, weight_version: str) -> None:
         await self._transfer(self._llm.finish_weight_update(weight_version))
         self._version = int(weight_version)
+        level("vrl_rollout_policy_version", self._version)
 
+    @timed("verify")
     async def verify_weights(self, policy_version: int, digests: Mapping[str, int]) -> None:
         """Compare every parameter of the live model with the learner's digests (value_digest, by sent name).
 
@@ -298,7 +310,9 @@ class RolloutEngine:
         )
 
 
-def _start(model: ModelConfig, rollout: RolloutConfig, push_backend: str, seed: int, raw_logprobs: bool) -> Any:
+def _start(
+    model: ModelConfig, rollout: RolloutConfig, push_backend: str, seed: int, raw_logprobs: bool, *, stats: bool
+) -> Any:
     os.environ["OMP_NUM_THREADS"] = str(rollout.threads)
     if push_backend == "ipc":
         os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # its handles reach the worker as pickles
@@ -316,6 +330,7 @@ def _start(model: ModelConfig, rollout: RolloutConfig, push_backend: str, seed: 
         device = {"kv_cache_memory_bytes": int(rollout.kv_cache_gib * 2**30), "block_size": _CPU_BLOCK_TOKENS}
     args = AsyncEngineArgs(
         model=model.path,
+        served_model_name="policy",  # a label of vLLM's metrics, else the path
         dtype=cast(Any, model.dtype),
         trust_remote_code=model.trust_remote_code,
         max_model_len=model.max_context_tokens,
@@ -329,12 +344,19 @@ def _start(model: ModelConfig, rollout: RolloutConfig, push_backend: str, seed: 
         logprobs_mode="raw_logprobs" if raw_logprobs else "processed_logprobs",
         mm_processor_cache_gb=0,  # inputs come processed
         skip_mm_profiling=on_cpu,
-        disable_log_stats=True,
+        disable_log_stats=not stats,
         weight_transfer_config=WeightTransferConfig(backend=push_backend),
         worker_extension_cls="vrl.rollout.extension.EngineExtension",
         **device,
     )
     return AsyncLLM.from_engine_args(args)
+
+
+def _count(prompts: Sequence[Prompt], completions: Sequence[Sequence[Completion]]) -> None:
+    count("vrl_rollout_prompt_tokens_total", sum(len(prompt.token_ids) for prompt in prompts))
+    for completion in (one for group in completions for one in group):
+        count("vrl_rollout_generated_tokens_total", len(completion.token_ids))
+        count("vrl_rollout_completions_total", finish=completion.finish_reason)
 
 
 def _partial(is_slot_L: np.ndarray) -> Any:
