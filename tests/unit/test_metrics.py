@@ -41,7 +41,7 @@ def test_a_step_is_a_row_a_span_and_a_page_for_prometheus(tmp_path: Path):
         log.log(2, {"reward/mean": 0.5, "learner/nonfinite_steps": 1.0, "step/seconds": 1.0})
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as reply:
             page = reply.read().decode()
-        assert (tmp_path / "prometheus" / "driver-0.json").is_file()
+        assert (tmp_path.parent / ".targets" / f"{tmp_path.name}@driver-0.json").is_file()
     finally:
         log.close()
     for line in (
@@ -57,7 +57,7 @@ def test_a_step_is_a_row_a_span_and_a_page_for_prometheus(tmp_path: Path):
     steps = read_spans(tmp_path)
     assert [(one.name, one.detail) for one in steps] == [("step", {"step": 1}), ("step", {"step": 2})]
     assert steps[0].end_s - steps[0].start_s == pytest.approx(2.0, abs=1e-4)
-    assert not (tmp_path / "prometheus").exists()
+    assert not list((tmp_path.parent / ".targets").iterdir())
 
 
 def test_a_metric_that_is_not_listed_ends_the_run_at_its_first_step(tmp_path: Path):

@@ -8,7 +8,7 @@ driver says is not here: see vrl.metrics.
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.process_collector import ProcessCollector
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -150,12 +150,50 @@ SERIES = (
         role="driver",
     ),
 )
+
+# Of others, served beside ours: those that the dashboards use.
+EXTERNAL = (
+    Series(
+        name="vllm:num_requests_running",
+        kind="gauge",
+        unit="requests",
+        meaning="sequences being sampled",
+        role="rollout",
+    ),
+    Series(name="vllm:num_requests_waiting", kind="gauge", unit="requests", meaning="sequences queued", role="rollout"),
+    Series(
+        name="vllm:kv_cache_usage_perc", kind="gauge", unit="share", meaning="KV cache blocks in use", role="rollout"
+    ),
+    Series(
+        name="vllm:prefix_cache_queries_total",
+        kind="counter",
+        unit="tokens",
+        meaning="prompt tokens looked up in the prefix cache",
+        role="rollout",
+    ),
+    Series(
+        name="vllm:prefix_cache_hits_total", kind="counter", unit="tokens", meaning="and found there", role="rollout"
+    ),
+    Series(
+        name="vllm:num_preemptions_total",
+        kind="counter",
+        unit="requests",
+        meaning="sequences put back for want of KV cache",
+        role="rollout",
+    ),
+    Series(
+        name="process_resident_memory_bytes", kind="gauge", unit="bytes", meaning="memory of the process", role="all"
+    ),
+    Series(name="process_cpu_seconds_total", kind="counter", unit="s", meaning="CPU time, all threads", role="all"),
+    Series(name="process_open_fds", kind="gauge", unit="files", meaning="open file descriptors", role="all"),
+)
 _NAMES = {series.name for series in SERIES}
 _live: dict[str, Counter | Gauge | Histogram] = {}
 
 
 def open_series(role: str) -> CollectorRegistry:
     """A new registry with the series of `role`, zero, and the process's own (memory, CPU time, open files)."""
+    disable_created_metrics()  # a second series beside every counter, which nothing asks for
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     _live.clear()

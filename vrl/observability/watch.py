@@ -6,7 +6,6 @@ takes the place of the old one by itself: same target file, new port. A door to 
 
 import json
 import os
-import shutil
 import socket
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from vrl.observability.spans import close_spans, open_spans
 
 _ENV = "VRL_WATCH"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_TARGETS = "prometheus"  # folder of the run: a file a process, for Prometheus' file-based discovery
+_TARGETS = ".targets"  # beside the runs: a file a process, since Prometheus looks for files in one folder only
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,8 +61,9 @@ def watch_actor() -> bool:
 
 
 def clear_targets(run_dir: Path) -> None:
-    """Remove the targets of a run that has ended, or of one that was killed."""
-    shutil.rmtree(run_dir / _TARGETS, ignore_errors=True)
+    """Remove the targets of the run at `run_dir` that has ended, or was killed before."""
+    for path in (run_dir.parent / _TARGETS).glob(f"{run_dir.name}@*.json"):
+        path.unlink()
 
 
 class Window:
@@ -113,9 +113,10 @@ class _Vllm(Collector):
 
 
 def _publish(watch: Watch, address: str) -> None:
-    """Name this endpoint in the run's folder, all at once."""
-    labels = {"run": Path(watch.run_dir).name, "role": watch.role, "rank": str(watch.rank)}
-    path = Path(watch.run_dir) / _TARGETS / f"{watch.role}-{watch.rank}.json"
+    """Name this endpoint for Prometheus' file-based discovery, all at once."""
+    run_dir = Path(watch.run_dir)
+    labels = {"run": run_dir.name, "role": watch.role, "rank": str(watch.rank)}
+    path = run_dir.parent / _TARGETS / f"{run_dir.name}@{watch.role}-{watch.rank}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_suffix(".tmp")
     tmp.write_text(json.dumps([{"targets": [address], "labels": labels}]) + "\n")

@@ -16,30 +16,34 @@ from vrl.observability.spans import read_spans, span
 from vrl.observability.watch import Watch, Window, clear_targets, environment, watch_actor, watch_of
 
 
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
 def read(address: str) -> str:
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as reply:
         return reply.read().decode()
 
 
 def targets(run_dir: Path) -> dict[str, list]:
-    return {path.name: json.loads(path.read_text()) for path in (run_dir / "prometheus").iterdir()}
+    folder = run_dir.parent / ".targets"
+    return {path.name.removeprefix(f"{run_dir.name}@"): json.loads(path.read_text()) for path in folder.iterdir()}
 
 
-def test_who_serves_where(tmp_path: Path):
+def test_who_serves_where(run_dir: Path):
     on = LogConfig(prometheus_port=9100)
-    assert watch_of(tmp_path, on, "driver", 0).port == 9100
-    assert watch_of(tmp_path, on, "data", 1).port == 0 and watch_of(tmp_path, on, "data", 1).host == "127.0.0.1"
-    assert watch_of(tmp_path, LogConfig(), "data", 1).host == ""
+    assert watch_of(run_dir, on, "driver", 0).port == 9100
+    assert watch_of(run_dir, on, "data", 1).port == 0 and watch_of(run_dir, on, "data", 1).host == "127.0.0.1"
+    assert watch_of(run_dir, LogConfig(), "data", 1).host == ""
 
 
-def test_a_window_serves_the_role_and_names_itself(tmp_path: Path):
-    window = Window(watch_of(tmp_path, LogConfig(prometheus_port=1), "data", 3))
+def test_a_window_serves_the_role_and_names_itself(run_dir: Path):
+    window = Window(watch_of(run_dir, LogConfig(prometheus_port=1), "data", 3))
     try:
         assert window.address.startswith("127.0.0.1:")
-        assert targets(tmp_path) == {
-            "data-3.json": [
-                {"targets": [window.address], "labels": {"run": tmp_path.name, "role": "data", "rank": "3"}}
-            ]
+        assert targets(run_dir) == {
+            "data-3.json": [{"targets": [window.address], "labels": {"run": run_dir.name, "role": "data", "rank": "3"}}]
         }
         count("vrl_data_patches_total", 7)
         assert "vrl_data_patches_total 7.0" in read(window.address)
@@ -49,40 +53,42 @@ def test_a_window_serves_the_role_and_names_itself(tmp_path: Path):
         window.close()
     with pytest.raises(OSError):
         read(window.address)
-    assert [(one.role, one.rank, one.name) for one in read_spans(tmp_path)] == [("data", 3, "prepare")]
-    clear_targets(tmp_path)
-    assert not (tmp_path / "prometheus").exists()
+    assert [(one.role, one.rank, one.name) for one in read_spans(run_dir)] == [("data", 3, "prepare")]
+    neighbour = run_dir.parent / ".targets" / f"{run_dir.name}-2@data-3.json"
+    neighbour.write_text("[]")
+    clear_targets(run_dir)
+    assert list(neighbour.parent.iterdir()) == [neighbour]
 
 
-def test_a_process_that_is_started_again_takes_its_place(tmp_path: Path):
+def test_a_process_that_is_started_again_takes_its_place(run_dir: Path):
     addresses = []
     for _ in range(2):
-        window = Window(Watch(run_dir=str(tmp_path), role="reward", rank=0, spans=False, host="127.0.0.1"))
+        window = Window(Watch(run_dir=str(run_dir), role="reward", rank=0, spans=False, host="127.0.0.1"))
         addresses.append(window.address)
-        assert targets(tmp_path)["reward-0.json"][0]["targets"] == [window.address]
+        assert targets(run_dir)["reward-0.json"][0]["targets"] == [window.address]
         window.close()
-    assert list(targets(tmp_path)) == ["reward-0.json"]
+    assert list(targets(run_dir)) == ["reward-0.json"]
 
 
-def test_an_actor_finds_its_part_in_the_environment(tmp_path: Path):
+def test_an_actor_finds_its_part_in_the_environment(run_dir: Path):
     assert watch_actor() is False  # no run, no window
-    watch = Watch(run_dir=str(tmp_path), role="learner", rank=1, spans=True, host="127.0.0.1")
+    watch = Watch(run_dir=str(run_dir), role="learner", rank=1, spans=True, host="127.0.0.1")
     code = "from vrl.observability.watch import watch_actor as w; from vrl.observability.spans import record as r"
     subprocess.run(
         [sys.executable, "-c", f"{code}; assert w(); r('push', 1.0, 2.5)"],
         env={**os.environ, **environment(watch)},
         check=True,
     )
-    assert list(targets(tmp_path)) == ["learner-1.json"]
-    (one,) = read_spans(tmp_path)
+    assert list(targets(run_dir)) == ["learner-1.json"]
+    (one,) = read_spans(run_dir)
     assert (one.role, one.rank, one.name, one.end_s - one.start_s) == ("learner", 1, "push", 1.5)
 
 
-def test_a_taken_port_is_the_users_to_change(tmp_path: Path):
-    first = Window(watch_of(tmp_path, LogConfig(prometheus_port=1), "data", 0))
+def test_a_taken_port_is_the_users_to_change(run_dir: Path):
+    first = Window(watch_of(run_dir, LogConfig(prometheus_port=1), "data", 0))
     port = int(first.address.split(":")[1])
     try:
         with pytest.raises(ConfigError, match=rf"log\.prometheus_port: got 127\.0\.0\.1:{port}"):
-            Window(watch_of(tmp_path, LogConfig(prometheus_port=port), "driver", 0))
+            Window(watch_of(run_dir, LogConfig(prometheus_port=port), "driver", 0))
     finally:
         first.close()
