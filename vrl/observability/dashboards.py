@@ -1,4 +1,4 @@
-"""The Grafana dashboards and the page of metrics, generated: `python -m vrl.observability.dashboards` writes them.
+"""The Grafana dashboards, generated: `python -m vrl.observability.dashboards` writes them to cluster/grafana.
 
 Panels are data; every query names only metrics of the catalogues (a test holds them to it). Grafana's JSON is made
 here and nowhere else. Draws nothing and asks nothing of a Prometheus.
@@ -15,14 +15,13 @@ from vrl.observability.panels import Dashboard, Panel
 from vrl.observability.series import EXTERNAL, SERIES
 
 FOLDER = Path("cluster/grafana/dashboards")
-PAGE = Path("docs/metrics.md")
 _COLUMNS, _WIDTH, _HEIGHT = 24, 8, 8
 _DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 _WORDS = {"by", "without", "on", "ignoring", "or", "and", "unless", "bool", "group_left", "group_right", "offset"}
 
 
 def main() -> None:
-    """Write every dashboard and docs/metrics.md."""
+    """Write every dashboard."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for path, text in generated().items():
         path.write_text(text)
@@ -30,8 +29,7 @@ def main() -> None:
 
 def generated() -> dict[Path, str]:
     """The committed files by path."""
-    files = {FOLDER / f"{board.uid}.json": json.dumps(grafana(board), indent=1) + "\n" for board in DASHBOARDS}
-    return files | {PAGE: page()}
+    return {FOLDER / f"{board.uid}.json": json.dumps(grafana(board), indent=1) + "\n" for board in DASHBOARDS}
 
 
 def grafana(board: Dashboard) -> dict[str, Any]:
@@ -68,44 +66,6 @@ def metrics_in(query: str) -> set[str]:
     names = re.findall(r"[a-zA-Z_:][\w:]*(?!\s*\()\b", bare)
     functions = set(re.findall(r"([a-zA-Z_]\w*)\s*\(", bare))
     return {name for name in names if name not in _WORDS | functions}
-
-
-def page() -> str:
-    """docs/metrics.md: every metric with kind, unit and meaning."""
-    steps = [
-        f"| `{m.name}` | `{m.prometheus_name}`{f' by `{m.label}`' if m.name.endswith('/*') else ''} | {m.kind} | "
-        f"{m.unit} | {m.meaning} |"
-        for m in CATALOGUE
-    ]
-    return "\n".join(
-        [
-            "# Metrics",
-            "",
-            "Made by `python -m vrl.observability.dashboards` from `vrl/metrics.py` and `vrl/observability/series.py`.",
-            "",
-            "## Of a step",
-            "",
-            "One row a step in `metrics.jsonl` and TensorBoard; the driver serves the last one to Prometheus.",
-            "",
-            "| metric | for Prometheus | kind | unit | meaning |",
-            "|---|---|---|---|---|",
-            *steps,
-            "",
-            "## Of a process",
-            "",
-            "With `log.prometheus_port` every process of a run serves its own series; the label `role` says whose.",
-            "",
-            "| series | role | kind | unit | labels | meaning |",
-            "|---|---|---|---|---|---|",
-            *(
-                f"| `{s.name}` | {s.role} | {s.kind} | {s.unit} | {', '.join(s.labels)} | {s.meaning} |"
-                for s in (*SERIES, *EXTERNAL)
-            ),
-            "",
-            "The engines serve all of vLLM's other `vllm:*` series too; vLLM documents them.",
-            "",
-        ]
-    )
 
 
 def _panel(index: int, panel: Panel) -> dict[str, Any]:
