@@ -78,6 +78,7 @@ class DataConfig:
     limits: MediaLimitsConfig = field(default_factory=MediaLimitsConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     max_bad_fraction: float = share(0.05)  # of the last 200 samples; more ends the run
+    bad_media: str = ""  # list of media that failed and are not tried again; empty: bad_media.jsonl in the run folder
 
 
 @dataclass(frozen=True)

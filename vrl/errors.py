@@ -3,6 +3,7 @@
 VrlError
   ConfigError       a key, value or combination in the configuration
   DataError         a dataset row, a media file, a prompt that does not fit
+    MediaError      a clip or picture that cannot be used, and which
   WorkerError       an actor died or did not answer in time: ends the run
   RolloutError      an engine could not produce completions for a prompt
   RewardError       a reward function failed
@@ -12,6 +13,8 @@ VrlError
   CheckpointError   a checkpoint is missing, torn or does not match
   ParityError       engine and learner disagree
 """
+
+from vrl.types import Media
 
 
 class VrlError(Exception):
@@ -39,6 +42,17 @@ class DataError(VrlError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class MediaError(DataError):
+    """A clip or picture that cannot be used, whoever asks for it."""
+
+    def __init__(self, message: str, reason: str, media: Media) -> None:
+        super().__init__(message, reason)
+        self.media = media
+
+    def __reduce__(self) -> tuple[type["MediaError"], tuple[str, str, Media]]:
+        return type(self), (self.message, self.reason, self.media)
 
 
 class WorkerError(VrlError):

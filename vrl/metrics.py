@@ -94,6 +94,7 @@ CATALOGUE = (
     Metric("idle/seconds", "s", "step time in which no part of it was under way"),
     Metric("data/decode_seconds", "s", "decode and processor, mean over the step's prompts"),
     Metric("data/bad_samples", "samples", "samples left out", kind="counter"),
+    Metric("data/cache_hit_frac", "share", "clips and pictures of the step's prompts that data.cache had"),
     Metric("val/reward", "reward", "mean reward on held-out samples"),
     Metric("val/reward/*", "reward", "the same, one task", label="task"),
     Metric("val/*", "reward", "mean of one part of the reward on held-out samples of one task: val/<part>/<task>"),

@@ -90,6 +90,8 @@ def open_run(config: RunConfig) -> Checkpoint | None:
     checkpoints = config.run_dir / "checkpoints"
     found = find(checkpoints, config.resume)
     checkpoints.mkdir(parents=True, exist_ok=True)
+    if config.resume == "never":
+        (config.run_dir / "bad_media.jsonl").unlink(missing_ok=True)
     (config.run_dir / "config.yaml").write_text(as_yaml(config))
     return found
 

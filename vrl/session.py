@@ -8,10 +8,12 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from vrl.checkpoint import Checkpoint, begin, commit, resolve_model
 from vrl.config import RunConfig
+from vrl.data.ledger import MediaLedger
 from vrl.data.stream import SampleStream
 from vrl.driver import Progress, validate
 from vrl.fleets import Fleets, start_fleets
@@ -23,7 +25,7 @@ from vrl.placement import Placement, roles
 from vrl.rollout.buffer import Ledger
 from vrl.rollout.feed import VAL_BYTES, BadSample, PromptFeed, Remembered
 from vrl.run import Stop, open_data, open_run, write_summary
-from vrl.types import Sample
+from vrl.types import MediaWork, Sample
 
 
 @asynccontextmanager
@@ -94,16 +96,18 @@ class Session:
         self._stream = SampleStream(train_samples, seed=config.seed, shuffle=config.data.shuffle)
         if checkpoint is not None:
             self._stream.restore(stored["stream"])
+        bad_media = Path(config.data.bad_media or config.run_dir / "bad_media.jsonl")
+        self.media = MediaLedger(bad_media, work=MediaWork(**stored["media_work"]))
         sft = kind == "sft"
         self.feed = PromptFeed(
             self._stream,
-            fleets.prepare_sft if sft else fleets.prepare,
+            self.media.watched(fleets.prepare_sft if sft else fleets.prepare),
             prefetch=max(config.data.prefetch, config.sft.batch_size if sft else 0),
             max_bad_fraction=config.data.max_bad_fraction,
             first_ordinal=self.progress.ordinal,
             bad=[BadSample(**bad) for bad in stored["bad"]],
         )
-        self._prepare_val = Remembered(fleets.prepare, VAL_BYTES)
+        self._prepare_val = Remembered(self.media.watched(fleets.prepare), VAL_BYTES)
         self._saved_step = checkpoint.step if checkpoint is not None else None
         self._started = time.monotonic()
         self._earlier_wall_s: float = stored["wall_s"]
@@ -149,7 +153,10 @@ class Session:
             "steps": progress.step,
             "policy_version": progress.policy_version,
             "wall_s": self.wall_s,
-            "decodes": self.feed.decodes,
+            "decodes": self.media.work.decodes,
+            "cache_hits": self.media.work.cache_hits,
+            "corrupt_cache_entries": self.media.work.corrupt_entries,
+            "bad_media": len(self.media.bad),
             "samples_seen": progress.ordinal,
             "samples_dropped": self.feed.bad_by_reason,
             "dropped_samples": [asdict(bad) for bad in self.feed.bad],
@@ -168,10 +175,11 @@ class Session:
             "bad": [asdict(bad) for bad in self.feed.bad if bad.ordinal < progress.ordinal],
             "vals": self.vals,
             "wall_s": self.wall_s,
+            "media_work": asdict(self.media.work),
         }
         commit(tmp, state, keep_last=self.config.checkpoint.keep_last)
         level("vrl_checkpoint_last_success_timestamp_seconds", time.time())
         self._saved_step = progress.step
 
 
-_START: dict[str, Any] = {"progress": asdict(Progress()), "bad": [], "vals": {}, "wall_s": 0.0}
+_START: dict[str, Any] = {"progress": asdict(Progress()), "bad": [], "vals": {}, "wall_s": 0.0, "media_work": {}}

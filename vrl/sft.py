@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from vrl.algo.packing import pack, to_sft_group
 from vrl.config import RunConfig
+from vrl.data.ledger import cache_hit_frac
 from vrl.driver import val_metrics
 from vrl.metrics import update_metrics
 from vrl.rollout.feed import VAL_BYTES, PreparedPrompt, PromptFeed, Remembered
@@ -34,7 +35,7 @@ class _Run:
         self.config = session.config
         self.learner = session.fleets.learner
         self.progress = session.progress
-        self._prepare_val = Remembered(session.fleets.prepare_sft, VAL_BYTES)
+        self._prepare_val = Remembered(session.media.watched(session.fleets.prepare_sft), VAL_BYTES)
         self._stopping = False
 
     async def run(self, stop: Stop) -> None:
@@ -69,6 +70,7 @@ class _Run:
             "learn/seconds": learn_s,
             "learner/tokens_per_s": batch.num_tokens / learn_s,
             "data/decode_seconds": sum(job.prompt.decode_s for job in prepared) / len(prepared),
+            "data/cache_hit_frac": cache_hit_frac(job.prompt for job in prepared),
             "data/bad_samples": float(len(self.session.feed.bad)),
         }
         every = self.config.val.every

@@ -78,10 +78,11 @@ class _Run:
         config, fleets = self.config, self.session.fleets
         head = SampleStream(self.session.train_samples, seed=config.seed, shuffle=config.data.shuffle)
         reader = CaseReader(fleets.model, config.data, max_tokens=config.rollout.max_tokens)
+        prepare = self.session.media.watched(fleets.prepare)
         try:
             cases = []
             for sample in islice(head, config.gate.prompts):
-                prompt, patches = await fleets.prepare(sample)
+                prompt, patches = await prepare(sample)
                 cases.append(reader.case(sample.sample_id, prompt, await patches))
         finally:
             reader.close()

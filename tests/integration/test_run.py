@@ -1,5 +1,6 @@
 """Whole runs by the command line, all parts real: what a user sees is files, exit codes, and nothing left behind."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from vrl.data.dataset import read_samples
 from vrl.data.toy import make_toy
 
 pytestmark = pytest.mark.timeout(300)
@@ -111,7 +113,16 @@ def data(toy: Path) -> list[str]:
 def cold(toy: Path, data: list[str]) -> Path:
     """A short cold start: formats come out right, skill is low."""
     runs = toy.parent / "runs"
-    code, output = run("sft", "conf/toy_sft.yaml", f"runs_dir={runs}", f"model.path={toy}/model", *data, *SMALL, *COLD)
+    code, output = run(
+        "sft",
+        "conf/toy_sft.yaml",
+        f"runs_dir={runs}",
+        f"model.path={toy}/model",
+        *data,
+        *SMALL,
+        *COLD,
+        f"data.cache.dir={runs}/cache",
+    )
     assert code == 0, output
     return runs / "toy-sft"
 
@@ -128,6 +139,15 @@ def test_cold_start_leaves_a_whole_run_folder(cold: Path):
     assert done["kind"] == "sft" and done["ended"] == "finished" and done["steps"] == 40
     assert rows(cold)[-1]["val/loss"] > 0 and any(key.startswith("val/format/") for key in rows(cold)[-1])
     assert (cold / "checkpoints" / "step_000040" / "hf" / "model.safetensors").is_file()
+
+
+def test_over_all_epochs_and_validations_each_clip_is_decoded_once(cold: Path, toy: Path):
+    samples = [*read_samples(toy / "train_basic.parquet"), *read_samples(toy / "val_basic.parquet")[:12]]
+    clips = {hashlib.sha256((toy / media.path).read_bytes()).digest() for s in samples for media in s.media}
+    done = summary(cold)
+    assert done["decodes"] == len(clips)
+    assert done["cache_hits"] > 10 * len(clips) and done["corrupt_cache_entries"] == 0
+    assert rows(cold)[0]["data/cache_hit_frac"] < 1 and rows(cold)[-1]["data/cache_hit_frac"] == 1
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +203,8 @@ def test_asynchronous_run_with_two_ranks_two_engines_and_broken_clips(cold: Path
     assert max(ages) <= 1
     done = summary(cold.parent / "async")
     assert done["samples_dropped"] and all(bad["message"] for bad in done["dropped_samples"])
+    listed = [json.loads(line)["path"] for line in (cold.parent / "async" / "bad_media.jsonl").read_text().splitlines()]
+    assert len(set(listed)) == len(listed) == done["bad_media"] > 0
     assert done["groups_started"] == (
         done["groups_trained"] + sum(done["groups_dropped"].values()) + done["groups_unfinished"]
     )

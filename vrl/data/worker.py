@@ -23,7 +23,7 @@ from vrl.data.prompt import PromptBuilder
 from vrl.data.subtitles import subtitle_path
 from vrl.data.views import seen
 from vrl.data.vision import Vision
-from vrl.errors import DataError
+from vrl.errors import DataError, MediaError
 from vrl.observability.series import count
 from vrl.observability.spans import timed
 from vrl.observability.watch import watch_actor
@@ -107,11 +107,18 @@ class DataWorker:
         return replace(prompt, media_key=key, decode_s=time.perf_counter() - start, media_work=work)
 
     def _open(self, sample: Sample, view: View = _PLAIN) -> tuple[list[Vision], str]:
-        """The sample's media in order, and the content address of them all."""
-        files = [(resolve_media(self._root, media.path), media) for media in sample.media]
-        keys = [self._key(path, media, view) for path, media in files]
-        visions = [self._vision(path, media, view, key) for (path, media), key in zip(files, keys, strict=True)]
-        return visions, hashlib.sha256("".join(keys).encode()).hexdigest() if keys else ""
+        """The sample's media in order, and the content address of them all. Raises MediaError for the first bad one."""
+        found = [self._media(media, view) for media in sample.media]
+        keys = "".join(key for _, key in found)
+        return [vision for vision, _ in found], hashlib.sha256(keys.encode()).hexdigest() if keys else ""
+
+    def _media(self, media: Media, view: View) -> tuple[Vision, str]:
+        try:
+            path = resolve_media(self._root, media.path)
+            key = self._key(path, media, view)
+            return self._vision(path, media, view, key), key
+        except DataError as error:
+            raise MediaError(error.message, error.reason, media) from error
 
     def _key(self, path: Path, media: Media, view: View) -> str:
         """What the patches are made from: the file and, where they are drawn into it, its subtitles."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from vrl.algo.advantage import is_zero_spread
 from vrl.algo.shaping import is_truncated
+from vrl.data.ledger import cache_hit_frac
 from vrl.types import Rollout, RolloutGroup
 
 
@@ -35,6 +36,7 @@ def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, f
         "rollout/shuffled_frac": num_shuffled / (num_tokens + num_shuffled),
         "reward/seconds": float(np.mean([group.reward_s for group in groups])),
         "data/decode_seconds": float(np.mean([group.prompt.decode_s for group in groups])),
+        "data/cache_hit_frac": cache_hit_frac(group.prompt for group in groups),
     }
 
 

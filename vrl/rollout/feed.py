@@ -85,7 +85,6 @@ class PromptFeed:
         self._ordinal = first_ordinal
         self._ahead: deque[tuple[int, Sample, asyncio.Task[tuple[Prompt, Any]]]] = deque()
         self.bad = list(bad)
-        self.decodes = first_ordinal - len(self.bad)
 
     @property
     def bad_by_reason(self) -> dict[str, int]:
@@ -106,7 +105,6 @@ class PromptFeed:
             except DataError as error:
                 self._record(ordinal, sample, error)
                 continue
-            self.decodes += 1
             return PreparedPrompt(prompt=prompt, patches=patches, ordinal=ordinal)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from clips import shade, write_clip
 
 from vrl.config import CacheConfig, DataConfig, FrameConfig, ModelConfig
 from vrl.data.worker import DataWorker
-from vrl.errors import DataError
+from vrl.errors import DataError, MediaError
 from vrl.types import Media, MediaWork, Prompt, Sample
 
 FRAMES = FrameConfig(fps=2.0, min_frames=4, max_frames=4, min_pixels=28 * 28, max_pixels=56 * 56)
@@ -71,6 +71,7 @@ def test_bad_samples_are_data_errors_and_do_not_hurt_the_next(
         with pytest.raises(DataError) as caught:
             worker.prepare(bad)
         assert caught.value.reason == reason
+        assert isinstance(caught.value, MediaError) == (reason not in ("task", "too_long"))
     prompt, _ = worker.prepare(sample)
     assert prompt.sample == sample
     assert prompt.media_work == MediaWork(decodes=4)  # text, cut, too long, and this one

@@ -38,7 +38,7 @@ def test_prompts_come_in_order_and_bad_samples_are_listed():
         assert [p.prompt.sample.sample_id for p in found] == [str(i) for i in range(20) if i not in (3, 4)]
         assert [p.ordinal for p in found] == [100 + i for i in range(20) if i not in (3, 4)]
         assert found[0].patches == "patches 0"
-        assert feed.bad_by_reason == {"unreadable": 2} and feed.decodes == 118
+        assert feed.bad_by_reason == {"unreadable": 2}
         assert "4.mp4" in feed.bad[1].message
 
     asyncio.run(scenario())
@@ -74,7 +74,6 @@ def test_a_feed_goes_on_with_the_bad_samples_of_before():
         feed = PromptFeed(
             samples(10), preparing(set(range(10))), prefetch=4, max_bad_fraction=0.05, first_ordinal=drawn, bad=before
         )
-        assert feed.decodes == drawn - 6
         with pytest.raises(DataError, match="got 11 unusable samples"):
             await drain(feed)
         feed.close()
