@@ -65,7 +65,7 @@ def read_samples(path: Path, tasks: Collection[str] = ()) -> tuple[Sample, ...]:
     column: unknown or missing columns, wrong types, an id seen twice, an answer outside the options, a span that ends
     before it starts. A file without rows, or without rows of `tasks`, is an error too.
     """
-    rows = _read_rows(path)
+    rows = raw_rows(path)
     problems: list[str] = []
     samples: list[Sample] = []
     num_rows = 0
@@ -73,8 +73,8 @@ def read_samples(path: Path, tasks: Collection[str] = ()) -> tuple[Sample, ...]:
         num_rows += 1
         reading = _Row(row)
         sample = reading.sample()
-        faults = reading.problems or _contradictions(sample)
-        problems += [f"{path} row {number}: {fault}" for fault in faults]
+        wrong = reading.problems or faults(sample)
+        problems += [f"{path} row {number}: {fault}" for fault in wrong]
         samples.append(sample)
         if len(problems) >= _MAX_PROBLEMS:
             problems[_MAX_PROBLEMS:] = ["... and perhaps more: reading stopped here"]
@@ -135,7 +135,8 @@ def check_media(samples: Iterable[Sample], root: Path) -> list[str]:
     return problems
 
 
-def _read_rows(path: Path) -> Iterator[tuple[int, Any]]:
+def raw_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """Rows of a parquet or JSONL file as they stand there, numbered from 1. Raises DataError for any other file."""
     if not path.is_file():
         raise DataError(f"{path}: no such file, wanted a .parquet or .jsonl dataset", reason="dataset")
     if path.suffix == ".jsonl":
@@ -257,7 +258,7 @@ class _Row:
         return (self._seconds(f"{name}[0]", value[0]), self._seconds(f"{name}[1]", value[1]))
 
 
-def _contradictions(sample: Sample) -> list[str]:
+def faults(sample: Sample) -> list[str]:
     """What cannot be true of a row whose types are right."""
     problems = [
         f"{name}: got nothing" for name in ("sample_id", "task", "question") if not getattr(sample, name).strip()

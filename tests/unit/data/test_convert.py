@@ -1,0 +1,260 @@
+"""Small files of the published layouts, row by row as their projects write them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vrl.data.convert import NAMES, convert
+from vrl.data.convert.choices import take_apart
+from vrl.data.dataset import read_samples
+from vrl.errors import ConfigError, DataError
+from vrl.types import Caption, Media, Sample
+
+VIDEO_R1 = {
+    "problem_id": 7,
+    "problem": "What is red?",
+    "data_type": "video",
+    "problem_type": "multiple choice",
+    "options": ["A. the ball", "B. the box"],
+    "solution": "<answer>B</answer>",
+    "path": "./NeXT-QA/x.mp4",
+    "data_source": "NeXT-QA",
+}
+VIDEO_R2 = {
+    "video": "charades/x.mp4",
+    "conversations": [
+        {"from": "human", "value": "<video>\nHow many people?"},
+        {"from": "gpt", "value": "<think>At 00:03 I see two.</think><answer>2</answer>"},
+    ],
+    "temporal_grounding": {"01:02-01:05": "They leave.", "00:03": "Two people."},
+}
+LLAVA = {
+    "id": "x",
+    "conversations": [
+        {
+            "from": "human",
+            "value": "<image>\nWhat is it?\nA. a dog.\nB. a cat.\nPlease answer with the option's letter.",
+        },
+        {"from": "gpt", "value": "B."},
+        {"from": "human", "value": "What does it do?"},
+        {"from": "gpt", "value": "It sleeps on a chair."},
+    ],
+    "data_source": "0_30_s_academic_v0_1",
+    "video": "academic_source/x.mp4",
+}
+TIME_R1 = {
+    "video": "./dataset/timer1/videos/timerft_data/x.mp4",
+    "duration": 45.7,
+    "timestamp": [34.9, 41.9],
+    "sentence": "the statue of a man",
+    "qid": "my|x|the statue of a man",
+    "video_start": 39.0,
+    "video_end": 84.7,
+    "difficulty": 41.0,
+    "pred": [37.8, 44.8],
+}
+VERL = {
+    "data_source": "me/clips",
+    "prompt": [{"role": "system", "content": "Think."}, {"role": "user", "content": "<video>How long?"}],
+    "ability": "video",
+    "reward_model": {"style": "rule", "ground_truth": "3.5"},
+    "extra_info": {"split": "test", "index": 4},
+    "videos": [{"video": "file:///data/clips/x.mp4"}],
+}
+EASYR1 = {"problem": "<video>Which?\n(A) red\n(B) blue", "answer": "A", "videos": ["x.mp4"]}
+
+
+def write(path: Path, *rows: Any) -> Path:
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(list(rows)), path)
+    else:
+        lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+        path.write_text(json.dumps(rows) if path.suffix == ".json" else "\n".join(lines) + "\n")
+    return path
+
+
+def converted(layout: str, source: Path, root: Path | None = None) -> tuple[Sample, ...]:
+    out = source.with_name("out.parquet")
+    num_rows = convert(layout, source, out, root=root)
+    samples = read_samples(out)
+    assert len(samples) == num_rows
+    return samples
+
+
+def test_video_r1(tmp_path: Path) -> None:
+    picture = VIDEO_R1 | {
+        "problem_id": 8,
+        "data_type": "image",
+        "problem_type": "numerical",
+        "options": [],
+        "solution": "<answer>12</answer>",
+        "process": "<think>Ten and two.</think>",
+    }
+    for name in ("Video-R1-260k.json", "rows.jsonl"):
+        first, second = converted("video-r1", write(tmp_path / name, VIDEO_R1, picture))
+        assert first == Sample(
+            sample_id="video-r1-7",
+            task="vqa",
+            question="What is red?",
+            answer="B",
+            answer_type="choice",
+            media=(Media(kind="video", path="NeXT-QA/x.mp4"),),
+            options=("the ball", "the box"),
+            source="NeXT-QA",
+        )
+        assert second.media[0].kind == "image" and second.answer_type == "number" and second.answer == "12"
+        assert second.thinking == "Ten and two."
+
+
+def test_video_r2(tmp_path: Path) -> None:
+    (sample,) = converted("video-r2", write(tmp_path / "video-r2-grpo-dataset.json", VIDEO_R2))
+    assert (sample.question, sample.answer, sample.answer_type) == ("How many people?", "2", "number")
+    assert sample.thinking == "At 00:03 I see two."
+    assert sample.captions == (
+        Caption(start_s=3.0, end_s=4.0, text="Two people."),
+        Caption(start_s=62.0, end_s=65.0, text="They leave."),
+    )
+
+
+def test_llava_video(tmp_path: Path) -> None:
+    first, second = converted("llava-video", write(tmp_path / "mc.json", LLAVA))
+    assert (first.question, first.answer, first.options) == ("What is it?", "B", ("a dog.", "a cat."))
+    assert (second.question, second.answer, second.answer_type) == ("What does it do?", "It sleeps on a chair.", "free")
+    assert first.media == second.media == (Media(kind="video", path="academic_source/x.mp4"),)
+    assert first.source == "0_30_s_academic_v0_1"
+
+
+def test_charades_sta(tmp_path: Path) -> None:
+    lines = ("3MSZA 24.3 30.4##person turn a light on.", "0A8CF 0.0 7.1##a person is putting a book on a shelf.")
+    first, second = converted("charades-sta", write(tmp_path / "charades_sta_train.txt", *lines))
+    assert first.spans == ((24.3, 30.4),) and first.task == "grounding"
+    assert first.question == "When does this happen in the video: person turn a light on."
+    assert (second.sample_id, second.media[0].path) == ("charades_sta_train-2", "0A8CF.mp4")
+
+
+def test_next_gqa(tmp_path: Path) -> None:
+    header = "video_id,frame_count,width,height,question,answer,qid,type,a0,a1,a2,a3,a4"
+    rows = (
+        '42,2697,640,480,"why, then",unwrap it,1,CW,share,approach,unwrap it,playing,gesture',
+        "43,2697,640,480,how,talk,0,CH,talk,b,c,d,e",
+    )
+    source = write(tmp_path / "val.csv", header, *rows)
+    spans = {"42": {"duration": 34, "location": {"1": [[1.2, 5.8], [12, 17.1]]}, "fps": 29.97}}
+    with pytest.raises(DataError, match=r"wanted gsub_val\.json beside"):
+        converted("next-gqa", source)
+    (tmp_path / "gsub_val.json").write_text(json.dumps(spans))
+    first, second = converted("next-gqa", source)
+    assert (first.question, first.answer, first.answer_type) == ("why, then", "C", "choice")
+    assert first.spans == ((1.2, 5.8), (12.0, 17.1)) and second.spans == ()
+    assert first.media[0].path == "42.mp4"
+    (tmp_path / "map_vid_vidorID.json").write_text(json.dumps({"42": "1164/42"}))
+    assert [sample.media[0].path for sample in converted("next-gqa", source)] == ["1164/42.mp4", "43.mp4"]
+
+
+def test_time_r1(tmp_path: Path) -> None:
+    (sample,) = converted("time-r1", write(tmp_path / "train_2k5.json", TIME_R1))
+    assert sample.spans == ((34.9, 41.9),) and sample.answer_type == "span"
+    assert sample.media[0].path == "dataset/timer1/videos/timerft_data/x.mp4"
+
+
+def test_verl(tmp_path: Path) -> None:
+    (sample,) = converted("verl", write(tmp_path / "test.parquet", VERL), Path("/data"))
+    assert (sample.sample_id, sample.question) == ("me/clips-test-4", "How long?")
+    assert (sample.answer, sample.answer_type) == ("3.5", "number")
+    assert sample.media == (Media(kind="video", path="clips/x.mp4"),)
+    embedded = VERL | {"videos": None, "images": [{"bytes": b"png", "path": None}]}
+    with pytest.raises(DataError, match=r"row 1: images: .*wanted a path"):
+        converted("verl", write(tmp_path / "bytes.parquet", embedded))
+
+
+def test_easyr1(tmp_path: Path) -> None:
+    picture = {"prompt": "<image>What is written?", "answer": "STOP", "images": ["a/b.png"]}
+    first, second = converted("easyr1", write(tmp_path / "train.jsonl", EASYR1, picture))
+    assert (first.question, first.options, first.answer) == ("Which?", ("red", "blue"), "A")
+    assert (second.question, second.answer, second.media[0].kind) == ("What is written?", "STOP", "image")
+
+
+def test_our_own_rows_get_the_schema_and_its_version(tmp_path: Path) -> None:
+    row = {"sample_id": "a", "task": "vqa", "question": "?", "answer": "x"}
+    (sample,) = converted("jsonl", write(tmp_path / "rows.jsonl", row))
+    assert sample == Sample(**row)
+    assert pq.read_schema(tmp_path / "out.parquet").metadata[b"vrl_schema_version"] == b"1"
+
+
+@pytest.mark.parametrize(
+    ("layout", "row", "message"),
+    [
+        ("video-r1", VIDEO_R1 | {"problem_type": "essay"}, "row 2: problem_type: got 'essay', wanted one of"),
+        ("video-r1", VIDEO_R1 | {"solution": "B"}, "row 2: solution: got 'B', wanted <answer>"),
+        ("video-r1", VIDEO_R1 | {"path": "/abs/x.mp4"}, "row 2: path: got '/abs/x.mp4', wanted a relative path"),
+        ("video-r1", VIDEO_R1 | {"path": "http://x/y.mp4"}, "row 2: path: got 'http"),
+        ("video-r1", VIDEO_R1 | {"solution": "<answer>C</answer>"}, "row 2: answer: got 'C', wanted the letter"),
+        ("video-r1", VIDEO_R1 | {"problem": None}, "row 2: problem: got None, wanted text"),
+        ("video-r1", VIDEO_R1 | {"options": "A. x"}, "row 2: options: got 'A. x', wanted a list"),
+        ("video-r2", VIDEO_R2 | {"temporal_grounding": {"soon": "x"}}, "row 2: temporal_grounding: got {'soon'"),
+        ("video-r2", VIDEO_R2 | {"conversations": LLAVA["conversations"]}, "row 2: conversations: got '2 pairs"),
+        (
+            "llava-video",
+            LLAVA | {"conversations": [{"from": "gpt", "value": "x"}]},
+            "row 2: conversations: got ['gp",
+        ),
+        ("llava-video", LLAVA | {"video": None}, "row 2: video: got None, wanted a path"),
+        ("time-r1", TIME_R1 | {"timestamp": [3.0]}, "row 2: timestamp: got [3.0], wanted [start, end]"),
+        ("time-r1", TIME_R1 | {"timestamp": [9.0, 3.0]}, "row 2: spans[0]: got [9.0, 3.0], wanted start < end"),
+        ("easyr1", EASYR1 | {"answer": ""}, "row 2: answer: got '', wanted text"),
+        ("verl", VERL | {"prompt": []}, "row 2: prompt: got []"),
+    ],
+)
+def test_a_wrong_row_is_named_with_its_column(tmp_path: Path, layout: str, row: dict, message: str) -> None:
+    good = {"video-r1": VIDEO_R1, "video-r2": VIDEO_R2, "llava-video": LLAVA, "time-r1": TIME_R1, "verl": VERL}
+    source = write(tmp_path / "rows.jsonl", good.get(layout, EASYR1), {**row, "problem_id": 99})
+    with pytest.raises(DataError) as caught:
+        converted(layout, source, Path("/data"))
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1 and not (tmp_path / "out.parquet").exists()
+
+
+def test_faults_are_listed_up_to_twenty_and_ids_must_be_unique(tmp_path: Path) -> None:
+    lines = ["no such form"] * 50
+    with pytest.raises(DataError) as caught:
+        converted("charades-sta", write(tmp_path / "x.txt", *lines))
+    assert len(str(caught.value).splitlines()) == 21
+    with pytest.raises(DataError, match="got the id 'video-r1-7' 2 times"):
+        converted("video-r1", write(tmp_path / "twice.jsonl", VIDEO_R1, VIDEO_R1))
+
+
+def test_files_that_hold_no_rows_are_refused(tmp_path: Path) -> None:
+    for name, text, message in (
+        ("a.json", "{}", "no JSON array"),
+        ("b.json", "[", "not JSON"),
+        ("c.json", "[]", "got no rows"),
+        ("d.json", "[3]", "row 1: got 3, wanted an object"),
+        ("e.xml", "", "got suffix '.xml'"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError, match=message.replace(".", r"\.")):
+            converted("video-r1", tmp_path / name)
+    with pytest.raises(DataError, match="no such file"):
+        converted("video-r1", tmp_path / "gone.json")
+    with pytest.raises(ConfigError, match=r"ends in \.parquet"):
+        convert("video-r1", tmp_path / "a.json", tmp_path / "out.jsonl")
+    assert len(NAMES) == 9
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "wanted"),
+    [
+        ("Why?\nA) x\nB) y", "B", ("Why?", ("x", "y"), "B", "choice")),
+        ("Why?\nA. x\nB. y\nAnswer with a letter.", "A. x", ("Why?", ("x", "y"), "A", "choice")),
+        ("Why?\nA. x\nB. y", "Because.", ("Why?\nA. x\nB. y", (), "Because.", "free")),
+        ("A. Smith asks: why?", "-1,000", ("A. Smith asks: why?", (), "-1,000", "number")),
+        ("Why?\nB. y\nC. z", "B", ("Why?\nB. y\nC. z", (), "B", "free")),
+    ],
+)
+def test_options_are_read_out_of_a_question(question: str, answer: str, wanted: tuple) -> None:
+    asked = take_apart(question, answer)
+    assert (asked.question, asked.options, asked.answer, asked.answer_type) == wanted

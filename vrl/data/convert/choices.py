@@ -1,0 +1,67 @@
+"""Answers and options as datasets write them, in our terms. Pure text."""
+
+import re
+from dataclasses import dataclass
+
+from vrl.tasks.answer import choice_letter, number
+
+_LETTERED = re.compile(r"\s*\(?([A-Z])[.):]\s*(.*?)\s*", re.DOTALL)
+_PLACEHOLDERS = re.compile(r"\s*<(?:image|video)>\s*")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A question taken apart."""
+
+    question: str
+    options: tuple[str, ...]
+    answer: str
+    answer_type: str
+
+
+def without_placeholders(text: str) -> str:
+    """The text without `<image>` and `<video>`, which our prompts place themselves."""
+    return _PLACEHOLDERS.sub("\n", text).strip()
+
+
+def block(text: str, tag: str) -> str:
+    """What stands in the last `<tag> ... </tag>`, stripped; '' where there is none."""
+    found = re.findall(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+    return found[-1].strip() if found else ""
+
+
+def plain_options(options: list[str]) -> tuple[str, ...]:
+    """Options without their letters, where all have theirs: `A. red`, `(B) blue`, `C) ...`; unchanged otherwise."""
+    written = [_LETTERED.fullmatch(option) for option in options]
+    if all(match is not None and match[1] == chr(65 + i) for i, match in enumerate(written)):
+        return tuple(match[2] for match in written if match is not None)
+    return tuple(option.strip() for option in options)
+
+
+def take_apart(question: str, answer: str) -> Asked:
+    """A question whose options, if any, stand in its text, a line each (our definition).
+
+    Two or more lines lettered from A on and an answer that names one of them make a choice; lines behind the options
+    are instructions and are left out. Otherwise an answer that is a number makes a number, any other is free text.
+    """
+    text = without_placeholders(question)
+    lines = text.splitlines()
+    for first, line in enumerate(lines):
+        options = _run_of_options(lines[first:])
+        if line.strip() and len(options) > 1:
+            letter = choice_letter(answer, options)
+            if letter is not None:
+                stem = "\n".join(lines[:first]).strip()
+                return Asked(question=stem, options=options, answer=letter, answer_type="choice")
+    kind = "number" if number(answer) is not None else "free"
+    return Asked(question=text, options=(), answer=answer, answer_type=kind)
+
+
+def _run_of_options(lines: list[str]) -> tuple[str, ...]:
+    options = []
+    for line in lines:
+        written = _LETTERED.fullmatch(line)
+        if written is None or written[1] != chr(65 + len(options)):
+            break
+        options.append(written[2])
+    return tuple(options)

@@ -1,0 +1,56 @@
+"""LLaVA-Video-178K (Hugging Face lmms-lab/LLaVA-Video-178K): the JSON files of its folders.
+
+Columns: id, conversations ([{from: human | gpt, value}, ...], the first value with "<image>"), video (a path),
+data_source. Every pair of turns is a question about the clip by itself.
+"""
+
+from collections.abc import Iterator
+
+from vrl.data.convert.choices import take_apart
+from vrl.data.convert.row import Row
+from vrl.types import Media, Sample
+
+_ASKING, _ANSWERING = ("human", "user"), ("gpt", "assistant")
+
+
+def samples(row: Row) -> Iterator[Sample]:
+    """One sample a pair of turns. Raises DataError."""
+    name = row.columns.get("id", row.number)
+    for index, (question, answer) in enumerate(turns(row)):
+        asked = take_apart(question, answer)
+        yield Sample(
+            sample_id=f"{row.source.path.stem}-{row.number}-{name}-{index}",
+            task="vqa",
+            question=asked.question,
+            answer=asked.answer,
+            answer_type=asked.answer_type,
+            media=media(row),
+            options=asked.options,
+            source=row.text("data_source", "llava-video"),
+        )
+
+
+def media(row: Row) -> tuple[Media, ...]:
+    """The clips of `video`, or the pictures of `image`: one path or a list. Raises DataError where there is neither."""
+    for column in ("video", "image"):
+        if row.has(column):
+            value = row.columns[column]
+            paths = value if isinstance(value, list) else [value]
+            return tuple(row.media(column, column, path) for path in paths)
+    raise row.fault("video", None, "a path")
+
+
+def turns(row: Row) -> list[tuple[str, str]]:
+    """Question and answer of each pair of turns. Raises DataError where they do not alternate."""
+    said = [
+        (turn.get("from"), turn.get("value")) if isinstance(turn, dict) else (None, None)
+        for turn in row.list("conversations")
+    ]
+    speakers = [speaker for speaker, _ in said]
+    pairs = list(zip(speakers[::2], speakers[1::2], strict=False))
+    if not said or len(said) % 2 or not all(a in _ASKING and b in _ANSWERING for a, b in pairs):
+        raise row.fault("conversations", speakers, "human and gpt in turn")
+    if not all(isinstance(value, str) and value.strip() for _, value in said):
+        raise row.fault("conversations", said, "text in every value")
+    values = [value.strip() for _, value in said]
+    return list(zip(values[::2], values[1::2], strict=True))
