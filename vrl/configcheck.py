@@ -98,6 +98,10 @@ def _algo_problems(algo: AlgoConfig) -> list[str]:
             "the gradient of the KL",
         ),
         (
+            algo.kl_clamp > 0 and algo.kl_in == "reward",
+            f"algo.kl_clamp: got {algo.kl_clamp} with algo.kl_in=reward, wanted 0: it bounds what is in the loss",
+        ),
+        (
             algo.mini_batches > algo.groups_per_step,
             f"algo.mini_batches: got {algo.mini_batches}, wanted at most algo.groups_per_step={algo.groups_per_step}",
         ),

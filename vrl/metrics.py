@@ -98,6 +98,8 @@ CATALOGUE = (
     Metric("val/reward", "reward", "mean reward on held-out samples"),
     Metric("val/reward/*", "reward", "the same, one task", label="task"),
     Metric("val/*", "reward", "mean of one part of the reward on held-out samples of one task: val/<part>/<task>"),
+    Metric("val/tac", "percent", "think-answer consistency: of right answers, those whose thinking concludes so too"),
+    Metric("val/vas", "percent", "how much the thinking claims visual evidence, by the judge's word"),
     Metric("val/loss", "nats", "cross-entropy on held-out targets"),
 )
 

@@ -16,7 +16,7 @@ from vrl.config import (
     TaskConfig,
 )
 from vrl.data.stream import SampleStream
-from vrl.driver import Driver, Progress, validate
+from vrl.driver import Driver, Progress, val_metrics, validate
 from vrl.errors import RewardError, WorkerError
 from vrl.metrics import RunLog
 from vrl.rollout.feed import PromptFeed
@@ -298,6 +298,23 @@ def test_stop_ends_after_the_step_under_way(tmp_path: Path, age: int):
     assert run.driver.progress.step == 3
     ledger = run.driver.ledger
     assert ledger.trained == 12 and ledger.started == ledger.trained + ledger.unfinished
+
+
+def test_a_validation_of_thinking_shows_consistency_and_evidence_in_percent(tmp_path: Path):
+    class Thinking(FakeRewards):
+        async def call(self, method, *args, **kwargs):
+            number = int(args[0].sample.sample_id)
+            parts = {"think_answer_consistency": [1.0, None, 0.0, 1.0][number], "visual_evidence": 0.25 * number}
+            return tuple(replace(r, breakdown=parts) for r in await super().call(method, *args, **kwargs))
+
+    async def scenario():
+        feed = PromptFeed(iter(SAMPLES[:4]), prepare, prefetch=2, max_bad_fraction=0.0)
+        return await validate(feed, FakeEngines(), Thinking(), wave=4, temperature=0.0)
+
+    result = asyncio.run(scenario())
+    assert result["tac"] == pytest.approx(200 / 3) and result["vas"] == pytest.approx(37.5)
+    shown = val_metrics(result)
+    assert shown["val/tac"] == result["tac"] and shown["val/vas"] == result["vas"]
 
 
 def test_validation_is_the_mean_over_samples(tmp_path: Path):

@@ -13,6 +13,7 @@ from vrl.reward import ASKS, COUNTS_TOKENS, GROUP_REWARDS, REWARDS
 from vrl.tasks import TASKS
 from vrl.types import Reward
 
+DIAGNOSTICS = ("think_answer_consistency", "visual_evidence")  # Video-R2's TAC and VAS, over 100
 _CONDITION = re.compile(r"(\w+)>=(-?\d+(?:\.\d+)?)")
 
 
@@ -52,6 +53,19 @@ class Rubric:
     def counts_tokens(self) -> bool:
         """Does any reward read the length of the thinking?"""
         return any(COUNTS_TOKENS & set(self.names(task)) for task in self.terms)
+
+    def with_diagnostics(self) -> "Rubric":
+        """The same rewards and, beside them at weight 0, the diagnostics of every task that thinks."""
+        extra = tuple(Term(name=name, weight=0.0) for name in DIAGNOSTICS)
+        return Rubric(
+            terms={
+                task: (
+                    *terms,
+                    *(t for t in extra if TASKS[task].thinks and t.name not in {term.name for term in terms}),
+                )
+                for task, terms in self.terms.items()
+            }
+        )
 
     def combine(self, task: str, values: Mapping[str, float | None]) -> Reward:
         """The weighted sum of a task's reward values; the breakdown holds every value as it counted.

@@ -24,7 +24,7 @@ from vrl.reward import GROUP_REWARDS, REWARDS
 from vrl.reward.accuracy import accuracy
 from vrl.reward.judge import make_judge
 from vrl.reward.record import Claim, GroupInput, Judgement, RewardInput, Values
-from vrl.reward.rubric import build_rubric
+from vrl.reward.rubric import Rubric, build_rubric
 from vrl.reward.similarity import make_similarity
 from vrl.tasks import TASKS
 from vrl.types import Completion, Prompt, Reward
@@ -48,16 +48,23 @@ class RewardWorker:
         watch_actor()
         self._rubric = build_rubric(task_configs)
         self._config = config or RewardConfig()
-        asks = {field for task in self._rubric.terms for field in self._rubric.asks(task)}
+        self._watched = self._rubric.with_diagnostics()
+        asks = {field for task in self._watched.terms for field in self._watched.asks(task)}
         self._judge: Any = make_judge(self._config.judge) if asks else None
         self._similarity: Any = make_similarity(self._config) if "claims" in asks else None
         self._tokenizer = _tokenizer(model_path) if self._rubric.counts_tokens() else None
 
     @timed("score")
     async def score(
-        self, prompt: Prompt, completions: Sequence[Completion], shuffled: Sequence[Completion] = ()
+        self,
+        prompt: Prompt,
+        completions: Sequence[Completion],
+        shuffled: Sequence[Completion] = (),
+        *,
+        diagnose: bool = False,
     ) -> tuple[Reward, ...]:
         """One reward a completion, in order. `shuffled`: completions on permuted frames, for T-GRPO; never scored.
+        `diagnose`: the breakdown holds the diagnostics of a task that thinks, too; the reward is the same.
 
         Raises RewardError that names reward, sample and cause where a reward function raises or returns a number that
         is not finite, where every value of a completion is missing, and where the sample's task has no rubric.
@@ -68,11 +75,12 @@ class RewardWorker:
                 f"sample {sample.sample_id}: got task {sample.task!r}, wanted one with a rubric: "
                 f"{sorted(self._rubric.terms)}"
             )
+        rubric = self._watched if diagnose else self._rubric
         given = [self._read(prompt, completion) for completion in completions]
-        measured = await self.measure(given, [self._read(prompt, completion) for completion in shuffled])
+        measured = await self._measure(rubric, given, [self._read(prompt, completion) for completion in shuffled])
         rewards = tuple(
             replace(
-                self._rubric.combine(sample.task, values),
+                rubric.combine(sample.task, values),
                 readable=one.parsed is not None,
                 judge_failures=failures,
             )
@@ -90,8 +98,13 @@ class RewardWorker:
 
         Raises RewardError as `score` does.
         """
-        judged = await asyncio.gather(*(self._judged(self._ruled(one)) for one in given))
-        values = self._values([one for one, _ in judged], [self._ruled(one) for one in shuffled])
+        return await self._measure(self._rubric, given, shuffled)
+
+    async def _measure(
+        self, rubric: Rubric, given: Sequence[RewardInput], shuffled: Sequence[RewardInput]
+    ) -> list[tuple[Values, int]]:
+        judged = await asyncio.gather(*(self._judged(rubric, self._ruled(one)) for one in given))
+        values = self._values(rubric, [one for one, _ in judged], [self._ruled(one) for one in shuffled])
         return [(mine, failures) for mine, (_, failures) in zip(values, judged, strict=True)]
 
     def _read(self, prompt: Prompt, completion: Completion) -> RewardInput:
@@ -113,7 +126,7 @@ class RewardWorker:
         num_tokens = len(self._tokenizer.encode(thinking).ids) if self._tokenizer is not None else 0
         return replace(given, rules=self._config, num_thinking_tokens=num_tokens)
 
-    async def _judged(self, given: RewardInput) -> tuple[RewardInput, int]:
+    async def _judged(self, rubric: Rubric, given: RewardInput) -> tuple[RewardInput, int]:
         """The input with what the judge found, and how many questions it left open.
 
         Without thinking, or without an answer, nobody is asked about it.
@@ -131,7 +144,7 @@ class RewardWorker:
                 "conclusion": lambda: self._judge.conclusion(sample, thinking),
                 "visual": lambda: self._judge.visual(sample, thinking),
             }
-        asked = sorted(self._rubric.asks(given.task.name) & questions.keys())
+        asked = sorted(rubric.asks(given.task.name) & questions.keys())
         replies = await asyncio.gather(*(_answered(questions[name]()) for name in asked))
         found = dict(zip(asked, replies, strict=True))
         claims: tuple[Claim, ...] | None = found.get("claims")
@@ -142,9 +155,11 @@ class RewardWorker:
         judgement = Judgement(**found, similarity=similarity)
         return replace(given, judgement=judgement), sum(reply is None for reply in replies)
 
-    def _values(self, given: list[RewardInput], shuffled: list[RewardInput]) -> list[dict[str, float | None]]:
+    def _values(
+        self, rubric: Rubric, given: list[RewardInput], shuffled: list[RewardInput]
+    ) -> list[dict[str, float | None]]:
         """Every reward of the rubric for every completion, single ones first."""
-        names = self._rubric.names(given[0].task.name) if given else []
+        names = rubric.names(given[0].task.name) if given else []
         grouped = [name for name in names if name in GROUP_REWARDS]
         values = [{name: _value(name, one) for name in names if name in REWARDS} for one in given]
         if grouped:

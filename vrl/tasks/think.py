@@ -73,4 +73,5 @@ TASK = Task(
     well_formed=well_formed,
     rewards=("accuracy", "format"),
     needs=("answer",),
+    thinks=True,
 )

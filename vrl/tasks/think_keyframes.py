@@ -117,4 +117,5 @@ TASK = Task(
     well_formed=well_formed,
     rewards=("accuracy", "format", "frame_sensitive", "think_transparency", "anti_repetition"),
     needs=("answer",),
+    thinks=True,
 )

@@ -31,4 +31,5 @@ TASK = Task(
     well_formed=think.well_formed,
     rewards=("accuracy", "format"),
     needs=("answer",),
+    thinks=True,
 )

@@ -275,3 +275,16 @@ def test_a_judge_that_is_down_costs_its_terms_not_the_group() -> None:
     assert [reward.breakdown["temporal"] for reward in bad] == [None, None, 0.0]
     assert [reward.value for reward in bad] == [2.0, 0.0, 0.0]  # accuracy carries the missing weight
     assert [reward.judge_failures for reward in bad] == [3, 3, 0]
+
+
+def test_diagnostics_are_asked_for_only_where_they_are_wanted_and_change_no_reward() -> None:
+    prompt = Prompt(sample=SAMPLE, token_ids=np.arange(3), duration_s=10.0)
+    texts = [f"<think>{THINKING}</think><answer>{answer}</answer>" for answer in "BA"]
+    rewards = RewardWorker([TaskConfig(task="think_timestamps", rewards=[RewardTermConfig(reward="accuracy")])])
+    plain = asyncio.run(rewards.score(prompt, [completion(text) for text in texts]))
+    watched = asyncio.run(rewards.score(prompt, [completion(text) for text in texts], diagnose=True))
+    assert [reward.value for reward in plain] == [reward.value for reward in watched] == [1.0, 0.0]
+    assert all(set(reward.breakdown) == {"accuracy"} for reward in plain)
+    # the thinking concludes B: consistent where B is the answer; a wrong answer does not count; two sentences of four
+    assert [reward.breakdown["think_answer_consistency"] for reward in watched] == [1.0, None]
+    assert [reward.breakdown["visual_evidence"] for reward in watched] == [0.5, 0.5]

@@ -365,10 +365,10 @@ INSIDE = [" ", "[", "[ ", "1", "0.1, ", "0.1 ", ".1"]
     ids=lambda text: repr(text[:24]),
 )
 def test_long_text_takes_bounded_time(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     mentions(text)
     for task in TASKS.values():
         parsed = task.parse(text)
         if parsed is not None:
             task.well_formed(sample(answer_type="number"), parsed)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
