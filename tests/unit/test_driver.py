@@ -198,8 +198,9 @@ def test_zero_spread_groups_are_replaced_up_to_the_bound_and_still_shown(tmp_pat
     assert ledger.trained == len(trained_groups(run)) == 32 + sum(refills) - ledger.dropped["zero_spread"]
     assert max(row["rollout/policy_age_max"] for row in rows) == age
     # Flat samples earn 1, the others 0.5 in the mean: every group of the step is in it, replaced or not.
-    for row, refilled in zip(rows, refills, strict=True):
-        num_flat = row["group/zero_spread_frac"] * (4 + refilled)
+    flats = [row["group/zero_spread_frac"] * (4 + refilled) for row, refilled in zip(rows, refills, strict=True)]
+    assert sum(flats) == pytest.approx(ledger.dropped["zero_spread"])
+    for row, refilled, num_flat in zip(rows, refills, flats, strict=True):
         assert row["reward/mean"] == pytest.approx((num_flat + 0.5 * (4 + refilled - num_flat)) / (4 + refilled))
 
 
