@@ -1,0 +1,63 @@
+"""Which items are asked, and how."""
+
+from dataclasses import replace
+
+import pytest
+
+from vrl.errors import ConfigError, DataError
+from vrl.evaluation.config import BenchmarkConfig, EvalConfig, check_eval
+from vrl.evaluation.item import Item
+from vrl.evaluation.select import fingerprint, select
+from vrl.types import Sample
+
+ITEMS = [
+    Item(
+        sample=Sample(sample_id=str(i), task="vqa" if i % 2 else "grounding", question="?",
+                      answer_type="choice" if i % 2 else "span"),
+        groups={"duration": ("short" if i < 4 else "long",)},
+    )
+    for i in range(10)
+]  # fmt: skip
+
+
+def ids(items: list[Item]) -> list[str]:
+    return [item.sample.sample_id for item in items]
+
+
+def config(task: str = "", **benchmark) -> EvalConfig:
+    return EvalConfig(name="x", task=task, benchmark=BenchmarkConfig(**benchmark))
+
+
+def test_groups_are_kept_and_a_seed_draws_the_rest():
+    assert ids(select(ITEMS, config())) == [str(i) for i in range(10)]
+    assert ids(select(ITEMS, config(keep={"duration": ["short"]}))) == ["0", "1", "2", "3"]
+    drawn = select(ITEMS, config(limit=4))
+    assert len(drawn) == 4 and drawn == select(ITEMS, config(limit=4))
+    assert ids(drawn) == sorted(ids(drawn)) != ids(select(ITEMS, replace(config(limit=4), seed=1)))
+    with pytest.raises(ConfigError, match=r"benchmark.keep: got the key 'length', wanted one of \['duration'\]"):
+        select(ITEMS, config(keep={"length": ["short"]}))
+    with pytest.raises(ConfigError, match=r"benchmark.keep.duration: got 'tiny', wanted some of \['long', 'short'\]"):
+        select(ITEMS, config(keep={"duration": ["tiny"]}))
+
+
+def test_only_questions_with_an_answer_change_their_form():
+    assert {item.sample.task for item in select(ITEMS, config(task="think"))} == {"think", "grounding"}
+
+
+def test_an_id_seen_twice_is_refused():
+    with pytest.raises(DataError, match=r"more than once: \['0'\]"):
+        select([*ITEMS, ITEMS[0]], config())
+
+
+def test_the_fingerprint_sees_every_change_of_what_is_asked():
+    other = [replace(ITEMS[0], sample=replace(ITEMS[0].sample, question="!")), *ITEMS[1:]]
+    assert fingerprint(ITEMS) == fingerprint(list(ITEMS))
+    assert len({fingerprint(ITEMS), fingerprint(other), fingerprint(ITEMS[::-1])}) == 3
+
+
+def test_a_wrong_configuration_names_every_key():
+    wrong = replace(config(task="grounding", measure="charm"), name="../x", measures=["iou", "luck"])
+    problems = "\n".join(check_eval(wrong))
+    for key in ("name: got '../x'", "task: got 'grounding'", "benchmark.measure: got 'charm'", "measures: got 'luck'"):
+        assert key in problems
+    assert check_eval(config()) == []
