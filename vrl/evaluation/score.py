@@ -4,7 +4,7 @@ Scoring stands apart from answering: other measures, another judge or another ru
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from vrl.config import RewardTermConfig, TaskConfig
 from vrl.evaluation.config import EvalConfig
@@ -64,6 +64,7 @@ async def _score(
 ) -> Scored:
     sample = item.sample
     name = score_name(sample, benchmark, config)
+    said = prediction.answer
     if prediction.failure:
         counted = config.failures == "wrong"
         values: Values = {name: 0.0, "format": 0.0} if counted else {}
@@ -74,6 +75,7 @@ async def _score(
         asked = {key: value for key, value in measured.items() if key == name or key not in _SCORES.values()}
         values = {**asked, **_costs(prediction), "wer": _word_errors(sample, given.parsed)}
         score = measured[name]
+        said = _said(given) if sample.answer_type == "span" else said
     return Scored(
         sample_id=sample.sample_id,
         question=sample.question,
@@ -82,7 +84,7 @@ async def _score(
         answer_type=sample.answer_type,
         video=sample.media[0].path if sample.media else "",
         groups=item.groups,
-        answer=prediction.answer,
+        answer=said,
         text=prediction.text,
         score=score,
         values=values,
@@ -121,7 +123,17 @@ def _word_errors(sample: Sample, parsed: Parsed | None) -> float | None:
     return word_error_rate(parsed.answer, sample.answer) if parsed is not None else 1.0
 
 
+def _said(given: RewardInput) -> str:
+    """The events that a completion names, in seconds; empty where it cannot be read."""
+    ratios = given.parsed.span_ratios if given.parsed is not None else ()
+    return _seconds((start * given.duration_s, end * given.duration_s) for start, end in ratios)
+
+
+def _seconds(spans: Iterable[tuple[float, float]]) -> str:
+    return ", ".join(f"{start_s:.4g}-{end_s:.4g} s" for start_s, end_s in spans)
+
+
 def _truth(sample: Sample) -> str:
     if sample.answer_type == "span":
-        return ", ".join(f"{start_s:g}-{end_s:g} s" for start_s, end_s in sample.spans)
+        return _seconds(sample.spans)
     return ", ".join(sample.key_elements) if sample.answer_type == "elements" else sample.answer

@@ -3,16 +3,18 @@
 import asyncio
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from vrl.config import RewardConfig
+from vrl.config import RewardConfig, RewardTermConfig, TaskConfig
 from vrl.errors import ConfigError
 from vrl.evaluation.config import BenchmarkConfig, EvalConfig
 from vrl.evaluation.item import Benchmark, Item
 from vrl.evaluation.predictions import Prediction
 from vrl.evaluation.record import read_scores, write_scores
 from vrl.evaluation.score import score_items
-from vrl.types import Media, Sample
+from vrl.reward.worker import RewardWorker
+from vrl.types import Completion, Media, Prompt, Sample
 
 ANY = Benchmark(name="any", read=lambda path: [])
 CLIP = (Media(kind="video", path="a/b.mp4"),)
@@ -43,7 +45,7 @@ def test_a_choice_is_right_by_letter_or_words():
 
 def test_an_event_scores_its_overlap_and_nothing_readable_is_zero():
     found = scored(EVENT, said("<|event_start|>[0.20, 0.40]<|event_end|>", "g"))
-    assert found.score == pytest.approx(0.5) and found.truth == "2-6 s"
+    assert found.score == pytest.approx(0.5) and (found.truth, found.answer) == ("2-6 s", "2-4 s")
     assert scored(EVENT, said("no idea", "g")).score == 0.0
     assert scored(EVENT, said("<|event_start|>[0.60, 0.20]<|event_end|>", "g")).score == 0.0
 
@@ -106,3 +108,18 @@ def test_scores_are_read_back_as_written(tmp_path):
     rows = [scored(CHOICE, said(" B")), scored(EVENT, said("?", "g"), failures="excluded")]
     write_scores(tmp_path, rows)
     assert read_scores(tmp_path) == rows
+
+
+def test_training_and_evaluation_measure_alike():
+    text = "<think>00:02 a blue ball. So the answer is B.</think><answer>B</answer>"
+    sample = replace(CHOICE, task="think")
+    measures = ["visual_evidence", "think_answer_consistency"]
+    terms = [RewardTermConfig(reward=name) for name in ("accuracy", "format", *measures)]
+    completion = Completion(
+        token_ids=np.arange(3), rollout_logprobs=np.zeros(3, np.float32), text=text, finish_reason="stop", versions=()
+    )
+    prompt = Prompt(sample=sample, token_ids=np.arange(3), duration_s=10.0)
+    worker = RewardWorker([TaskConfig(task="think", rewards=terms)])
+    (reward,) = asyncio.run(worker.score(prompt, (completion,)))
+    found = scored(sample, said(text), measures=measures)
+    assert dict(reward.breakdown) == {name: found.values[name] for name in reward.breakdown}

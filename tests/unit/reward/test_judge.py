@@ -139,6 +139,8 @@ def honest(request: dict[str, Any]) -> tuple[int, str]:
         return 200, '{"claims": {"00:01-00:03": "there is a blue ball"}}'
     if '"agrees"' in text:
         return 200, '{"agrees": true}'
+    if '"same"' in text:
+        return 200, '{"same": false}'
     return 200, '{"conclusion": "blue"}' if '"conclusion"' in text else '{"score": 7}'
 
 
@@ -152,17 +154,18 @@ async def everything(asked: Judge) -> tuple[Any, ...]:
         await asked.agrees(SAMPLE, THINKING, "B"),
         await asked.conclusion(SAMPLE, THINKING),
         await asked.visual(SAMPLE, THINKING),
+        await asked.same(SAMPLE, THINKING),
     )
 
 
 def test_a_service_is_asked_deterministically_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "somebody else's")
     monkeypatch.setenv("JUDGE_KEY", "ours")
-    wanted = ((Claim(start_s=1, end_s=3, text="there is a blue ball"),), True, "B", 0.7)
+    wanted = ((Claim(start_s=1, end_s=3, text="there is a blue ball"),), True, "B", 0.7, False)
     with endpoint(honest) as (url, seen):
         for _ in range(2):
             assert asyncio.run(everything(judge(url, cache_dir=str(tmp_path)))) == wanted
-        assert len(seen) == 4  # the second round came from the disk
+        assert len(seen) == 5  # the second round came from the disk
         assert {(one["temperature"], one["seed"], one["path"]) for one in seen} == {(0.0, 0, "/v1/chat/completions")}
         assert all(one["messages"][1]["content"].count(THINKING) == 1 for one in seen)
         assert seen[0]["key"] == "Bearer none"

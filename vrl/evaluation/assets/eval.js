@@ -44,7 +44,8 @@ function row(name, found, unit, meaning) {
 
 function table(title, first, rows) {
   const heads = [first, "value", `${100 * results.interval.level} % interval`, "", "items", ""];
-  const head = node("tr", {}, ...heads.map((text) => node("th", {}, text)));
+  const numeric = [1, 2, 4];
+  const head = node("tr", {}, ...heads.map((text, i) => node("th", { class: numeric.includes(i) ? "n" : "" }, text)));
   return [node("div", { class: "bar" }, node("h2", {}, title)), node("table", { class: "numbers" }, head, ...rows)];
 }
 
@@ -81,7 +82,15 @@ function card(item) {
   } else {
     const verdict = item.score !== null && item.score >= RIGHT ? "good" : "bad";
     made.append(
-      node("p", {}, "true ", node("b", {}, item.truth), "  said ", node("b", { class: verdict }, item.answer || "nothing readable"), `  score ${score}`),
+      node(
+        "p",
+        {},
+        "true ",
+        node("b", {}, item.truth),
+        "  said ",
+        node("b", { class: verdict }, item.answer || "nothing readable"),
+        `  score ${score}`,
+      ),
       node("pre", {}, item.text),
     );
   }
