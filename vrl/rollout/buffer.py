@@ -41,9 +41,8 @@ class RolloutBuffer:
         self._groups_per_step = groups_per_step
         self._capacity = (max_policy_age + 1) * groups_per_step
         self._wanted = steps * groups_per_step
-        self._max_refills = max_refills
+        self._max_refills = max_refills  # between two calls of `take`
         self._replaced: list[RolloutGroup] = []  # since the last `take`
-        self._refills = 0  # since the last `settle`
         self._outstanding: dict[int, RolloutGroup | None] = {}  # in order of reservation; None: still being made
         self._next_id = 0
         self._taken = 0
@@ -76,8 +75,7 @@ class RolloutBuffer:
         async with self._changed:
             for group in sorted(groups, key=lambda group: group.group_id):
                 assert self._outstanding[group.group_id] is None, f"group {group.group_id} was put twice"
-                if self._refills < self._max_refills and is_zero_spread(group.rewards_G):
-                    self._refills += 1
+                if len(self._replaced) < self._max_refills and is_zero_spread(group.rewards_G):
                     self._replaced.append(group)
                     self._forget(group.group_id, "zero_spread")
                 else:
@@ -115,7 +113,6 @@ class RolloutBuffer:
                 self._dropped[reason] += 1
         self._taken += len(groups)
         self._held += len(groups)
-        self._refills = 0
 
     async def release(self) -> None:
         """Free the slots of the settled groups: the weights that they made have landed."""
