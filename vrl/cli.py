@@ -79,9 +79,21 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--compare", nargs=2, type=Path, metavar="RUN", help="two finished runs of the same items")
     evaluation.set_defaults(run=_eval)
 
-    report = commands.add_parser("report", help="one self-contained HTML page of a run")
-    report.add_argument("run_dir", type=Path)
+    report = commands.add_parser("report", help="one self-contained HTML page of a run, or of several side by side")
+    report.add_argument("run_dirs", type=Path, nargs="+", metavar="run_dir")
     report.set_defaults(run=_report)
+
+    samples = commands.add_parser("samples", help="rollouts of a run in the terminal")
+    samples.add_argument("run_dir", type=Path)
+    order = samples.add_mutually_exclusive_group()
+    order.add_argument("--worst", type=int, metavar="N", help="the N of the lowest reward (default: 10)")
+    order.add_argument("--best", type=int, metavar="N", help="the N of the highest reward")
+    samples.add_argument("--task", default="", help="of this task only")
+    samples.set_defaults(run=_samples)
+
+    trace = commands.add_parser("trace", help="where a run's time went: trace.json for Perfetto, and the bottleneck")
+    trace.add_argument("run_dir", type=Path)
+    trace.set_defaults(run=_trace)
 
     doctor = commands.add_parser("doctor", help="check this machine, or a checkpoint's engine/learner parity")
     doctor.add_argument("--parity", metavar="CHECKPOINT", help="compare vLLM with the learner on real clips")
@@ -156,7 +168,25 @@ def _plan(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     from vrl.report.page import write_report
 
-    print(write_report(args.run_dir))
+    print(write_report(*args.run_dirs))
+    return 0
+
+
+def _samples(args: argparse.Namespace) -> int:
+    from vrl.report.terminal import choose, show_samples
+
+    count = args.best or args.worst or 10
+    show_samples(choose(args.run_dir, count, best=bool(args.best), task=args.task), Console())
+    return 0
+
+
+def _trace(args: argparse.Namespace) -> int:
+    from vrl.observability.spans import read_spans
+    from vrl.observability.trace import busy, show, write_trace
+
+    found = busy(read_spans(args.run_dir))
+    show(found, Console())
+    print(write_trace(args.run_dir))
     return 0
 
 

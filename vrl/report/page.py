@@ -1,4 +1,4 @@
-"""The run report: one self-contained HTML page from a run folder, finished or not. Reads files only; needs no network.
+"""The run report: one self-contained HTML page of a run, finished or not, or of several. Reads files only.
 
 All of a run goes in as one JSON block that the page's scripts turn into text nodes, and the page's policy forbids any
 request, so nothing that a model wrote can act. Does not decide what is measured: see vrl.metrics.
@@ -16,20 +16,27 @@ from typing import Any
 
 from vrl.errors import ConfigError
 from vrl.metrics import CATALOGUE, read_rows
+from vrl.observability.spans import read_spans
 from vrl.report.samples import SampleRow, read_samples
+from vrl.report.timeline import time_line
 from vrl.tasks import TASKS
 
 MAX_GROUPS = 120  # on the page; of longer runs an even choice over time is shown, and the page says so
-_ASSETS = ("page.css", "charts.js", "samples.js", "page.js")
+_ASSETS = ("page.css", "charts.js", "timeline.js", "samples.js", "page.js")
 
 
-def write_report(run_dir: Path) -> Path:
-    """Write `run_dir/report.html` and return its path. Raises ConfigError where `run_dir` is no run folder."""
-    if not (run_dir / "config.yaml").is_file():
-        raise ConfigError(f"{run_dir}: got no config.yaml in it, wanted the folder of a run (runs/<name>)")
+def write_report(run_dir: Path, *others: Path) -> Path:
+    """Write `run_dir/report.html`, with the curves of `others` beside its own, and return its path.
+
+    Raises ConfigError where one of them is no run folder.
+    """
+    for folder in (run_dir, *others):
+        if not (folder / "config.yaml").is_file():
+            raise ConfigError(f"{folder}: got no config.yaml in it, wanted the folder of a run (runs/<name>)")
     path = run_dir / "report.html"
     tmp = path.with_suffix(".tmp")
-    tmp.write_text(render(run_data(run_dir)), encoding="utf-8")
+    data = run_data(run_dir) | {"others": [_other(folder) for folder in others]}
+    tmp.write_text(render(data), encoding="utf-8")
     os.replace(tmp, path)
     return path
 
@@ -63,6 +70,19 @@ def run_data(run_dir: Path) -> dict[str, Any]:
         "catalogue": {metric.name: {"unit": metric.unit, "meaning": metric.meaning} for metric in CATALOGUE},
         "groups": [_group(rows) for rows in shown],
         "omitted_groups": len(groups) - len(shown),
+        **time_line(read_spans(run_dir)),
+        "others": [],
+    }
+
+
+def _other(run_dir: Path) -> dict[str, Any]:
+    """What a comparison shows of another run."""
+    summary_file = run_dir / "summary.json"
+    return {
+        "title": run_dir.resolve().name,
+        "rows": read_rows(run_dir / "metrics.jsonl"),
+        "summary": json.loads(summary_file.read_text()) if summary_file.is_file() else None,
+        "config": (run_dir / "config.yaml").read_text(),
     }
 
 
@@ -102,6 +122,7 @@ def _group(rows: Sequence[SampleRow]) -> dict[str, Any]:
 
 
 def _rollout(row: SampleRow) -> dict[str, Any]:
+    parsed = TASKS[row.task].parse(row.completion) if row.task in TASKS else None  # None: also a task that is not here
     return {
         "completion": row.completion,
         "finish_reason": row.finish_reason,
@@ -110,11 +131,9 @@ def _rollout(row: SampleRow) -> dict[str, Any]:
         "breakdown": row.breakdown,
         "advantage": row.advantage,
         "versions": [row.policy_version_min, row.policy_version_max],
-        "spans": _predicted_spans(row),
+        "readable": parsed is not None,
+        "spans": [[start * row.duration_s, end * row.duration_s] for start, end in parsed.span_ratios]
+        if parsed
+        else [],
+        "cited": sorted(set(parsed.keyframes)) if parsed else [],  # frame numbers, from 1
     }
-
-
-def _predicted_spans(row: SampleRow) -> list[list[float]]:
-    """The events that a completion claims, in seconds as written; none for a task that this installation lacks."""
-    parsed = TASKS[row.task].parse(row.completion) if row.task in TASKS else None
-    return [[start * row.duration_s, end * row.duration_s] for start, end in parsed.span_ratios] if parsed else []

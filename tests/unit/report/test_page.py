@@ -63,7 +63,7 @@ def test_the_page_holds_the_run_and_nothing_the_model_wrote_is_markup(tmp_path: 
     data = data_block(page)
     assert data == run_data(tmp_path / "toy")
     assert data["groups"][0]["rollouts"][1]["completion"] == HOSTILE
-    assert len(re.findall("<script", page)) == 4 and "alert(1)</script>" not in page and "<!-- " not in page
+    assert len(re.findall("<script", page)) == 5 and "alert(1)</script>" not in page and "<!-- " not in page
     assert page.count("@@") == 2 * page.count("@@page.js@@") == 2 * 6  # the model's own; every mark was filled
 
 
@@ -75,7 +75,7 @@ def test_the_page_asks_the_network_for_nothing(tmp_path: Path) -> None:
 
 
 def test_scripts_never_turn_text_into_markup() -> None:
-    for name in ("charts.js", "samples.js", "page.js"):
+    for name in ("charts.js", "timeline.js", "samples.js", "page.js"):
         script = (files("vrl.report") / "assets" / name).read_text()
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", script)
 

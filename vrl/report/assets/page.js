@@ -33,6 +33,7 @@ function heldOutTasks() {
 function charts() {
   const line = (name, shown) => ({
     name: shown || name,
+    metric: name,
     points: pointsOf(name),
     sparse: name.startsWith("val/"),
     meaning: catalogued(name).meaning,
@@ -119,6 +120,17 @@ function charts() {
     { title: "Gradient norm", unit: "before clipping", series: [line("learner/grad_norm", "norm")], from_zero: true },
     { title: "Learning rate", unit: "", series: [line("learner/lr", "lr")], from_zero: true },
   ];
+  for (const chart of wanted) {
+    const main = chart.series[0];
+    if (!main || !data.others.length) continue;
+    const compared = chart.title === "Reward" ? "reward/mean" : main.metric;
+    for (const other of data.others) {
+      const points = other.rows
+        .filter((row) => typeof row[compared] === "number")
+        .map((row) => [row.step, row[compared]]);
+      chart.series.push({ name: `${other.title}: ${main.name}`, points, sparse: main.sparse, meaning: main.meaning });
+    }
+  }
   return wanted
     .map((chart) => ({ ...chart, series: chart.series.filter((s) => s.points.length) }))
     .filter(
@@ -220,6 +232,83 @@ function beforeAfter() {
   );
 }
 
+function faults() {
+  const total = (name) => Math.max(0, ...pointsOf(name).map(([, y]) => y));
+  const rows = [];
+  const add = (what, count, detail) => rows.push([what, count, detail || ""]);
+  for (const [reason, count] of Object.entries(summary.groups_dropped || {})) add(`groups dropped: ${reason}`, count);
+  for (const [reason, count] of Object.entries(summary.samples_dropped || {})) add(`samples left out: ${reason}`, count);
+  for (const name of names.filter((one) => one.startsWith("fault/")).sort())
+    add(name, total(name), catalogued(name).meaning);
+  if (total("learner/nonfinite_steps")) add("steps dropped: not finite", total("learner/nonfinite_steps"));
+  const judge = pointsOf("judge/failures").reduce((sum, [, y]) => sum + y, 0);
+  if (judge) add("questions that the judge left open", judge);
+  const bad = (summary.dropped_samples || []).map((one) => `${one.sample_id} (${one.reason}): ${one.message}`);
+  const shown = rows.filter(([, count]) => count);
+  if (!shown.length && !bad.length)
+    return node("span", { class: "quiet" }, data.summary ? "None: nothing failed." : "None in the rows so far.");
+  const table = node(
+    "table",
+    {},
+    ...shown.map(([what, count, detail]) =>
+      node(
+        "tr",
+        {},
+        node("td", {}, what),
+        node("td", { class: "number" }, show(count)),
+        node("td", { class: "quiet" }, detail),
+      ),
+    ),
+  );
+  const list = bad.length
+    ? node("details", {}, node("summary", {}, `${bad.length} samples`), node("pre", {}, bad.join("\n")))
+    : null;
+  return node("div", {}, table, list);
+}
+
+function comparison() {
+  if (!data.others.length) return null;
+  const runs = [data, ...data.others];
+  const last = (run, name) => {
+    const found = run.rows.filter((row) => typeof row[name] === "number");
+    return found.length ? found[found.length - 1][name] : null;
+  };
+  const cells = [
+    ["steps", (run) => last(run, "step")],
+    ["held-out reward", (run) => ((run.summary || {}).val_after || {}).mean ?? last(run, "val/reward")],
+    ["reward, last step", (run) => last(run, "reward/mean")],
+    ["seconds a step", (run) => last(run, "step/seconds")],
+    ["sampled tokens/s", (run) => last(run, "rollout/tokens_per_s")],
+  ];
+  const lines = (run) => run.config.split("\n");
+  const differs = (run) => {
+    const mine = new Set(lines(data));
+    return lines(run)
+      .filter((line) => line.trim() && !mine.has(line))
+      .map((line) => line.trim())
+      .join("\n");
+  };
+  return node(
+    "div",
+    { class: "panel" },
+    node("div", { class: "label quiet" }, "Runs side by side"),
+    node(
+      "table",
+      {},
+      node("tr", {}, node("th", {}, "run"), ...cells.map(([name]) => node("th", {}, name)), node("th", {}, "its configuration differs in")),
+      ...runs.map((run) =>
+        node(
+          "tr",
+          {},
+          node("td", {}, run.title),
+          ...cells.map(([, value]) => node("td", { class: "number" }, show(value(run)))),
+          node("td", {}, run === data ? "" : node("pre", {}, differs(run))),
+        ),
+      ),
+    ),
+  );
+}
+
 function metricTable() {
   const rows = names.map((name) => {
     const values = pointsOf(name).map(([, y]) => y);
@@ -251,6 +340,10 @@ function main() {
   element("cards").append(...cards());
   const ranges = beforeAfter();
   if (ranges) element("heldout").append(ranges);
+  const compared = comparison();
+  if (compared) element("heldout").append(compared);
+  element("faultlist").append(faults());
+  timeline(data.timeline, data.busy);
   const drawn = charts(),
     slider = element("smoothing");
   const draw = () =>

@@ -26,13 +26,17 @@ function frameStrip(group) {
       zoom.querySelector("p").textContent = `${label}, frame ${i + 1} of ${group.frames.length}`;
       zoom.showModal();
     });
-    strip.append(node("figure", inside(time) ? { class: "inside" } : {}, image, node("figcaption", {}, label)));
+    const citing = group.rollouts.flatMap((rollout, k) => (rollout.cited.includes(i + 1) ? [`#${k + 1}`] : []));
+    const marks = [inside(time) ? "inside" : "", citing.length ? "cited" : ""].filter(Boolean).join(" ");
+    const caption = node("figcaption", {}, label);
+    if (citing.length) caption.append(node("span", { class: "marks", title: "cited by" }, `cited ${citing.join(" ")}`));
+    strip.append(node("figure", marks ? { class: marks } : {}, image, caption));
   });
   return strip;
 }
 
 function timeBars(group) {
-  const guessed = group.rollouts.some((rollout) => rollout.spans.length);
+  const guessed = group.rollouts.some((rollout) => rollout.spans.length || rollout.cited.length);
   const guesses = guessed ? group.rollouts.map((rollout, i) => [`#${i + 1}`, rollout.spans, "guess"]) : [];
   const lanes = [["true", group.spans, "true"], ...guesses];
   const width = 1000,
@@ -73,6 +77,15 @@ function timeBars(group) {
       );
     }
   });
+  group.rollouts.forEach((rollout, k) => {
+    for (const number of rollout.cited) {
+      const time = group.timestamps_s[number - 1];
+      if (time === undefined || time === null) continue;
+      const dot = node("circle", { class: "cite", cx: px(time), cy: (k + 1) * row + 6.5, r: 4 });
+      dot.append(node("title", {}, `frame ${number} at ${time.toFixed(2)} s, cited`));
+      svg.append(dot);
+    }
+  });
   for (const time of ticks(0, duration, 8)) {
     svg.append(node("text", { x: px(time), y: height - 3, "text-anchor": "middle" }, `${show(time)} s`));
   }
@@ -107,6 +120,7 @@ function rolloutCard(rollout, index, range) {
       { class: "chips" },
       ...parts,
       node("span", {}, `${rollout.num_tokens} token${rollout.num_tokens === 1 ? "" : "s"}`),
+      rollout.readable ? null : node("span", { class: "alert" }, "unreadable"),
       rollout.finish_reason === "length" ? node("span", { class: "alert" }, "cut off") : null,
       node("span", { title: "policy version" }, low === high ? `v${low}` : `v${low} to v${high}`),
     ),
@@ -134,7 +148,7 @@ function truth(group) {
 }
 
 function groupCard(group, range) {
-  const bars = group.duration_s > 0 && (group.spans.length || group.rollouts.some((r) => r.spans.length));
+  const bars = group.duration_s > 0 && (group.spans.length || group.rollouts.some((r) => r.spans.length || r.cited.length));
   return node(
     "article",
     { class: "panel group" },
@@ -185,6 +199,14 @@ function browse(groups, omitted) {
     best: (a, b) => b.mean - a.mean,
     worst: (a, b) => a.mean - b.mean,
     spread: (a, b) => spread(b) - spread(a),
+    longest: (a, b) => Math.max(...b.rollouts.map((r) => r.num_tokens)) - Math.max(...a.rollouts.map((r) => r.num_tokens)),
+  };
+  const kinds = {
+    "": () => true,
+    unreadable: (group) => group.rollouts.some((r) => !r.readable),
+    cut: (group) => group.rollouts.some((r) => r.finish_reason === "length"),
+    missing: (group) => group.rollouts.some((r) => Object.values(r.breakdown).includes(null)),
+    flat: (group) => spread(group) < 1e-9,
   };
   const fill = (select, name, values) =>
     select.append(node("option", { value: "" }, name), ...values.map((v) => node("option", { value: v }, String(v))));
@@ -204,6 +226,7 @@ function browse(groups, omitted) {
     const found = groups.filter(
       (group) =>
         (!task || group.task === task) &&
+        kinds[element("only").value](group) &&
         (!step || String(group.step) === step) &&
         (!words ||
           [group.question, ...group.rollouts.map((r) => r.completion)].some((text) =>
@@ -216,7 +239,7 @@ function browse(groups, omitted) {
     element("count").textContent = `${Math.min(shown, found.length)} of ${found.length} groups${left}`;
     element("more").hidden = found.length <= shown;
   };
-  for (const id of ["by-task", "by-step", "sort", "find"])
+  for (const id of ["by-task", "by-step", "sort", "only", "find"])
     element(id).addEventListener("input", () => {
       shown = 8;
       refresh();
