@@ -1,4 +1,4 @@
-"""From spans to a picture and a verdict: `run/trace.json` for Perfetto or chrome://tracing, and how busy each actor was.
+"""From spans to a picture and a verdict: `run/trace.json` for Perfetto or chrome://tracing, and how busy everyone was.
 
 Busy is the union of a process's spans: two groups generated at once count once. What the driver does is not work of an
 actor and is not counted as such. Timings of several machines are compared as their clocks tell them.
