@@ -1,7 +1,7 @@
 "use strict";
 // The time line of a step: what every process did, and where it waited.
 
-const WORK = ["prepare", "generate", "score", "forward_backward", "logprobs", "optimizer", "push", "receive", "verify"];
+const WORK = ["prepare", "generate", "score", "forward_backward", "verify", "optimizer", "push", "receive", "logprobs"];
 const WAITS = ["wait_groups", "wait_prompts"];
 
 function workColour(name) {
@@ -47,7 +47,7 @@ function drawStep(step) {
       const hint = node("title", {}, `${name}: ${show(end - start)} s, from ${show(start)} to ${show(end)} s`);
       svg.append(node("rect", { ...box, fill: workColour(name) }, hint));
       if (wide > 7 * name.length + 8)
-        svg.append(node("text", { class: "on", x: px(start) + 5, y: top + rows[i] * row + 12.5 }, name));
+        svg.append(node("text", { class: WAITS.includes(name) ? "" : "on", x: px(start) + 5, y: top + rows[i] * row + 12.5 }, name));
     });
     top += height + 5;
   }
@@ -65,7 +65,7 @@ function busyTable(busy) {
       { class: "meter wideMeter" },
       node("div", { style: `width:${(100 * lane.busy).toFixed(1)}%` }),
     );
-    const text = parts.map(([name, share]) => `${name} ${(100 * share).toFixed(0)} %`).join(", ");
+    const text = parts.filter(([, share]) => share >= 0.005).map(([name, share]) => `${name} ${(100 * share).toFixed(0)} %`).join(", ");
     return [
       node("span", {}, lane.name),
       bar,
