@@ -14,7 +14,7 @@ from vrl.data.prompt import PromptBuilder, clock_metadata
 from vrl.errors import ConfigError, DataError
 from vrl.tasks import TASKS
 from vrl.tasks.task import Clip
-from vrl.types import Frames, Media, Prompt, Sample
+from vrl.types import Caption, Frames, Media, Prompt, Sample
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 FRAMES = FrameConfig(min_pixels=28 * 28, max_pixels=84 * 84)
@@ -127,17 +127,36 @@ def test_pixel_budget_is_of_one_frame_whatever_the_length(checkpoints: dict[str,
         assert patches.shape == (num_frames // 2 * 16, 3 * 2 * 14 * 14)
 
 
-def test_sft_prompt_and_target_join_into_the_rl_prompt_and_its_answer(checkpoints: dict[str, Path]) -> None:
-    prompts = builder(checkpoints["qwen2_vl"])
-    rl, _ = prompts.build(SAMPLE, VQA, [])
+FULL = replace(
+    SAMPLE,
+    spans=((1.0, 2.0),),
+    captions=(Caption(start_s=0.0, end_s=4.0, text="There is a blue ball."),),
+    key_elements=("blue ball", "red ball"),
+    media=(CLIP,),
+)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_sft_prompt_and_target_join_into_the_rl_prompt_and_its_answer(
+    checkpoints: dict[str, Path], family: str, name: str
+) -> None:
+    prompts, task = builder(checkpoints[family]), TASKS[name]
+    shown = [prompts.see(CLIP, clip(8, 0.5))]
+    sample = replace(FULL, task=name)
+    rl, _ = prompts.build(sample, task, shown)
+    told = task.target(sample, Clip(duration_s=rl.duration_s, timestamps_s=rl.timestamps_s))
+    decode = prompts._tokenizer.decode
     for train_prefix in (True, False):
-        sft, _ = prompts.build_sft(SAMPLE, VQA, [], train_prefix=train_prefix)
+        sft, _ = prompts.build_sft(sample, task, shown, train_prefix=train_prefix)
         whole = [*sft.token_ids, *sft.target_token_ids]
         assert whole[: len(rl.token_ids)] == rl.token_ids.tolist()
-        assert prompts._tokenizer.decode(whole[len(rl.token_ids) :]) == " B<|im_end|>"
-        text = prompts._tokenizer.decode(sft.target_token_ids)
-        assert text == ("The answer is: B<|im_end|>" if train_prefix else " B<|im_end|>")
-    assert prompts._tokenizer.decode(rl.token_ids).endswith("<|im_start|>assistant\nThe answer is:")
+        assert decode(whole[len(rl.token_ids) :]) == f"{told}<|im_end|>"
+        assert decode(sft.target_token_ids) == f"{task.prefix if train_prefix else ''}{told}<|im_end|>"
+    assert decode(rl.token_ids).endswith(f"<|im_start|>assistant\n{task.prefix}")
+    # what the policy samples is read as it was written: the tokens of a target give the target's parse
+    written = decode(prompts._tokenizer(told, add_special_tokens=False)["input_ids"])
+    assert written == told and task.parse(f"{written}<|im_end|>") == task.parse(told) is not None
 
 
 @pytest.mark.parametrize("token", ["<|video_pad|>", "<|image_pad|>", "<|vision_start|>", "<|im_end|>"])

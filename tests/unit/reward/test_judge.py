@@ -2,17 +2,15 @@
 
 import asyncio
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from judge_cases import down, endpoint, honest, nonsense, slow
 
 from vrl.config import JudgeConfig, RewardConfig, RewardTermConfig, TaskConfig
 from vrl.errors import ConfigError, JudgeError
@@ -95,55 +93,6 @@ def test_replies_are_read_strictly() -> None:
             read(reply)
 
 
-@contextmanager
-def endpoint(answer: Callable[[dict[str, Any]], tuple[int, str]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server of the OpenAI protocol; `answer` maps a request to a status and the reply's text."""
-    seen: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            seen.append({**request, "path": self.path, "key": self.headers["Authorization"]})
-            status, text = answer(request)
-            message = {"role": "assistant", "content": text}
-            choice = {"index": 0, "finish_reason": "stop", "message": message}
-            body = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
-            payload = json.dumps(body if status == 200 else {"error": {"message": text}}).encode()
-            try:
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(payload)))
-                self.end_headers()
-                self.wfile.write(payload)
-            except ConnectionError:  # the client has given up
-                pass
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", seen
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def honest(request: dict[str, Any]) -> tuple[int, str]:
-    """Answers as a good model would."""
-    text = request["messages"][1]["content"]
-    if '"claims"' in text:
-        return 200, '{"claims": {"00:01-00:03": "there is a blue ball"}}'
-    if '"agrees"' in text:
-        return 200, '{"agrees": true}'
-    if '"same"' in text:
-        return 200, '{"same": false}'
-    return 200, '{"conclusion": "blue"}' if '"conclusion"' in text else '{"score": 7}'
-
-
 def judge(url: str, **fields: Any) -> Judge:
     return make_judge(JudgeConfig(**{"kind": "openai", "base_url": url, "model": "m", "timeout_s": 5.0, **fields}))
 
@@ -187,19 +136,6 @@ def test_a_service_that_stumbles_is_asked_again() -> None:
     with endpoint(lambda request: (next(failures, 200), '{"score": 4}')) as (url, seen):
         assert asyncio.run(judge(url, timeout_s=20.0).visual(SAMPLE, THINKING)) == 0.4
         assert len(seen) == 3
-
-
-def down(request: dict[str, Any]) -> tuple[int, str]:
-    return 503, "out of order"
-
-
-def slow(request: dict[str, Any]) -> tuple[int, str]:
-    time.sleep(1.0)
-    return honest(request)
-
-
-def nonsense(request: dict[str, Any]) -> tuple[int, str]:
-    return 200, "As a language model, I feel that TRUE."
 
 
 def silent(request: dict[str, Any]) -> tuple[int, str]:
