@@ -4,7 +4,7 @@ Token and patch counts are upper bounds that follow from the frame settings; mem
 each term. Starts nothing, reads no clip and needs no GPU. Whether Ray has the resources is compared at start-up.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoTokenizer
 
+from vrl.checkpoint import resolve_model
 from vrl.config import RunConfig
 from vrl.data.dataset import read_samples
 from vrl.data.expand import expand
@@ -87,8 +88,10 @@ class _EngineMemory:
 def plan(config: RunConfig, *, gpu_bytes: float) -> Plan:
     """The plan of an RL run on GPUs of `gpu_bytes`; 0 plans for CPUs, where only the host's memory counts.
 
-    Raises ConfigError where the model's shape is not known.
+    Raises ConfigError where the model's shape is not known, CheckpointError for a run folder without an export.
     """
+    if (Path(config.model.path) / "checkpoints").is_dir():
+        config = replace(config, model=replace(config.model, path=str(resolve_model(config.model.path))))
     shape = model_shape(config.model.path)
     tokens = _tokens(config, shape)
     engine, learner = _engine(config, shape, tokens, gpu_bytes), _learner(config, shape, tokens, gpu_bytes)

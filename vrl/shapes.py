@@ -89,7 +89,10 @@ def model_shape(path: str) -> ModelShape:
         return _shape(path, AutoConfig.from_pretrained(path))
     if path in _PUBLISHED:
         return _published_shape(path)
-    raise ConfigError(f"model.path: got {path}, wanted a folder with a config.json or one of {', '.join(_PUBLISHED)}")
+    raise ConfigError(
+        f"model.path: got {path}, wanted a run that has finished, a folder with a config.json, or one of "
+        f"{', '.join(_PUBLISHED)}"
+    )
 
 
 @lru_cache  # to count billions of parameters takes seconds

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from vrl.checkpoint import begin, commit
 from vrl.config import LoraConfig
 from vrl.configfile import load
 from vrl.data.dataset import read_samples
 from vrl.data.prompt import PromptBuilder
 from vrl.data.toymodel import build_family
-from vrl.errors import ConfigError
+from vrl.errors import CheckpointError, ConfigError
 from vrl.plan import GIB, Plan, plan, show
 from vrl.shapes import model_shape
 from vrl.tasks import TASKS
@@ -46,6 +47,18 @@ def learner_gib(*overrides: str) -> dict[str, float]:
 )
 def test_parameters_are_those_of_the_published_weights(name: str, published: int):
     assert model_shape(name).num_parameters == published
+
+
+def test_the_export_of_a_run_is_planned_for(tmp_path: Path):
+    checkpoints = tmp_path / "run" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="run folder"):
+        plan(load("conf/toy_rler.yaml", [f"model.path={tmp_path / 'run'}"]), gpu_bytes=0)
+    unfinished = begin(checkpoints, 1)
+    build_family(unfinished / "hf", "qwen2_vl", sharp=False)
+    commit(unfinished, {}, keep_last=1)
+    found = plan(load("conf/toy_rler.yaml", [f"model.path={tmp_path / 'run'}"]), gpu_bytes=0)
+    assert found.model.family == "qwen2_vl" and found.model.num_parameters < 2e6
 
 
 def test_adapters_are_counted_on_the_linears_they_sit_on():
