@@ -126,6 +126,25 @@ def newest(root: Path) -> Checkpoint | None:
     return None
 
 
+def require_own(path: Path) -> None:
+    """Refuse a checkpoint that someone else could have written: DeepSpeed's files are pickles, and loading runs them.
+
+    Raises CheckpointError for a file of another user (root's are trusted), or one that everybody may write.
+    """
+    for file in (path, *path.rglob("*")):
+        status = file.lstat()
+        if status.st_uid not in (os.getuid(), 0):
+            raise CheckpointError(
+                f"checkpoint {path}: {file.name} belongs to user {status.st_uid}, wanted your own ({os.getuid()}): "
+                "loading a checkpoint runs code that is in it; chown it if you trust who wrote it"
+            )
+        if status.st_mode & 0o002 and not file.is_symlink():
+            raise CheckpointError(
+                f"checkpoint {path}: {file.name} may be written by everybody, wanted chmod -R o-w: loading a "
+                "checkpoint runs code that is in it"
+            )
+
+
 def find(root: Path, resume: str) -> Checkpoint | None:
     """What `resume` asks for: never -> None, auto -> the newest or None, must -> the newest, else the folder it names.
 

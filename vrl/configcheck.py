@@ -2,9 +2,10 @@
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from vrl.algo.advantage import STEP_WIDE
-from vrl.config import AlgoConfig, RunConfig
+from vrl.config import AlgoConfig, JudgeConfig, RunConfig
 from vrl.fields import out_of_range
 
 
@@ -59,6 +60,7 @@ def check(config: RunConfig) -> list[str]:
         problems.append(
             f"reward.judge: got base_url={judge.base_url!r}, model={judge.model!r}, wanted both (kind=openai)"
         )
+    problems += _secrets(judge)
     if judge.timeout_s >= config.reward.timeout_s:
         problems.append(
             f"reward.judge.timeout_s: got {judge.timeout_s}, wanted less than "
@@ -78,6 +80,22 @@ def check(config: RunConfig) -> list[str]:
     if overlong > max_tokens:
         problems.append(f"algo.overlong_tokens: got {overlong}, wanted at most rollout.max_tokens={max_tokens}")
     return problems + _algo_problems(config.algo)
+
+
+def _secrets(judge: JudgeConfig) -> list[str]:
+    """Keys in places that end up in config.yaml. What was got is not repeated: it may be one."""
+    problems = []
+    if judge.api_key_env and not re.fullmatch(r"[A-Z][A-Z0-9_]*", judge.api_key_env):
+        problems.append(
+            "reward.judge.api_key_env: wanted the name of an environment variable, as in JUDGE_API_KEY; never the key"
+        )
+    address = urlsplit(judge.base_url)
+    if address.username or address.password or address.query:
+        problems.append(
+            "reward.judge.base_url: got a user, a password or a query in it, wanted none; keys go into the environment "
+            "variable that reward.judge.api_key_env names"
+        )
+    return problems
 
 
 def _algo_problems(algo: AlgoConfig) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from vrl.checkpoint import Checkpoint, find
+from vrl.checkpoint import Checkpoint, find, require_own
 from vrl.config import RunConfig
 from vrl.configfile import as_yaml
 from vrl.data.dataset import check_media, media_root, read_samples
@@ -89,6 +89,8 @@ def open_run(config: RunConfig) -> Checkpoint | None:
     """
     checkpoints = config.run_dir / "checkpoints"
     found = find(checkpoints, config.resume)
+    if found is not None:
+        require_own(found.path)
     checkpoints.mkdir(parents=True, exist_ok=True)
     if config.resume == "never":
         (config.run_dir / "bad_media.jsonl").unlink(missing_ok=True)

@@ -227,3 +227,12 @@ def test_diagnostics_are_asked_for_only_where_they_are_wanted_and_change_no_rewa
     # the thinking concludes B: consistent where B is the answer; a wrong answer does not count; two sentences of four
     assert [reward.breakdown["think_answer_consistency"] for reward in watched] == [1.0, None]
     assert [reward.breakdown["visual_evidence"] for reward in watched] == [0.5, 0.5]
+
+
+def test_an_endpoint_that_repeats_the_key_does_not_get_it_into_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "secret-of-the-judge")
+    with (
+        endpoint(lambda request: (401, "wrong key: secret-of-the-judge")) as (url, _),
+        pytest.raises(JudgeError, match=r"wrong key: \*\*\*"),
+    ):
+        asyncio.run(judge(url, api_key_env="JUDGE_KEY").visual(SAMPLE, THINKING))

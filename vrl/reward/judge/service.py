@@ -82,7 +82,10 @@ class ServiceJudge:
             reply = stored if stored is not None else await self._send(request)
             answer = read(reply)
         except (openai.OpenAIError, TimeoutError, ValueError) as error:
-            raise JudgeError(f"{config.base_url} {config.model}: {type(error).__name__}: {error}") from error
+            said = str(error)
+            if config.api_key_env:  # an endpoint may repeat what it was sent
+                said = said.replace(self._client.api_key, "***")
+            raise JudgeError(f"{config.base_url} {config.model}: {type(error).__name__}: {said}") from error
         if self._cache is not None and stored is None:
             self._cache.put(request, reply)
         return answer
