@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from vrl.config import DataConfig, FrameConfig, MediaLimitsConfig
-from vrl.fields import above_zero, at_least, one_of
+from vrl.fields import above_zero, at_least, one_of, share
+from vrl.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,51 @@ class MajorityConfig:
 
 
 @dataclass(frozen=True)
+class ElectionConfig:
+    """RLER-Inference. Numbers are the paper's where notes on it give them; the others are ours and say so."""
+
+    temperatures: list[float] = field(default_factory=lambda: [0.2, 0.7, 0.9])  # of the first candidates, one each
+    crop: float = share(0.9)  # side of the crops that further candidates see, as a share of the frame's (ours)
+    crop_temperature: float = above_zero(0.7)  # ours
+    brightness: list[float] = field(default_factory=lambda: [0.9, 1.1])  # of the crops, in turn; empty: as it is (ours)
+    max_candidates: int = at_least(1, 8)
+    margin: float = share(0.08)  # the leader must be ahead by more than this
+    confidence: float = share(0.4)  # and its supporters more confident than this, on average
+    overlap_weight: float = at_least(0, 1.0)  # of the overlap of cited frames; 0: evidence alone weighs (ours)
+    outlier_mads: float = above_zero(
+        2.5
+    )  # median absolute deviations of evidence beyond which a candidate is out (ours)
+    referee: bool = True  # one more pass that sees only the cited frames
+    referee_task: str = "vqa"  # how it is asked: yes or no
+    referee_discount: float = share(0.5)  # of the leader's weights after a no (ours)
+
+
+@dataclass(frozen=True)
 class StrategyConfig:
     """How a question becomes an answer."""
 
-    name: str = one_of("single", "majority")
+    name: str = one_of("single", "majority", "election")
     temperature: float = at_least(0, 0.0)  # of `single`; 0: greedy
     majority: MajorityConfig = field(default_factory=MajorityConfig)
+    election: ElectionConfig = field(default_factory=ElectionConfig)
+
+
+def strategy_problems(config: StrategyConfig) -> list[str]:
+    """The cross-field faults of a strategy, as 'key: got, wanted'."""
+    rules = config.election
+    problems = []
+    if not rules.temperatures or min(rules.temperatures) <= 0 or len(rules.temperatures) > rules.max_candidates:
+        problems.append(
+            f"strategy.election.temperatures: got {rules.temperatures}, wanted 1 to max_candidates="
+            f"{rules.max_candidates} numbers above 0"
+        )
+    if any(factor <= 0 for factor in rules.brightness):
+        problems.append(f"strategy.election.brightness: got {rules.brightness}, wanted factors above 0")
+    if not rules.crop:
+        problems.append("strategy.election.crop: got 0, wanted a share above 0")
+    if rules.referee_task not in TASKS:
+        problems.append(f"strategy.election.referee_task: got {rules.referee_task!r}, wanted one of {sorted(TASKS)}")
+    return problems
 
 
 def data_config(media: MediaConfig, questions: str) -> DataConfig:

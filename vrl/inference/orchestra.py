@@ -1,0 +1,110 @@
+"""RLER-Inference over a live desk: draw candidates until the election is clear, then let a referee see the evidence.
+
+The rules are in vrl.inference.election. The referee is the same model, greedy, shown only the frames that the leader's
+supporters cite; its wording, and that it is asked as a question with the options yes and no, are our definition.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vrl.errors import DataError
+from vrl.inference.config import StrategyConfig
+from vrl.inference.election import Outcome, elect, schedule, stop_reason
+from vrl.inference.inquiry import Inquiry
+from vrl.inference.record import Answer, Candidate
+from vrl.inference.vote import shown
+from vrl.types import Sample, View
+
+_REFEREE = "{question}\nSomeone answers: {answer}\nDo these frames show it?"
+_YES_NO = ("yes", "no")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What the referee said."""
+
+    said: str  # yes | no | unreadable | not asked
+    why: str = ""  # it was not asked
+    frames: tuple[int, ...] = ()  # that it was shown: cited numbers, from 1
+
+
+async def election(inquiry: Inquiry, config: StrategyConfig) -> Answer:
+    """RLER-Inference: at least one candidate a temperature, at most `election.max_candidates`, one referee pass."""
+    rules = config.election
+    slots = schedule(rules)
+    timestamps_s, candidates = await _open(inquiry, slots[: len(rules.temperatures)])
+    outcome = elect(candidates, rules)
+    while not (stop := stop_reason(candidates, outcome, rules)):
+        slot = slots[len(candidates)]
+        with inquiry.stage("more candidates"):
+            (prompt,), patches = await inquiry.show([inquiry.sample], slot.view)
+            candidates += await inquiry.draw(prompt, patches, temperature=slot.temperature, view=slot.name)
+        outcome = elect(candidates, rules)
+    verdict = Verdict(said="not asked", why="election.referee=false")
+    if rules.referee:
+        with inquiry.stage("referee"):
+            verdict = await _referee(inquiry, candidates, outcome, timestamps_s, rules.referee_task)
+    final = elect(candidates, rules, {outcome.leader: rules.referee_discount}) if verdict.said == "no" else outcome
+    trace = {
+        "candidates": [shown(candidate) for candidate in candidates],
+        "stop": stop,
+        "election": _standing(outcome, candidates),
+        "referee": {"said": verdict.said, "why": verdict.why, "frames": list(verdict.frames)},
+        "after_referee": _standing(final, candidates),
+    }
+    return inquiry.conclude("election", final.winner, num_candidates=len(candidates), trace=trace)
+
+
+async def _open(inquiry: Inquiry, slots: Sequence[Any]) -> tuple[tuple[float, ...], list[Candidate]]:
+    """Times of the frames, and the first candidates, drawn at once from one prompt."""
+    with inquiry.stage("show"):
+        (prompt,), patches = await inquiry.show([inquiry.sample])
+    with inquiry.stage("candidates"):
+        drawn = await asyncio.gather(
+            *(inquiry.draw(prompt, patches, temperature=slot.temperature, view=slot.name) for slot in slots)
+        )
+    return prompt.timestamps_s, [candidate for group in drawn for candidate in group]
+
+
+async def _referee(
+    inquiry: Inquiry, candidates: Sequence[Candidate], outcome: Outcome, timestamps_s: Sequence[float], task: str
+) -> Verdict:
+    cited = sorted({k for one in candidates if one.key and one.key == outcome.leader for k in one.keyframes})
+    if not cited:
+        return Verdict(said="not asked", why="the leader's supporters cite no frame")
+    times_s = [timestamps_s[k - 1] for k in cited]
+    view = View(times_s=tuple(times_s + times_s[-1:] * (len(times_s) % 2)))  # frames go in pairs
+    try:
+        (prompt,), patches = await inquiry.show([_question(inquiry.sample, outcome.winner, task)], view)
+    except DataError as error:
+        return Verdict(said="not asked", why=str(error))
+    (reply,) = await inquiry.draw(prompt, patches, temperature=0.0)
+    said = {"A": "yes", "B": "no"}.get(reply.key, "unreadable")
+    return Verdict(said=said, frames=tuple(cited))
+
+
+def _question(sample: Sample, winner: Candidate, task: str) -> Sample:
+    """The referee's question about the first clip, whose frames the citations count."""
+    answer = sample.options[ord(winner.key) - 65] if sample.answer_type == "choice" else winner.answer
+    return replace(
+        sample,
+        task=task,
+        question=_REFEREE.format(question=sample.question, answer=answer),
+        answer="",
+        answer_type="choice",
+        options=_YES_NO,
+        media=tuple(media for media in sample.media if media.kind == "video")[:1],
+    )
+
+
+def _standing(outcome: Outcome, candidates: Sequence[Candidate]) -> dict[str, Any]:
+    dropped = {id(candidate) for candidate in outcome.dropped}
+    return {
+        "leader": outcome.leader,
+        "shares": {key: round(share, 4) for key, share in outcome.shares.items()},
+        "margin": round(outcome.margin, 4),
+        "confidence": round(outcome.confidence, 4),
+        "dropped": [i for i, candidate in enumerate(candidates) if id(candidate) in dropped],
+    }
