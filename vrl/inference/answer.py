@@ -6,7 +6,7 @@ async with open_desk(...) as desk:
 
 from collections.abc import Awaitable, Callable
 
-from vrl.inference import orchestra, vote
+from vrl.inference import backfill, orchestra, vote
 from vrl.inference.config import StrategyConfig
 from vrl.inference.inquiry import Desk, Inquiry, Notify
 from vrl.inference.record import Answer
@@ -16,6 +16,7 @@ _STRATEGIES: dict[str, Callable[[Inquiry, StrategyConfig], Awaitable[Answer]]] =
     "single": vote.single,
     "majority": vote.majority,
     "election": orchestra.election,
+    "backfill": backfill.backfill,
 }
 
 

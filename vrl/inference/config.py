@@ -47,13 +47,31 @@ class ElectionConfig:
 
 
 @dataclass(frozen=True)
+class BackfillConfig:
+    """Locate, resample, answer. Numbers are those of VideoReasoner's public code, or ours where it has none."""
+
+    encoder: str = ""  # folder of a CLIP or SigLIP; empty: grounding alone locates
+    workers: int = at_least(1, 1)  # actors that hold the encoder
+    max_elements: int = at_least(1, 8)  # key elements that are searched for
+    retrieval_fps: float = above_zero(1.0)  # at which the encoder sees the clip
+    retrieval_frames: int = at_least(2, 768)  # at most
+    segment_frames: int = at_least(1, 8)  # whose embeddings are averaged
+    window_s: float = above_zero(2.0)  # looked at from the start of a segment that was found
+    dense_share: float = share(0.5)  # of the frame budget, at most, inside what was located
+    dense_fps: float = above_zero(6.0)  # at most
+    skip_share: float = share(0.7)  # where more of the clip was located, nothing is resampled (ours)
+    answer_task: str = "vqa"  # how the question is asked in the end
+
+
+@dataclass(frozen=True)
 class StrategyConfig:
     """How a question becomes an answer."""
 
-    name: str = one_of("single", "majority", "election")
-    temperature: float = at_least(0, 0.0)  # of `single`; 0: greedy
+    name: str = one_of("single", "majority", "election", "backfill")
+    temperature: float = at_least(0, 0.0)  # of the answer, under `single` and `backfill`; 0: greedy
     majority: MajorityConfig = field(default_factory=MajorityConfig)
     election: ElectionConfig = field(default_factory=ElectionConfig)
+    backfill: BackfillConfig = field(default_factory=BackfillConfig)
 
 
 def strategy_problems(config: StrategyConfig) -> list[str]:
@@ -69,8 +87,16 @@ def strategy_problems(config: StrategyConfig) -> list[str]:
         problems.append(f"strategy.election.brightness: got {rules.brightness}, wanted factors above 0")
     if not rules.crop:
         problems.append("strategy.election.crop: got 0, wanted a share above 0")
-    if rules.referee_task not in TASKS:
-        problems.append(f"strategy.election.referee_task: got {rules.referee_task!r}, wanted one of {sorted(TASKS)}")
+    for key, task in (
+        ("election.referee_task", rules.referee_task),
+        ("backfill.answer_task", config.backfill.answer_task),
+    ):
+        if task not in TASKS:
+            problems.append(f"strategy.{key}: got {task!r}, wanted one of {sorted(TASKS)}")
+    if config.backfill.retrieval_frames % 2:
+        problems.append(
+            f"strategy.backfill.retrieval_frames: got {config.backfill.retrieval_frames}, wanted an even number"
+        )
     return problems
 
 

@@ -10,7 +10,9 @@ from transformers import AutoTokenizer
 from vrl.checkpoint import resolve_model
 from vrl.config import DataConfig, ModelConfig, RewardConfig, RolloutConfig
 from vrl.data.worker import DataWorker
+from vrl.inference.config import BackfillConfig
 from vrl.inference.inquiry import Desk
+from vrl.inference.retrieval import RetrievalWorker
 from vrl.placement import Placement, Role
 from vrl.pool import ActorPool
 from vrl.rollout.engine import RolloutEngine
@@ -19,13 +21,14 @@ _START_TIMEOUT_S = 1800.0  # loading a large model from a slow disk
 _WAITING_S = 60.0  # for a decode worker that serves other questions first
 
 
-def desk_roles(data: DataConfig, rollout: RolloutConfig, *, gpus: bool) -> tuple[Role, ...]:
-    """What a desk asks Ray for. `gpus`: the cluster has any."""
+def desk_roles(data: DataConfig, rollout: RolloutConfig, backfill: BackfillConfig, *, gpus: bool) -> tuple[Role, ...]:
+    """What a desk asks Ray for. `gpus`: the cluster has any; the retrieval encoder takes none of them."""
     engine_gpus = float(rollout.tensor_parallel) if gpus else 0.0
-    return (
+    found = (
         Role(name="data", count=data.workers, num_cpus=1),
         Role(name="rollout", count=rollout.engines, num_cpus=rollout.threads, num_gpus=engine_gpus),
     )
+    return (*found, Role(name="retrieval", count=backfill.workers, num_cpus=1)) if backfill.encoder else found
 
 
 @asynccontextmanager
@@ -33,6 +36,7 @@ async def open_desk(
     model: ModelConfig,
     data: DataConfig,
     rollout: RolloutConfig,
+    backfill: BackfillConfig | None = None,
     *,
     rules: RewardConfig | None = None,
     ray_address: str = "",
@@ -40,12 +44,13 @@ async def open_desk(
 ) -> AsyncIterator[Desk]:
     """Start the actors, wait until all are ready, end them on the way out.
 
-    Call `vrl.run.guard_private_ray` before. Raises ConfigError where the cluster has no room, CheckpointError for a
-    model that is not there.
+    The retrieval encoder starts where `backfill` names one. Call `vrl.run.guard_private_ray` before. Raises ConfigError
+    where the cluster has no room, CheckpointError for a model that is not there.
     """
     model = replace(model, path=str(resolve_model(model.path)))
     tokenizer = AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
-    with Placement(ray_address, lambda gpus: desk_roles(data, rollout, gpus=gpus)) as placement:
+    backfill = backfill or BackfillConfig()
+    with Placement(ray_address, lambda gpus: desk_roles(data, rollout, backfill, gpus=gpus)) as placement:
         workers = placement.start(
             "data", DataWorker, lambda _: {"model": model, "data": data, "max_tokens": rollout.max_tokens}
         )
@@ -54,13 +59,20 @@ async def open_desk(
             RolloutEngine,
             lambda index: {"model": model, "rollout": rollout, "seed": seed, "index": index, "raw_logprobs": True},
         )
+        finders = (
+            placement.start("retrieval", RetrievalWorker, lambda _: {"config": backfill, "data": data})
+            if backfill.encoder
+            else []
+        )
         timeout_s = data.decode_timeout_s * data.prefetch + _WAITING_S
         pools = (
             ActorPool("data", workers, timeout_s=timeout_s),
             ActorPool("rollout", engines, timeout_s=rollout.timeout_s),
+            ActorPool("retrieval", finders, timeout_s=timeout_s),
         )
         try:
             await asyncio.gather(*(pool.ready(_START_TIMEOUT_S) for pool in pools))
-            yield Desk(*pools, tokenizer, rules or RewardConfig())
+            yield Desk(pools[0], pools[1], tokenizer, rules or RewardConfig(), pools[2] if finders else None)
         finally:
-            await asyncio.gather(pools[0].close("close"), pools[1].close("shutdown"))
+            goodbyes = ("close", "shutdown", "close")
+            await asyncio.gather(*(pool.close(goodbye) for pool, goodbye in zip(pools, goodbyes, strict=True)))

@@ -12,13 +12,16 @@ from typing import Any, Protocol
 from vrl.config import RewardConfig
 from vrl.inference.reading import read_candidate
 from vrl.inference.record import Answer, Candidate
+from vrl.inference.retrieval import Hit
 from vrl.types import Completion, Prompt, Sample, View
 
 PLAIN = View()
 
 
 class DataFleet(Protocol):
-    """What a desk needs of the pool of data workers."""
+    """What a desk needs of the pool of data workers, and of those that retrieve."""
+
+    async def call(self, method: str, *args: Any) -> Any: ...
 
     async def call_keeping(self, method: str, *args: Any) -> tuple[Any, Any]: ...
 
@@ -36,8 +39,18 @@ class Desk:
     `completions = await desk.draw(prompts[0], patches, temperature=0.0)`.
     """
 
-    def __init__(self, data: DataFleet, engines: EngineFleet, tokenizer: Any, rules: RewardConfig) -> None:
-        """`tokenizer`: the model's; `rules`: what the evidence scores' formulas leave open."""
+    def __init__(
+        self,
+        data: DataFleet,
+        engines: EngineFleet,
+        tokenizer: Any,
+        rules: RewardConfig,
+        retrieval: DataFleet | None = None,
+    ) -> None:
+        """`tokenizer`: the model's; `rules`: what the evidence scores' formulas leave open; `retrieval`: who finds
+        frames by words (`vrl.inference.retrieval`), None where nobody does.
+        """
+        self._retrieval = retrieval
         self._data = data
         self._engines = engines
         self.tokenizer = tokenizer
@@ -54,6 +67,16 @@ class Desk:
             home, "generate", (prompt,), patches, group_size=count, temperature=temperature
         )
         return completions
+
+    async def embed(self, sample: Sample) -> tuple[Any, Any] | None:
+        """The sample's clip, ready to be searched; None where nobody retrieves. Raises DataError."""
+        return await self._retrieval.call_keeping("embed", sample) if self._retrieval is not None else None
+
+    async def search(self, elements: Sequence[str], clip: tuple[Any, Any]) -> tuple[Hit, ...]:
+        """Where in a clip that `embed` gave each element is most likely to be seen."""
+        assert self._retrieval is not None, "only a desk that embeds can search"
+        starts_s, embeddings = clip
+        return await self._retrieval.call("search", tuple(elements), starts_s, embeddings)
 
 
 Notify = Callable[[str], None]
@@ -98,6 +121,15 @@ class Inquiry:
             read_candidate(prompt, completion, desk.tokenizer, desk.rules, temperature=temperature, view=view)
             for completion in completions
         )
+
+    async def embed(self) -> tuple[Any, Any] | None:
+        """As `Desk.embed`, of this question's clip."""
+        with self.stage("embed"):
+            return await self._desk.embed(self.sample)
+
+    async def search(self, elements: Sequence[str], clip: tuple[Any, Any]) -> tuple[Hit, ...]:
+        """As `Desk.search`."""
+        return await self._desk.search(elements, clip)
 
     def conclude(self, strategy: str, said: Candidate, *, num_candidates: int, trace: Mapping[str, Any]) -> Answer:
         """The answer that a candidate gives, with this question's account."""
