@@ -13,12 +13,14 @@ DOORS = {
     "vllm": {"vrl/rollout/engine.py", "vrl/rollout/extension.py", "vrl/weights.py", "vrl/parity.py"},
     "deepspeed": {"vrl/learner/engine.py"},
     "peft": {"vrl/learner/lora.py"},
-    "ray": {"vrl/pool.py", "vrl/placement.py", "vrl/learner/group.py"},
+    "ray": {"vrl/pool.py", "vrl/placement.py", "vrl/learner/group.py", "vrl/serve/run.py"},
     "decord": {"vrl/data/video.py"},
     "av": {"vrl/data/video.py", "vrl/data/toyworld.py", "vrl/doctor.py", "vrl/parity_check.py"},
     "omegaconf": {"vrl/configfile.py"},
     "prometheus_client": {"vrl/metrics.py", "vrl/observability/series.py", "vrl/observability/watch.py"},
     "openai": {"vrl/reward/judge/service.py"},
+    "starlette": {"vrl/serve/app.py"},
+    "pydantic": {"vrl/serve/body.py"},
     "pyarrow": {"vrl/data/dataset.py", "vrl/report/samples.py", "vrl/evaluation/rows.py"},
 }
 
@@ -43,7 +45,7 @@ LEVELS = (
     {"pool", "placement", "run", "parity", "doctor", "learning"},
     {"driver", "fleets", "plan", "inference"},
     {"session"},
-    {"train", "sft", "evaluation"},
+    {"train", "sft", "infer", "evaluation", "serve"},
     {"cli"},
     {"__main__"},
 )

@@ -55,9 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     toy.add_argument("--difficulty", type=int, default=0, choices=range(4))
     toy.add_argument("--seed", type=int, default=0)
     toy.add_argument("--workers", type=int, default=2)
+    toy.add_argument("--encoder", action="store_true", help="train a dual encoder too, for locate-and-back-fill")
     toy.set_defaults(run=_toy)
 
     for name, run, text in (
+        ("serve", _serve, "answer questions over HTTP, in the OpenAI protocol, until stopped"),
+        ("infer", _infer, "answer a file of questions by any strategy, traces included"),
         ("sft", _sft, "cold start: supervised fine-tuning on several tasks"),
         ("train", _train, "group-relative reinforcement learning"),
         ("config", _config, "print the resolved configuration and check it"),
@@ -107,6 +110,10 @@ def _toy(args: argparse.Namespace) -> int:
     from vrl.data.toy import make_toy
 
     make_toy(args.out, clips=args.clips, difficulty=args.difficulty, seed=args.seed, workers=args.workers)
+    if args.encoder and not (args.out / "encoder" / "config.json").is_file():
+        from vrl.data.toyencoder import build_toy_encoder
+
+        build_toy_encoder(args.out / "encoder", args.seed)
     return 0
 
 
@@ -130,6 +137,30 @@ def _train(args: argparse.Namespace) -> int:
     from vrl.train import train
 
     return run_to_end(lambda stop: train(config, stop))
+
+
+def _infer(args: argparse.Namespace) -> int:
+    from vrl.configfile import load
+    from vrl.inference.config import InferConfig, check_infer
+    from vrl.run import guard_private_ray, run_to_end
+
+    config = load(args.config, args.overrides, schema=InferConfig, check=check_infer)
+    guard_private_ray(config.ray_address)
+    from vrl.infer import infer
+
+    return run_to_end(lambda stop: infer(config, stop))
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from vrl.configfile import load
+    from vrl.run import guard_private_ray, run_to_end
+    from vrl.serve.config import ServeConfig, check_serve
+
+    config = load(args.config, args.overrides, schema=ServeConfig, check=check_serve)
+    guard_private_ray(config.ray_address)
+    from vrl.serve.run import serve_questions
+
+    return run_to_end(lambda stop: serve_questions(config, stop))
 
 
 def _eval(args: argparse.Namespace) -> int:

@@ -5,6 +5,8 @@ import pytest
 from vrl.configfile import as_yaml, load
 from vrl.errors import ConfigError
 from vrl.evaluation.config import EvalConfig, check_eval
+from vrl.inference.config import InferConfig, check_infer
+from vrl.serve.config import ServeConfig, check_serve
 
 REQUIRED = ["name=x", "model.path=m", "data.train=d.parquet"]
 
@@ -17,7 +19,11 @@ def problems_of(*overrides: str) -> str:
 
 @pytest.mark.parametrize("path", sorted(Path("conf").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_committed_config_loads(path: Path):
-    if "eval" in path.stem:
+    if "infer" in path.stem:
+        assert load(path, schema=InferConfig, check=check_infer).name
+    elif "serve" in path.stem:
+        assert load(path, ["media.root=."], schema=ServeConfig, check=check_serve).port
+    elif "eval" in path.stem:
         given = ["benchmark.path=a", "model.path=b"] if path.stem.startswith("eval_") else []
         assert load(path, given, schema=EvalConfig, check=check_eval).name
     else:

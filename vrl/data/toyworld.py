@@ -138,7 +138,11 @@ def _is_complete(out: Path, world: World) -> bool:
         raise ConfigError(
             f"{out}: got a folder that holds another world ({found}), wanted a new folder or {asdict(world)}"
         )
-    strange = sorted(path.name for path in out.iterdir() if path.name not in ("clips", "model")) if out.is_dir() else []
+    strange = (
+        sorted(path.name for path in out.iterdir() if path.name not in ("clips", "model", "encoder"))
+        if out.is_dir()
+        else []
+    )
     if [name for name in strange if name.removesuffix(".parquet").removesuffix("_basic") not in SPLITS]:
         raise ConfigError(f"{out}: got a folder that holds {', '.join(strange)}, wanted a new or empty one")
     return False

@@ -7,7 +7,7 @@ from pathlib import Path
 from vrl.config import ModelConfig, RewardConfig, RolloutConfig
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.fields import MISSING, at_least, one_of, out_of_range, share
-from vrl.inference.config import MediaConfig, StrategyConfig
+from vrl.inference.config import MediaConfig, StrategyConfig, asking_problems, strategy_problems
 from vrl.reward import REWARDS
 from vrl.tasks import TASKS
 
@@ -70,17 +70,7 @@ def check_eval(config: EvalConfig) -> list[str]:
     chosen = [("measures", name) for name in config.measures]
     chosen += [("benchmark.measure", config.benchmark.measure)] if config.benchmark.measure else []
     problems += [f"{key}: got {name!r}, wanted one of {sorted(REWARDS)}" for key, name in chosen if name not in REWARDS]
-    frames = config.media.frames
-    if frames.min_frames > frames.max_frames or frames.min_frames % 2 or frames.max_frames % 2:
-        problems.append(
-            f"media.frames: got min_frames={frames.min_frames}, max_frames={frames.max_frames}, wanted even numbers, "
-            "the first at most the second"
-        )
-    if config.rollout.max_tokens >= config.model.max_context_tokens:
-        problems.append(
-            f"rollout.max_tokens: got {config.rollout.max_tokens}, wanted less than "
-            f"model.max_context_tokens={config.model.max_context_tokens}"
-        )
+    problems += asking_problems(config.model, config.media, config.rollout) + strategy_problems(config.strategy)
     judge = config.reward.judge
     if judge.kind == "openai" and not (judge.base_url and judge.model):
         problems.append(

@@ -59,7 +59,13 @@ async def _ask_missing(
     data = data_config(_media(config), config.benchmark.path)
     model = replace(config.model, path=model_path)
     async with open_desk(
-        model, data, config.rollout, rules=config.reward, ray_address=config.ray_address, seed=config.seed
+        model,
+        data,
+        config.rollout,
+        config.strategy,
+        rules=config.reward,
+        ray_address=config.ray_address,
+        seed=config.seed,
     ) as desk:
         stop.listen()
         await ask_items(items, file, desk, config.strategy, concurrency=config.concurrency, on_done=_shown_by(progress))

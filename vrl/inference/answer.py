@@ -1,7 +1,7 @@
 """A question in, an answer out, by any strategy: the one function that everything else calls.
 
-async with open_desk(...) as desk:
-    answer = await answer_question(sample, desk, StrategyConfig(name="majority"))
+async with open_desk(model, data, rollout, strategy) as desk:
+    answer = await answer_question(sample, desk, strategy)
 """
 
 from collections.abc import Awaitable, Callable

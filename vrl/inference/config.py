@@ -1,9 +1,18 @@
 """The configuration of answering: media, strategies and their numbers. Reads no file."""
 
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from vrl.config import DataConfig, FrameConfig, MediaLimitsConfig
-from vrl.fields import above_zero, at_least, one_of, share
+from vrl.config import (
+    DataConfig,
+    FrameConfig,
+    MediaLimitsConfig,
+    ModelConfig,
+    RewardConfig,
+    RolloutConfig,
+)
+from vrl.fields import MISSING, above_zero, at_least, one_of, out_of_range, share
 from vrl.tasks import TASKS
 
 
@@ -72,6 +81,56 @@ class StrategyConfig:
     majority: MajorityConfig = field(default_factory=MajorityConfig)
     election: ElectionConfig = field(default_factory=ElectionConfig)
     backfill: BackfillConfig = field(default_factory=BackfillConfig)
+
+
+@dataclass(frozen=True)
+class InferConfig:
+    """Everything that `vrl infer` needs."""
+
+    name: str = MISSING  # the run folder is runs_dir/name
+    runs_dir: str = "runs"
+    questions: str = MISSING  # parquet or jsonl, rows as in training; answers need not be there
+    task: str = ""  # ask every question as this task of vrl.tasks; empty: as its row says
+    concurrency: int = at_least(1, 32)  # questions under way at once
+    seed: int = 0
+    ray_address: str = ""  # empty: a private local Ray; "auto": the cluster this process belongs to
+    model: ModelConfig = field(default_factory=ModelConfig)
+    media: MediaConfig = field(default_factory=MediaConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)  # the engines; the strategy says how they sample
+    reward: RewardConfig = field(default_factory=RewardConfig)  # what the formulas of evidence leave open
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.runs_dir) / self.name
+
+
+def check_infer(config: InferConfig) -> list[str]:
+    """Every range and cross-field fault, as 'key: got, wanted'."""
+    problems = out_of_range(config)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
+        problems.append(
+            f"name: got {config.name!r}, wanted letters, digits, '.', '_' and '-' (it names the run folder)"
+        )
+    if config.task and config.task not in TASKS:
+        problems.append(f"task: got {config.task!r}, wanted one of {sorted(TASKS)}, or nothing")
+    return problems + asking_problems(config.model, config.media, config.rollout) + strategy_problems(config.strategy)
+
+
+def asking_problems(model: ModelConfig, media: MediaConfig, rollout: RolloutConfig) -> list[str]:
+    """Where model, frames and engines do not go together."""
+    frames, problems = media.frames, []
+    if frames.min_frames > frames.max_frames or frames.min_frames % 2 or frames.max_frames % 2:
+        problems.append(
+            f"media.frames: got min_frames={frames.min_frames}, max_frames={frames.max_frames}, wanted even numbers, "
+            "the first at most the second"
+        )
+    if rollout.max_tokens >= model.max_context_tokens:
+        problems.append(
+            f"rollout.max_tokens: got {rollout.max_tokens}, wanted less than "
+            f"model.max_context_tokens={model.max_context_tokens}"
+        )
+    return problems
 
 
 def strategy_problems(config: StrategyConfig) -> list[str]:

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from vrl.checkpoint import resolve_model
 from vrl.config import DataConfig, ModelConfig, RewardConfig, RolloutConfig
 from vrl.data.worker import DataWorker
-from vrl.inference.config import BackfillConfig
+from vrl.inference.config import BackfillConfig, StrategyConfig
 from vrl.inference.inquiry import Desk
 from vrl.inference.retrieval import RetrievalWorker
 from vrl.placement import Placement, Role
@@ -36,7 +36,7 @@ async def open_desk(
     model: ModelConfig,
     data: DataConfig,
     rollout: RolloutConfig,
-    backfill: BackfillConfig | None = None,
+    strategy: StrategyConfig,
     *,
     rules: RewardConfig | None = None,
     ray_address: str = "",
@@ -44,12 +44,12 @@ async def open_desk(
 ) -> AsyncIterator[Desk]:
     """Start the actors, wait until all are ready, end them on the way out.
 
-    The retrieval encoder starts where `backfill` names one. Call `vrl.run.guard_private_ray` before. Raises ConfigError
-    where the cluster has no room, CheckpointError for a model that is not there.
+    The retrieval encoder starts where the strategy is to use one. Call `vrl.run.guard_private_ray` before. Raises
+    ConfigError where the cluster has no room, CheckpointError for a model that is not there.
     """
     model = replace(model, path=str(resolve_model(model.path)))
     tokenizer = AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
-    backfill = backfill or BackfillConfig()
+    backfill = strategy.backfill if strategy.name == "backfill" else BackfillConfig()
     with Placement(ray_address, lambda gpus: desk_roles(data, rollout, backfill, gpus=gpus)) as placement:
         workers = placement.start(
             "data", DataWorker, lambda _: {"model": model, "data": data, "max_tokens": rollout.max_tokens}

@@ -60,7 +60,7 @@ def test_the_budget_is_always_met_inside_the_clip(pairs, budget, dense_share):
     assert len(moments) == budget
     assert list(moments) == sorted(moments)
     assert moments[0] >= 0 and moments[-1] <= 100.0
-    uniform = {k * 100.0 / budget for k in range(budget)}
+    uniform = {k * (100.0 / budget) for k in range(budget)}
     dense = [moment for moment in moments if moment not in uniform]
     assert len(dense) <= dense_share * budget
     assert all(any(start <= moment <= end + 1e-9 for start, end in intervals) for moment in dense)

@@ -1,0 +1,260 @@
+"""The server's app over a scripted desk, spoken to in HTTP without a network: codes, places, uploads, streams."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from inference_cases import completion, desk
+from starlette.requests import Request
+
+from vrl.config import ModelConfig
+from vrl.errors import DataError, WorkerError
+from vrl.inference.config import MediaConfig, StrategyConfig
+from vrl.serve.app import ChatApp
+from vrl.serve.config import UPLOADS, ServeConfig
+
+TOKEN = "secret"
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+CHAT = "/v1/chat/completions"
+
+
+class Server:
+    """An app over a desk that says ` red`, once `go` is set where `wait` is."""
+
+    def __init__(self, root: Path, *, wait: bool = False, fail: Exception | None = None, **config: Any) -> None:
+        (root / "a.mp4").write_bytes(b"a clip")
+        self.root = root
+        self.go = asyncio.Event()
+        self.desk, self.data, self.engines = desk(lambda sample, temperature, turn: completion(" red"))
+        show = self.desk.show
+
+        async def held(samples: Any, view: Any) -> Any:
+            if fail is not None:
+                raise fail
+            if wait:
+                await self.go.wait()
+            return await show(samples, view)
+
+        self.desk.show = held
+        model, media = ModelConfig(path="m"), MediaConfig(root=str(root))
+        settings = ServeConfig(model=model, media=media, **config)
+        self.app = ChatApp(self.desk, settings, TOKEN, "toy")
+
+    async def asgi(self, scope: Any, receive: Any, send: Any) -> None:
+        response = await self.app(Request(scope, receive))
+        await response(scope, receive, send)
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.ASGITransport(self.asgi), base_url="http://test", headers=HEADERS)
+
+
+def body(url: str = "a.mp4", text: str = "What color?", **more: Any) -> dict[str, Any]:
+    content = [{"type": "video_url", "video_url": {"url": url}}, {"type": "text", "text": text}]
+    return {"messages": [{"role": "user", "content": content}], **more}
+
+
+def talk(server: Server, chat: Callable[[httpx.AsyncClient], Awaitable[Any]]) -> Any:
+    async def go() -> Any:
+        async with server.client() as client:
+            return await chat(client)
+
+    return asyncio.run(go())
+
+
+def post(server: Server, content: Any, headers: dict[str, str] | None = None) -> httpx.Response:
+    raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return talk(server, lambda client: client.post(CHAT, content=raw, headers=headers or {}))
+
+
+def test_a_question_is_answered_by_the_strategy_it_names(tmp_path: Path):
+    server = Server(tmp_path)
+    plain = post(server, body()).json()
+    assert plain["choices"][0]["message"] == {"role": "assistant", "content": "red"}
+    assert plain["choices"][0]["finish_reason"] == "stop" and plain["object"] == "chat.completion"
+    assert plain["vrl"]["strategy"] == "single"
+    voted = post(server, body(strategy="majority", options=["red", "blue"])).json()
+    assert voted["vrl"]["strategy"] == "majority" and voted["vrl"]["num_candidates"] == 3
+    sample = server.data.shown[-1].samples[0]
+    assert (sample.answer_type, sample.options, sample.media[0].path) == ("choice", ("red", "blue"), "a.mp4")
+
+
+def test_models_and_health(tmp_path: Path):
+    server = Server(tmp_path)
+    assert talk(server, lambda client: client.get("/v1/models")).json()["data"][0]["id"] == "toy"
+    health = talk(server, lambda client: client.get("/health", headers={"Authorization": ""}))
+    assert health.json() == {"status": "ok", "questions": 0}
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x"])
+def test_without_the_token_nothing_is_served(tmp_path: Path, header: str):
+    server = Server(tmp_path)
+    response = post(server, body(), {"Authorization": header})
+    assert response.status_code == 401 and response.json()["error"]["type"] == "invalid_request_error"
+    assert server.data.shown == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "body"),
+        (b"{", "body"),
+        (b"\xff\xfe", "body"),
+        (b"[1, 2]", "body"),
+        ({}, "messages: Field required"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "user", "content": "hello"}]}, "messages.0.content"),
+        ({"messages": body()["messages"] * 2}, "messages"),
+        ({"messages": [{**body()["messages"][0], "role": "system"}]}, "messages.0.role"),
+        ({"messages": [{"role": "user", "content": body()["messages"][0]["content"][:1]}]}, "wanted one video_url"),
+        ({"messages": [{"role": "user", "content": body()["messages"][0]["content"][1:]}]}, "wanted one video_url"),
+        (body(strategy="luck"), "strategy"),
+        (body(task="dance"), "task: got 'dance'"),
+        (body(temperature=0.5), "temperature: Extra inputs are not permitted"),
+        (body(options=["a"] * 27), "options"),
+        (body(answer_type="choice"), "options: got 0"),
+        (body(text=""), "text"),
+        (body(text="x" * 20_001), "text"),
+        (body(url="data:text/plain;base64,aGk="), "video_url: got 'data:text/plain;base64'"),
+        (body(url="data:video/mp4;base64,??"), "not base64"),
+        (body(url="data:video/mp4;base64,"), "empty upload"),
+    ],
+)
+def test_malformed_bodies_are_refused_with_the_key_at_fault(tmp_path: Path, content: Any, said: str):
+    response = post(Server(tmp_path), content)
+    assert response.status_code == 400
+    assert said in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("url", "status"),
+    [
+        ("../a.mp4", 403),
+        ("/etc/passwd", 403),
+        ("http://example.com/a.mp4", 403),
+        ("file:///etc/passwd", 403),
+        ("link/passwd", 403),
+        ("a.mp4\0", 403),
+        (f"{UPLOADS}/x", 403),
+        ("gone.mp4", 404),
+    ],
+)
+def test_paths_stay_under_the_root(tmp_path: Path, url: str, status: int):
+    server = Server(tmp_path)
+    (tmp_path / "link").symlink_to("/etc")
+    (tmp_path / UPLOADS).mkdir()
+    (tmp_path / UPLOADS / "x").write_bytes(b"somebody else's")
+    response = post(server, body(url=url))
+    assert response.status_code == status
+    assert server.data.shown == [] and "/etc/passwd" not in response.text.replace(url, "")
+
+
+def test_an_upload_lives_as_long_as_its_request(tmp_path: Path):
+    server = Server(tmp_path)
+    seen = []
+    show = server.desk.show
+
+    async def look(samples: Any, view: Any) -> Any:
+        seen.append((tmp_path / samples[0].media[0].path).read_bytes())
+        return await show(samples, view)
+
+    server.desk.show = look
+    url = "data:video/mp4;base64," + base64.b64encode(b"a new clip").decode()
+    assert post(server, body(url=url)).status_code == 200
+    assert seen == [b"a new clip"]
+    assert list((tmp_path / UPLOADS).iterdir()) == []
+
+
+def test_an_oversized_body_is_refused_whether_it_says_its_size_or_not(tmp_path: Path):
+    server = Server(tmp_path, body_mib=0.01)
+    big = json.dumps(body(text="x" * 12_000)).encode()
+
+    async def pieces():
+        for start in range(0, len(big), 1000):
+            yield big[start : start + 1000]
+
+    assert post(server, big).status_code == 413
+    assert talk(server, lambda client: client.post(CHAT, content=pieces())).status_code == 413
+    assert post(server, body()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (DataError("too long", reason="limit"), 413),
+        (DataError("odd", reason="corrupt"), 400),
+        (DataError("slow", reason="timeout"), 422),
+        (WorkerError("engine 0 died at 10.0.0.1"), 503),
+    ],
+)
+def test_what_fails_inside_has_its_own_status(tmp_path: Path, error: Exception, status: int):
+    for stream in (False, True):
+        response = post(Server(tmp_path, fail=error), body(stream=stream))
+        assert response.status_code == 200 if stream else response.status_code == status
+        assert str(status) in response.text and "10.0.0.1" not in response.text
+
+
+def test_a_stream_tells_its_stages_and_ends_with_the_answer(tmp_path: Path):
+    response = post(Server(tmp_path, strategy=StrategyConfig(name="election")), body(stream=True, task="think"))
+    events = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
+    assert events[-1] == "[DONE]"
+    chunks = [json.loads(event) for event in events[:-1]]
+    assert [chunk["vrl"]["status"] for chunk in chunks[:2]] == ["show", "candidates"]
+    assert all(chunk["object"] == "chat.completion.chunk" for chunk in chunks)
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+    assert chunks[-1]["vrl"]["trace"]["stop"] == "max_candidates"  # ` red` is no think-answer: nobody can be read
+
+
+def test_places_are_bounded_and_nobody_is_lost(tmp_path: Path):
+    """64 at once: 4 under way, 28 waiting, 32 refused at once; when the engine goes on all 32 are answered."""
+
+    async def chat(client: httpx.AsyncClient) -> list[int]:
+        asked = [asyncio.create_task(client.post(CHAT, json=body())) for _ in range(64)]
+        while sum(task.done() for task in asked) < 32:
+            await asyncio.sleep(0.01)
+        assert server.app._inside == 32
+        server.go.set()
+        return [(await task).status_code for task in asked]
+
+    server = Server(tmp_path, wait=True, concurrency=4, queue=28)
+    codes = talk(server, chat)
+    assert sorted(codes) == [200] * 32 + [429] * 32
+    assert server.app._inside == 0
+
+
+def test_who_goes_away_frees_the_place_and_the_upload(tmp_path: Path):
+    url = "data:video/mp4;base64," + base64.b64encode(b"a clip").decode()
+
+    async def chat(client: httpx.AsyncClient) -> None:
+        for stream in (False, True):
+            asked = asyncio.create_task(client.post(CHAT, json=body(url=url, stream=stream)))
+            while server.app._inside == 0:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            asked.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+            await asyncio.sleep(0.05)
+            assert server.app._inside == 0
+            assert list((tmp_path / UPLOADS).iterdir()) == []
+        server.go.set()
+        assert (await client.post(CHAT, json=body())).status_code == 200
+
+    server = Server(tmp_path, wait=True, concurrency=1)
+    talk(server, chat)
+
+
+def test_a_question_that_takes_too_long_is_given_up(tmp_path: Path):
+    server = Server(tmp_path, wait=True, timeout_s=0.1)
+    assert post(server, body()).status_code == 504
+    assert server.app._inside == 0
+
+
+def test_only_what_is_there_is_served(tmp_path: Path):
+    server = Server(tmp_path)
+    assert talk(server, lambda client: client.get("/v1/nothing")).status_code == 404
+    assert talk(server, lambda client: client.get(CHAT)).status_code == 405

@@ -1,0 +1,56 @@
+"""`vrl serve`: a desk of live actors behind Ray Serve, until a signal ends it."""
+
+import asyncio
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+
+from vrl.inference.config import data_config
+from vrl.inference.desk import open_desk
+from vrl.run import Stop
+from vrl.serve.app import ChatApp
+from vrl.serve.config import ServeConfig
+from vrl.serve.token import read_token
+
+_SLACK = 64  # requests beyond the queue that reach the app, to be refused by it
+
+
+async def serve_questions(config: ServeConfig, stop: Stop) -> None:
+    """Start engines and server, say where it listens, serve until SIGINT or SIGTERM.
+
+    Raises ConfigError or CheckpointError before any actor starts, also for a token file that others can read.
+    """
+    token = read_token(Path(config.token_file))
+    root = Path(config.media.root).resolve()
+    data = data_config(config.media, str(root / "questions"))  # no such file: rows come in requests
+    async with open_desk(
+        config.model,
+        data,
+        config.rollout,
+        replace(config.strategy, name="backfill"),  # any request may ask for it
+        rules=config.reward,
+        ray_address=config.ray_address,
+        seed=config.seed,
+    ) as desk:
+        deployment: Any = serve.deployment(
+            ChatApp,
+            num_replicas=1,
+            max_ongoing_requests=config.concurrency + config.queue + _SLACK,
+            ray_actor_options={"num_cpus": 0},
+            graceful_shutdown_timeout_s=5,
+        )
+        try:
+            await asyncio.to_thread(_start, deployment, desk, config, token)
+            stop.listen()
+            print(f"http://{config.host}:{config.port}/v1  token in {config.token_file}", file=sys.stderr, flush=True)
+            await asyncio.Event().wait()
+        finally:
+            serve.shutdown()
+
+
+def _start(deployment: Any, desk: Any, config: ServeConfig, token: str) -> None:
+    serve.start(http_options={"host": config.host, "port": config.port})
+    serve.run(deployment.bind(desk, config, token, Path(config.model.path).name), name="vrl", route_prefix="/")

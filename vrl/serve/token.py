@@ -1,0 +1,36 @@
+"""The bearer token: kept in a file that its owner alone can read, compared in constant time."""
+
+import hmac
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from vrl.errors import ConfigError
+
+
+def read_token(path: Path) -> str:
+    """The token of the file, which is made with a random one where it is missing.
+
+    Raises ConfigError where others can read the file, or where it is empty.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        pass
+    else:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise ConfigError(f"token_file {path}: got mode {mode:o}, wanted 600: others could read it (chmod 600 {path})")
+    token = path.read_text().strip()
+    if not token:
+        raise ConfigError(f"token_file {path}: got an empty file, wanted a token, or no file to have one made")
+    return token
+
+
+def is_authorised(header: str | None, token: str) -> bool:
+    """Does an Authorization header carry the token?"""
+    kind, _, given = (header or "").partition(" ")
+    return kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
