@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vrl.config import (
+    CacheConfig,
     DataConfig,
     FrameConfig,
     MediaLimitsConfig,
@@ -23,6 +24,7 @@ class MediaConfig:
     root: str = ""  # media paths are relative to it; empty: the folder of the question file
     frames: FrameConfig = field(default_factory=FrameConfig)
     limits: MediaLimitsConfig = field(default_factory=MediaLimitsConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
     workers: int = at_least(1, 1)  # decode worker actors
     decode_timeout_s: float = above_zero(30.0)  # a clip that takes longer fails its question
 
@@ -166,6 +168,7 @@ def data_config(media: MediaConfig, questions: str) -> DataConfig:
         root=media.root,
         frames=media.frames,
         limits=media.limits,
+        cache=media.cache,
         workers=media.workers,
         decode_timeout_s=media.decode_timeout_s,
     )

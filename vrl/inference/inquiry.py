@@ -31,6 +31,8 @@ class EngineFleet(Protocol):
 
     async def call_at(self, index: int, method: str, *args: Any, **kwargs: Any) -> Any: ...
 
+    async def broadcast(self, method: str) -> list[Any]: ...
+
 
 class Desk:
     """Prompts and completions on demand. Engines are asked for raw log-probabilities, so that confidences compare.
@@ -67,6 +69,10 @@ class Desk:
             home, "generate", (prompt,), patches, group_size=count, temperature=temperature
         )
         return completions
+
+    async def vision_runs(self) -> int:
+        """Clips and pictures that the engines encoded since the last call; the first call starts to count."""
+        return sum(await self._engines.broadcast("vision_runs"))
 
     async def embed(self, sample: Sample) -> tuple[Any, Any] | None:
         """The sample's clip, ready to be searched; None where nobody retrieves. Raises DataError."""

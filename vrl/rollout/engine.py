@@ -197,6 +197,10 @@ class RolloutEngine:
         positions, rows = (await self._guarded(self._llm.collective_rpc("vrl_watched")))[0]
         return Observation(completions=completions, positions_3P=np.array(positions), pixel_rows=rows)
 
+    async def vision_runs(self) -> int:
+        """Clips and pictures encoded since the last call, not those from a cache; the first call starts to count."""
+        return max(await self._guarded(self._llm.collective_rpc("vrl_vision_runs")))
+
     def shutdown(self) -> None:
         """End vLLM's processes; the engine cannot be used after."""
         self._llm.shutdown()

@@ -136,6 +136,12 @@ class EngineExtension:
                 digests[name] = packed if digests.get(name, packed) == packed else -1
         return digests
 
+    def vrl_vision_runs(self) -> int:
+        """Clips and pictures that went through the vision tower since the last call; the first call starts to count."""
+        if not hasattr(self, "_vrl_vision_runs"):
+            self._vrl_vision_runs = _VisionRuns(self.model_runner.get_model())
+        return self._vrl_vision_runs.take()
+
     def vrl_watch(self) -> None:
         """Watch the model until `vrl_watched`."""
         self._vrl_watch = _Watch(self.model_runner.get_model())
@@ -150,6 +156,21 @@ class EngineExtension:
         """Which engine parameter holds each Hugging Face tensor."""
         model = self.model_runner.get_model()
         return {name: parameter_name(model, name) for name in names}
+
+
+class _VisionRuns:
+    """Counts what a model's vision tower is given."""
+
+    def __init__(self, model: Any) -> None:
+        self._count = 0
+        model.visual.register_forward_pre_hook(self._seen, with_kwargs=True)
+
+    def take(self) -> int:
+        count, self._count = self._count, 0
+        return count
+
+    def _seen(self, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._count += len(kwargs["grid_thw"] if "grid_thw" in kwargs else args[1])
 
 
 class _Watch:

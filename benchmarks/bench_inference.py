@@ -1,0 +1,213 @@
+"""What answers cost: `single` against raw vLLM at saturation, each strategy against `single`, and encoder runs counted.
+
+    python benchmarks/bench_inference.py [model=FOLDER] [clips=32] [max_tokens=64] [repetitions=3] ...
+
+  single_vs_raw_vllm     tokens a second of `single`, all questions at once, from paths to answers (decoding, prompts,
+                         Ray, records), over those of a plain AsyncLLM that is given decoded frames and text: its
+                         decoding is free, its engine has the same settings. Each runs alone; medians of the repetitions
+  encoder_runs_per_clip  of the four strategies: clips that went through the vision tower, over (clip, frame set) pairs
+                         that were shown; 1 where every call that shares frames shares their encoding
+  cost_majority ...      wall seconds of a strategy over those of `single`, all questions at once, in turns
+
+Without `model` it is an untrained one: `election` then draws as many candidates as it may, its most expensive case, and
+back-fill falls back to its first frames where nothing can be parsed; `candidates_election` says how many were drawn.
+"""
+
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from record import emit
+
+from vrl.config import FrameConfig, ModelConfig, RolloutConfig
+from vrl.data.dataset import read_samples
+from vrl.data.decoder import Decoder
+from vrl.data.toy import make_toy
+from vrl.inference.answer import answer_question
+from vrl.inference.config import MediaConfig, StrategyConfig, data_config
+from vrl.inference.inquiry import Desk
+from vrl.inference.record import Answer
+from vrl.run import guard_private_ray
+from vrl.tasks import TASKS
+from vrl.tasks.task import Clip
+from vrl.types import Sample
+
+STRATEGIES = ("single", "majority", "election", "backfill")
+
+
+@dataclass
+class Settings:
+    """Keys of the command line."""
+
+    model: str = ""  # folder; empty: an untrained toy model
+    clips: int = 32
+    max_tokens: int = 64
+    repetitions: int = 3
+    max_num_seqs: int = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What both engines are given."""
+
+    model: ModelConfig
+    media: MediaConfig
+    rollout: RolloutConfig
+    samples: tuple[Sample, ...]
+    questions: str
+
+
+class Shown:
+    """A desk that remembers which (clip, view) pairs it was asked to show."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.pairs: set[Any] = set()
+        show = desk.show
+
+        async def remembering(samples: Any, view: Any) -> Any:
+            self.pairs.add((samples[0].media, view))
+            return await show(samples, view)
+
+        desk.show = remembering  # type: ignore[method-assign]
+
+
+def main(arguments: list[str]) -> None:
+    """Run both engines and print the record."""
+    merged = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.from_dotlist(arguments))
+    settings: Any = OmegaConf.to_object(merged)
+    guard_private_ray("")
+    with tempfile.TemporaryDirectory(prefix="vrl-bench-") as folder:
+        make_toy(Path(folder), clips=settings.clips, difficulty=0, seed=0, workers=1)
+        parts = prepare(settings, Path(folder))
+        metrics = asyncio.run(measure_desk(parts, settings.repetitions))
+        raw = asyncio.run(measure_raw(parts, settings.repetitions))
+    metrics = {"single_vs_raw_vllm": metrics["tokens_per_s_single"] / raw, **metrics, "tokens_per_s_raw": raw}
+    print("  ".join(f"{name} {value:.3g}" for name, value in metrics.items()), file=sys.stderr)
+    emit("inference", {**vars(settings), "questions": len(parts.samples)}, metrics)
+
+
+def prepare(settings: Settings, world: Path) -> Parts:
+    """Visual questions about every clip."""
+    frames = FrameConfig(fps=2.0, min_frames=16, max_frames=16, min_pixels=3136, max_pixels=3136)
+    questions = world / "train.parquet"
+    return Parts(
+        model=ModelConfig(path=settings.model or str(world / "model"), dtype="float32", max_context_tokens=512),
+        media=MediaConfig(root=str(world), frames=frames),
+        rollout=RolloutConfig(
+            max_tokens=settings.max_tokens, max_num_seqs=settings.max_num_seqs, kv_cache_gib=0.5, threads=1
+        ),
+        samples=read_samples(questions, ["vqa"]),
+        questions=str(questions),
+    )
+
+
+async def measure_desk(parts: Parts, repetitions: int) -> dict[str, float]:
+    """Every strategy over all questions, in turns."""
+    from vrl.inference.desk import open_desk
+
+    data = data_config(parts.media, parts.questions)
+    seconds: dict[str, list[float]] = {name: [] for name in STRATEGIES}
+    rates, candidates, runs, pairs = [], [], 0, 0
+    async with open_desk(parts.model, data, parts.rollout, StrategyConfig()) as desk:
+        shown = Shown(desk)
+        await ask_all(desk, parts.samples[:8], "single")  # warm-up
+        await desk.vision_runs()
+        for turn in range(repetitions):
+            for name in STRATEGIES:
+                started = time.perf_counter()
+                answers = await ask_all(desk, unseen(parts.samples, f"{name} {turn}"), name)
+                seconds[name].append(time.perf_counter() - started)
+                if name == "single":
+                    rates.append(sum(answer.num_tokens for answer in answers) / seconds[name][-1])
+                if name == "election":
+                    candidates.append(sum(answer.num_candidates for answer in answers) / len(answers))
+        runs, pairs = await desk.vision_runs(), len(shown.pairs)
+    single = statistics.median(seconds["single"])
+    costs = {f"cost_{name}": statistics.median(seconds[name]) / single for name in STRATEGIES[1:]}
+    return {
+        "encoder_runs_per_clip": runs / pairs,
+        **costs,
+        "candidates_election": statistics.fmean(candidates),
+        "tokens_per_s_single": statistics.median(rates),
+    }
+
+
+async def ask_all(desk: Desk, samples: tuple[Sample, ...], name: str) -> list[Answer]:
+    """All at once."""
+    return list(await asyncio.gather(*(answer_question(s, desk, StrategyConfig(name=name)) for s in samples)))
+
+
+def unseen(samples: tuple[Sample, ...], name: str) -> tuple[Sample, ...]:
+    """The same questions in words that no prefix cache has seen behind the clip: with a name in front."""
+    return tuple(replace(sample, question=f"{name} {sample.question}") for sample in samples)
+
+
+async def measure_raw(parts: Parts, repetitions: int) -> float:
+    """Tokens a second of vLLM alone: its own processor, frames decoded before the clock starts."""
+    from transformers import AutoTokenizer
+    from vllm import AsyncEngineArgs, SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    from vrl.data.prompt import clock_metadata
+
+    decoder = Decoder(data_config(parts.media, parts.questions))
+    frames = {s.media[0]: decoder.read(Path(parts.media.root) / s.media[0].path, s.media[0]) for s in parts.samples}
+    decoder.close()
+    tokenizer: Any = AutoTokenizer.from_pretrained(parts.model.path)
+    engine = AsyncLLM.from_engine_args(
+        AsyncEngineArgs(
+            model=parts.model.path,
+            dtype="float32",
+            max_model_len=parts.model.max_context_tokens,
+            max_num_seqs=parts.rollout.max_num_seqs,
+            max_num_batched_tokens=8192,
+            enforce_eager=True,
+            kv_cache_memory_bytes=int(parts.rollout.kv_cache_gib * 2**30),
+            block_size=32,
+            skip_mm_profiling=True,
+            disable_log_stats=True,
+        )
+    )
+    params = SamplingParams(
+        temperature=0.0, max_tokens=parts.rollout.max_tokens, output_kind=RequestOutputKind.FINAL_ONLY
+    )
+
+    async def ask(number: int, sample: Sample) -> int:
+        clip = frames[sample.media[0]]
+        task = TASKS[sample.task]
+        text = task.instruction(sample, Clip(duration_s=clip.duration_s, timestamps_s=tuple(clip.timestamps_s)))
+        content = [{"type": "video"}, {"type": "text", "text": text}]
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        video = (clip.pixels_THWC, {**clock_metadata(clip), "do_sample_frames": False})
+        request: Any = {
+            "prompt": prompt + task.prefix,
+            "multi_modal_data": {"video": [video]},
+            "mm_processor_kwargs": {"do_sample_frames": False},
+        }
+        total = 0
+        async for output in engine.generate(request, params, f"{number}-{time.perf_counter_ns()}"):
+            total = len(output.outputs[0].token_ids)
+        return total
+
+    rates = []
+    await asyncio.gather(*(ask(i, sample) for i, sample in enumerate(parts.samples[:8])))
+    for turn in range(repetitions):
+        samples = unseen(parts.samples, f"raw {turn}")
+        started = time.perf_counter()
+        tokens = sum(await asyncio.gather(*(ask(i, sample) for i, sample in enumerate(samples))))
+        rates.append(tokens / (time.perf_counter() - started))
+    engine.shutdown()
+    return statistics.median(rates)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
