@@ -45,6 +45,7 @@ format: setup
 bench: setup
 	$(BIN)/python benchmarks/bench_step.py
 	$(BIN)/python benchmarks/bench_learner.py
+	$(BIN)/python benchmarks/bench_inference.py
 
 # Left out: torchaudio and torchcodec break a CPU-only torch; scikit-learn, once there, is imported by transformers and
 # leaks semaphores of every killed worker. Nothing here needs them.

@@ -11,7 +11,7 @@ from typing import Any
 
 from vrl.errors import DataError
 from vrl.inference.config import StrategyConfig
-from vrl.inference.election import Outcome, elect, schedule, stop_reason
+from vrl.inference.election import Outcome, Slot, elect, schedule, stop_reason
 from vrl.inference.inquiry import Inquiry
 from vrl.inference.record import Answer, Candidate
 from vrl.inference.vote import shown
@@ -57,7 +57,7 @@ async def election(inquiry: Inquiry, config: StrategyConfig) -> Answer:
     return inquiry.conclude("election", final.winner, num_candidates=len(candidates), trace=trace)
 
 
-async def _open(inquiry: Inquiry, slots: Sequence[Any]) -> tuple[tuple[float, ...], list[Candidate]]:
+async def _open(inquiry: Inquiry, slots: Sequence[Slot]) -> tuple[tuple[float, ...], list[Candidate]]:
     """Times of the frames, and the first candidates, drawn at once from one prompt."""
     with inquiry.stage("show"):
         (prompt,), patches = await inquiry.show([inquiry.sample])
