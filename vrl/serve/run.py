@@ -25,6 +25,7 @@ async def serve_questions(config: ServeConfig, stop: Stop) -> None:
     """
     token = read_token(Path(config.token_file))
     root = Path(config.media.root).resolve()
+    config = replace(config, media=replace(config.media, root=str(root)))
     data = data_config(config.media, str(root / "questions"))  # no such file: rows come in requests
     async with open_desk(
         config.model,
