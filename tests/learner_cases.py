@@ -179,6 +179,28 @@ def train(
     return shares, norms, moved, restored
 
 
+def move_a_little(rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any]) -> tuple[float, float]:
+    """Largest move of a bfloat16 norm weight's float32 master in one update, and of the weight itself."""
+    worker, batch, cases = make_worker(rank, world_size, port, path, learner, "bfloat16")
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    name = "model.language_model.norm.weight"  # about 1: the next bfloat16 is 0.0078 away
+    norm = dict(worker._policy.hf.named_parameters())[name]
+
+    def look() -> tuple[torch.Tensor, torch.Tensor]:
+        master: Any = safe_get_full_fp32_param(norm)
+        weight = next(tensor for found, tensor in worker._engine.full_parameters() if found == name)
+        return master.clone(), weight.float().clone()
+
+    before = look()
+    for micro_batch in batch.micro_batches[rank]:
+        worker.forward_backward(micro_batch, batch.counts, *(cases.patches[i] for i in micro_batch.group_indices))
+    worker.optim_step()
+    master, weight = (float((a - b).abs().max()) for a, b in zip(look(), before, strict=True))
+    worker.close()
+    return master, weight
+
+
 def make_worker(
     rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any], dtype: str = "float32"
 ) -> tuple[Any, PackedBatch, Cases]:
@@ -194,7 +216,7 @@ def make_worker(
         "127.0.0.1",
         port,
         ModelConfig(path=str(path), dtype=dtype),
-        LearnerConfig(ranks=world_size, lr=1e-4, **learner),
+        LearnerConfig(ranks=world_size, **{"lr": 1e-4} | learner),
         AlgoConfig(kl_coef=0.1, loss_aggregation="sequence_mean"),
         temperature=0.7,
         total_steps=10,

@@ -180,7 +180,7 @@ class LearnerConfig:
     lr: float = at_least(0, 1e-6)
     lr_schedule: str = one_of("constant", "cosine", "linear")  # over all updates, after the warm-up
     warmup_steps: int = at_least(0, 0)  # optimizer updates
-    weight_decay: float = at_least(0, 0.01)
+    weight_decay: float = at_least(0, 0.01)  # of matrices; norms, biases and embeddings do not decay
     beta1: float = share(0.9)
     beta2: float = share(0.999)
     eps: float = above_zero(1e-8)

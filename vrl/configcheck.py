@@ -66,6 +66,8 @@ def check(config: RunConfig) -> list[str]:
             f"reward.judge.timeout_s: got {judge.timeout_s}, wanted less than "
             f"reward.timeout_s={config.reward.timeout_s}, else a slow judge ends the run"
         )
+    if config.learner.offload and config.learner.zero_stage == 0:
+        problems.append("learner.offload: got true with learner.zero_stage=0, wanted zero_stage 1, 2 or 3")
     lora = config.learner.lora
     if lora.rank and not lora.targets:
         problems.append("learner.lora.targets: got an empty list, wanted at least one linear of the language model")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from learner_cases import run_ranks, train
+from learner_cases import move_a_little, run_ranks, train
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from vrl.config import LoraConfig
@@ -49,6 +49,8 @@ def trained(checkpoint, tmp_path_factory):
         (2, 3, SPLIT),
         (1, 3, SPLIT, "checkpointing"),
         pytest.param((1, 2, SPLIT), marks=pytest.mark.slow),
+        pytest.param((2, 2, SPLIT, "offload"), marks=pytest.mark.slow),
+        pytest.param((1, 3, SPLIT, "offload"), marks=pytest.mark.slow),
         pytest.param((2, 0, SPLIT), marks=pytest.mark.slow),
         pytest.param((2, 1, SPLIT), marks=pytest.mark.slow),
         pytest.param((2, 3, WHOLE), marks=pytest.mark.slow),
@@ -66,6 +68,15 @@ def test_updates_do_not_depend_on_how_the_work_is_cut(trained, settings):
         assert norms == pytest.approx(wanted_norms, rel=1e-4)
         assert moved
         assert restored
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zero_stage", [0, 2, 3])
+def test_bfloat16_weights_have_float32_masters_that_keep_small_updates(checkpoint, zero_stage):
+    settings = {"zero_stage": zero_stage, "micro_batch_tokens": WHOLE, "lr": 1e-6}
+    ((master, weight),) = run_ranks(move_a_little, 1, checkpoint, settings)
+    assert master == pytest.approx(1e-6, rel=0.2)  # Adam's first step is lr; a float32 near 1 has steps of 1.2e-7
+    assert weight == 0
 
 
 @pytest.mark.slow

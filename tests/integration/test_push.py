@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,12 @@ class Fleet:
     async def each(self, method: str, *args: Any) -> list[Any]:
         return await asyncio.gather(*(getattr(engine, method).remote(*args) for engine in self.engines))
 
-    async def start_learner(self, zero_stage: int, ranks: int, **learner: Any) -> LearnerGroup:
+    async def start_learner(
+        self, zero_stage: int, ranks: int, freeze: tuple[str, ...] = (), **learner: Any
+    ) -> LearnerGroup:
         return await LearnerGroup.start(
             [{"num_cpus": 1}] * ranks,
-            model_config=self.learner_model,
+            model_config=replace(self.learner_model, freeze=list(freeze)),
             learner_config=LearnerConfig(ranks=ranks, zero_stage=zero_stage, **learner),
             algo_config=AlgoConfig(),
             temperature=1.0,
@@ -69,10 +72,12 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         ray.shutdown()
 
 
-@pytest.mark.parametrize("zero_stage", [2, 3])
-def test_two_ranks_push_to_two_engines(fleet: Fleet, zero_stage: int):
+@pytest.mark.parametrize(("zero_stage", "freeze"), [(2, ()), (3, ("model.visual",))])
+def test_two_ranks_push_to_two_engines(fleet: Fleet, zero_stage: int, freeze: tuple[str, ...]):
+    """What does not train is sent too: the engines started from other weights."""
+
     async def go() -> None:
-        learner = await fleet.start_learner(zero_stage, ranks=2)
+        learner = await fleet.start_learner(zero_stage, 2, freeze)
         try:
             await learner.connect_engines(fleet.engines, "gloo", PUSH)
             await fleet.each("pause")

@@ -68,6 +68,12 @@ def test_range_and_cross_field_problems_say_got_and_wanted():
     assert "data.frames.fps: got -3.0, wanted more than 0" in text
 
 
+def test_learner_options_that_do_nothing_are_refused():
+    text = problems_of("learner.offload=true", "learner.zero_stage=0", "learner.lora.rank=4", "learner.lora.targets=[]")
+    assert "learner.offload: got true with learner.zero_stage=0" in text
+    assert "learner.lora.targets: got an empty list" in text
+
+
 def test_missing_values_are_named():
     with pytest.raises(ConfigError) as caught:
         load(None, ["name=x"])

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
+from transformers import PreTrainedModel
 
 from vrl import __version__
 from vrl.algo.packing import PackedRow
@@ -73,12 +74,13 @@ class LearnerEngine:
         trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         if not trained:
             raise LearnerError("model.freeze: got a list that freezes every parameter, wanted at least one that trains")
+        groups = parameter_groups(policy.hf, config.weight_decay)
         import deepspeed
 
         initialize: Any = deepspeed.initialize  # untyped: what it returns depends on the ZeRO stage
         self._engine, *_ = initialize(
             model=policy,
-            model_parameters=trained,
+            model_parameters=groups,
             config=_deepspeed_config(config, policy.hf.dtype),
             dist_init_required=False,
         )
@@ -278,18 +280,30 @@ def _set_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
+def parameter_groups(hf: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; biases, norms and embeddings (a tied head with them) do not, as in OLMo 2 (arXiv 2501.00656):
+    they set scales, which decay would shrink without end. An adapter's two matrices decay."""
+    embeddings = {id(module.weight) for module in hf.modules() if isinstance(module, nn.Embedding)}
+    trained = [parameter for parameter in hf.parameters() if parameter.requires_grad]
+    decays = {id(parameter): parameter.ndim >= 2 and id(parameter) not in embeddings for parameter in trained}
+    groups = [
+        {"params": [p for p in trained if decays[id(p)] is decayed], "weight_decay": weight_decay if decayed else 0.0}
+        for decayed in (True, False)
+    ]
+    return [group for group in groups if group["params"]]
+
+
 def _clips_by_itself(config: LearnerConfig, dtype: torch.dtype) -> bool:
     """Plain float32 data parallelism is the one case in which DeepSpeed clips without telling the norm."""
     return config.zero_stage == 0 and dtype == torch.float32
 
 
 def _deepspeed_config(config: LearnerConfig, dtype: torch.dtype) -> dict[str, Any]:
-    on_cpu = not torch.cuda.is_available()
+    on_gpu = torch.cuda.is_available()
     zero: dict[str, Any] = {"stage": config.zero_stage, "overlap_comm": False}
-    if config.offload and not on_cpu:
-        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
-        if config.zero_stage == 3:
-            zero["offload_param"] = {"device": "cpu", "pin_memory": True}
+    if config.offload:
+        host = {"device": "cpu", "pin_memory": on_gpu}
+        zero |= {"offload_optimizer": host} | ({"offload_param": host} if config.zero_stage == 3 else {})
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
@@ -300,10 +314,12 @@ def _deepspeed_config(config: LearnerConfig, dtype: torch.dtype) -> dict[str, An
                 "lr": config.lr,
                 "betas": [config.beta1, config.beta2],
                 "eps": config.eps,
-                "weight_decay": config.weight_decay,
-                "torch_adam": "offload_optimizer" not in zero,  # DeepSpeed's own Adam is for offloaded state
+                "torch_adam": not (
+                    config.offload and on_gpu
+                ),  # DeepSpeed's own is for GPUs that offload, and is compiled
             },
         },
+        "zero_force_ds_cpu_optimizer": on_gpu,
         "gradient_clipping": 0.0 if _clips_by_itself(config, dtype) else config.max_grad_norm,
         "zero_optimization": zero,
         "bf16": {"enabled": dtype == torch.bfloat16},

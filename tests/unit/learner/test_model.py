@@ -54,6 +54,21 @@ def test_one_packed_row_equals_one_plain_row_for_each_completion(checkpoints, fa
         assert (ours.grad - theirs.grad).norm() <= 2e-5 * theirs.grad.norm(), name
 
 
+def test_gradient_checkpointing_changes_no_gradient(checkpoints):
+    results = []
+    for checkpointing in (False, True):
+        policy = load(checkpoints["qwen3_vl"]).train()
+        if checkpointing:
+            policy.hf.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        scores = score(policy, make_cases(policy.hf.config, MIXED)).logprobs_L
+        scores.square().sum().backward()
+        results.append((scores, {name: parameter.grad for name, parameter in policy.hf.named_parameters()}))
+    (wanted, gradients), (found, others) = results
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+    for name, gradient in gradients.items():
+        assert (others[name] - gradient).norm() <= 1e-6 * gradient.norm(), name
+
+
 def test_groups_do_not_see_one_another(checkpoints):
     policy = load(checkpoints["qwen3_vl"])
     cases = make_cases(policy.hf.config, MIXED)
