@@ -40,7 +40,7 @@ LEVELS = (
         "data",
         "_compat",
     },
-    {"reward", "checkpoint", "weights", "report", "shapes"},
+    {"reward", "checkpoint", "weights", "report", "shapes", "costs"},
     {"rollout", "learner"},
     {"pool", "placement", "run", "parity", "doctor", "learning"},
     {"driver", "fleets", "plan", "inference"},

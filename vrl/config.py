@@ -186,7 +186,9 @@ class LearnerConfig:
     eps: float = above_zero(1e-8)
     max_grad_norm: float = above_zero(1.0)
     max_nonfinite_steps: int = at_least(1, 3)  # in a row; one is dropped and counted, this many end the run
-    micro_batch_tokens: int = at_least(1, 16384)  # tokens of one forward on one rank; a group is never split
+    # Language tokens of one forward on one rank, its patches counted as the tokens whose activation bytes they take; a
+    # group is never split.
+    micro_batch_tokens: int = at_least(1, 16384)
     gradient_checkpointing: bool = False
     threads: int = at_least(1, 1)  # CPU threads a rank
     timeout_s: float = above_zero(1800.0)  # one call

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from vrl.algo.packing import LIKE_TOKENS, PatchCost
 from vrl.algo.shaping import shaped
 from vrl.config import RunConfig
 from vrl.learning import learn
@@ -55,6 +56,7 @@ class Driver:
         on_step: Callable[[int, Sequence[RolloutGroup], Sequence[np.ndarray]], Coroutine[Any, Any, dict[str, float]]],
         after_step: Callable[[], Coroutine[Any, Any, None]],
         progress: Progress,
+        patch_cost: PatchCost = LIKE_TOKENS,
     ) -> None:
         """`push_weights(version)` returns the bytes sent.
 
@@ -63,6 +65,7 @@ class Driver:
         """
         self.config = config
         self.progress = progress
+        self._patch_cost = patch_cost
         self._feed = feed
         self._learner = learner
         self._log = log
@@ -130,7 +133,7 @@ class Driver:
             if not groups:
                 return
             described = describe([*groups, *replaced], self.progress.policy_version)
-            lesson = await learn(groups, self._learner, self.config)
+            lesson = await learn(groups, self._learner, self.config, self._patch_cost)
             self.progress.policy_version += lesson.applied
             metrics = {"policy_version": self.progress.policy_version, **lesson.metrics}
             metrics |= await self._push() if lesson.applied else {"push/seconds": 0.0, "push/bytes_per_s": 0.0}

@@ -14,7 +14,7 @@ import numpy as np
 
 from vrl.algo.advantage import advantages, teaches
 from vrl.algo.objective import step_metrics
-from vrl.algo.packing import pack, to_training_group
+from vrl.algo.packing import LIKE_TOKENS, PatchCost, pack, to_training_group
 from vrl.algo.shaping import trains
 from vrl.config import AlgoConfig, RunConfig
 from vrl.metrics import update_metrics
@@ -41,8 +41,10 @@ class _Scores:
     ref: list[tuple[np.ndarray, ...]] | None  # of the reference policy, where its KL is taken off the reward
 
 
-async def learn(groups: Sequence[RolloutGroup], learner: Any, config: RunConfig) -> Lesson:
-    """Train on a step's groups: algo.epochs passes in algo.mini_batches updates each.
+async def learn(
+    groups: Sequence[RolloutGroup], learner: Any, config: RunConfig, patch_cost: PatchCost = LIKE_TOKENS
+) -> Lesson:
+    """Train on a step's groups: algo.epochs passes in algo.mini_batches updates each, packed by `patch_cost`.
 
     Groups that cannot train count in the baseline of the others and are not scored.
     """
@@ -52,14 +54,14 @@ async def learn(groups: Sequence[RolloutGroup], learner: Any, config: RunConfig)
     useful = [group for group in groups if group.group_id not in left_out]
     patches = [group.patches for group in useful]
     blank = [to_training_group(group, np.zeros(len(group.rollouts)), _trains_G(group, algo)) for group in useful]
-    scores = await _score(blank, patches, learner, config)
+    scores = await _score(blank, patches, learner, config, patch_cost)
     credit, kl = _advantages(groups, useful, scores, algo)
     training = [
         replace(group, advantages_G=credit[rollouts.group_id]) for rollouts, group in zip(useful, blank, strict=True)
     ]
     if scores is not None and algo.old_logprobs == "learner" and algo.updates_per_step > 1:
         training = [replace(group, old_logprobs=old) for group, old in zip(training, scores.old, strict=True)]
-    batches = _mini_batches(training, config)
+    batches = _mini_batches(training, config, patch_cost)
     rows, applied = [], False
     for indices, batch in batches * algo.epochs:
         losses = step_metrics(await learner.forward_backward(batch, [patches[i] for i in indices]))
@@ -93,7 +95,7 @@ def _trains_G(group: RolloutGroup, algo: AlgoConfig) -> list[bool]:
 
 
 async def _score(
-    groups: Sequence[TrainingGroup], patches: Sequence[Any], learner: Any, config: RunConfig
+    groups: Sequence[TrainingGroup], patches: Sequence[Any], learner: Any, config: RunConfig, patch_cost: PatchCost
 ) -> _Scores | None:
     """What the first update would change, where something is measured against it; else None."""
     algo = config.algo
@@ -101,7 +103,7 @@ async def _score(
     before_updates = algo.old_logprobs == "learner" and algo.updates_per_step > 1
     if not groups or not (in_reward or before_updates):
         return None
-    batch = _pack(groups, config)
+    batch = _pack(groups, config, patch_cost)
     old = await learner.logprobs(batch, patches)
     return _Scores(old=old, ref=await learner.ref_logprobs(batch, patches) if in_reward else None)
 
@@ -129,16 +131,19 @@ def _advantages(
     return {group.group_id: own for group, own in zip(groups, found, strict=True)}, metrics
 
 
-def _mini_batches(groups: Sequence[TrainingGroup], config: RunConfig) -> list[tuple[list[int], PackedBatch]]:
+def _mini_batches(
+    groups: Sequence[TrainingGroup], config: RunConfig, patch_cost: PatchCost
+) -> list[tuple[list[int], PackedBatch]]:
     """The indices and the work of each update of a pass: near-equal runs of groups, fewer where there are fewer."""
     if not groups:
         return []
     parts = np.array_split(np.arange(len(groups)), min(config.algo.mini_batches, len(groups)))
-    return [(part.tolist(), _pack([groups[i] for i in part], config)) for part in parts]
+    return [(part.tolist(), _pack([groups[i] for i in part], config, patch_cost)) for part in parts]
 
 
-def _pack(groups: Sequence[TrainingGroup], config: RunConfig) -> PackedBatch:
-    return pack(groups, ranks=config.learner.ranks, micro_batch_tokens=config.learner.micro_batch_tokens)
+def _pack(groups: Sequence[TrainingGroup], config: RunConfig, patch_cost: PatchCost) -> PackedBatch:
+    learner = config.learner
+    return pack(groups, ranks=learner.ranks, micro_batch_tokens=learner.micro_batch_tokens, patch_cost=patch_cost)
 
 
 def _over_updates(rows: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -155,6 +160,7 @@ def _work(batches: Sequence[PackedBatch], passes: int, seconds: float) -> dict[s
     return {
         "pack/loss_tokens": float(sum(batch.counts.num_loss_tokens for batch in batches)),
         "pack/shared_token_frac": 1 - num_tokens / num_unshared if num_unshared else 0.0,
+        "pack/pad_frac": float(np.mean([batch.pad_frac for batch in batches])) if batches else 0.0,
         "learn/seconds": seconds,
         "learner/tokens_per_s": passes * num_tokens / seconds,
     }

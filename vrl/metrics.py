@@ -88,6 +88,9 @@ CATALOGUE = (
     Metric("loss/mismatch_kl_reverse", "nats", "the same divergence, learner against engine"),
     Metric("pack/loss_tokens", "tokens", "tokens that trained in the step"),
     Metric("pack/shared_token_frac", "share", "tokens saved by computing each prompt once per group"),
+    Metric(
+        "pack/pad_frac", "share", "learner time in which ranks wait for the one with the dearest micro-batch, by work"
+    ),
     Metric("push/seconds", "s", "pause, send, verify, resume"),
     Metric("push/bytes_per_s", "bytes/s", "weight bytes over push/seconds"),
     Metric("step/seconds", "s", "wall time of the step"),

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 
 from vrl.checkpoint import resolve_model
 from vrl.config import RunConfig
+from vrl.costs import patch_activations, token_activations, value_bytes
 from vrl.data.dataset import read_samples
 from vrl.data.expand import expand
 from vrl.placement import Role, roles
@@ -159,7 +160,7 @@ def _text_tokens(config: RunConfig) -> int:
 
 def _engine(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: float) -> _EngineMemory:
     """Weights, then as many key-value blocks as the rest holds; a group's completions share their prompt's blocks."""
-    size, ranks = _bytes(config), config.rollout.tensor_parallel
+    size, ranks = value_bytes(config.model), config.rollout.tensor_parallel
     weights = shape.num_parameters * size / ranks
     kv_token = 2 * shape.layers * shape.kv_heads * shape.head_dim * size / ranks
     if gpu_bytes:
@@ -171,14 +172,15 @@ def _engine(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: fl
 
 def _learner(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: float) -> tuple[Amount, ...]:
     """ZeRO's partitions (arXiv 1910.02054, section 3) and the activations of the largest micro-batch."""
-    learner, size = config.learner, _bytes(config)
+    learner, size = config.learner, value_bytes(config.model)
     trained = shape.num_trained(config.model.freeze, config.learner.lora)
     shares = {stage: learner.ranks if learner.zero_stage >= stage else 1 for stage in (1, 2, 3)}
     master = 4 if size == 2 else 0  # float32 copy beside bfloat16 weights
     optimizer = trained * (8 + master) / shares[1]
-    share = -(-config.algo.groups_per_step // learner.ranks) * tokens.group  # of a step, on one rank
-    row = min(max(learner.micro_batch_tokens, tokens.group), share)
-    sampled = row * config.rollout.group_size * tokens.completion / tokens.group
+    token, patch = token_activations(shape, config.model, learner), patch_activations(shape, config.model, learner)
+    group = token * tokens.group + patch * tokens.patches
+    groups = min(max(learner.micro_batch_tokens * token / group, 1), -(-config.algo.groups_per_step // learner.ranks))
+    sampled = groups * config.rollout.group_size * tokens.completion
     amounts = {
         "weights": 0.0 if learner.offload and learner.zero_stage == 3 else shape.num_parameters * size / shares[3],
         "gradients": trained * size / shares[2],
@@ -186,35 +188,14 @@ def _learner(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: f
         "reference policy": float(shape.num_parameters * size)
         if config.algo.kl_coef and not learner.lora.rank
         else 0.0,
-        "activations of the language model": _text_activations(config, shape) * row,
-        "activations of the vision tower": _vision_activations(config, shape) * tokens.patches,
+        "activations of the language model": token * tokens.group * groups,
+        "activations of the vision tower": patch * tokens.patches * groups,
         "logits, their softmax and gradient": 3 * 4 * min(sampled * shape.vocabulary, _LOGIT_CHUNK),
         "context and buffers": float(_LEARNER_OVERHEAD if gpu_bytes else 0),
     }
     parts = tuple(Amount(what=what, value=value, unit="bytes") for what, value in amounts.items() if value)
     total = Amount(what="all of it", value=sum(amounts.values()), unit="bytes")
     return (*parts, total)
-
-
-def _text_activations(config: RunConfig, shape: ModelShape) -> float:
-    """Bytes a token. A layer keeps its input, two normed copies, rotated and plain q, k and v, attention's output, and
-    four tensors of the feed-forward's width; with checkpointing all layers keep their input and one keeps the rest."""
-    kv = shape.kv_heads * shape.head_dim
-    layer = 4 * shape.hidden + 3 * shape.heads * shape.head_dim + 3 * kv + 4 * shape.intermediate
-    kept = shape.layers * shape.hidden + layer if config.learner.gradient_checkpointing else shape.layers * layer
-    return float(kept * _bytes(config))
-
-
-def _vision_activations(config: RunConfig, shape: ModelShape) -> float:
-    """Bytes a patch, counted like the language model's: of one layer where the tower is frozen, else of all."""
-    layer = 10 * shape.vision_hidden + 2 * shape.vision_intermediate
-    if config.learner.lora.rank or any("model.visual".startswith(prefix) for prefix in config.model.freeze):
-        kept = layer
-    elif config.learner.gradient_checkpointing:
-        kept = shape.vision_depth * shape.vision_hidden + layer
-    else:
-        kept = shape.vision_depth * layer
-    return float(kept * _bytes(config))
 
 
 def _host(config: RunConfig, shape: ModelShape, tokens: _Tokens, slots: int) -> tuple[Amount, ...]:
@@ -228,7 +209,7 @@ def _host(config: RunConfig, shape: ModelShape, tokens: _Tokens, slots: int) -> 
         f"object store: {held} clips ({slots} groups under way, {config.data.prefetch} ahead)": clip * held,
         "a data worker, full-HD frames": config.data.frames.max_frames * _SOURCE_FRAME_BYTES + 2 * clip,
         "offloaded optimizer state, all ranks": offloaded,
-        "one checkpoint on disk": trained * 12 + shape.num_parameters * _bytes(config),
+        "one checkpoint on disk": trained * 12 + shape.num_parameters * value_bytes(config.model),
     }
     return tuple(Amount(what=what, value=float(value), unit="bytes") for what, value in amounts.items() if value)
 
@@ -260,10 +241,6 @@ def _problems(
             "learner.micro_batch_tokens"
         )
     return found
-
-
-def _bytes(config: RunConfig) -> int:
-    return 2 if config.model.dtype == "bfloat16" else 4
 
 
 def show(found: Plan, console: Console) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from vrl.checkpoint import Checkpoint, begin, commit, resolve_model
 from vrl.config import RunConfig
+from vrl.costs import patch_cost
 from vrl.data.ledger import MediaLedger
 from vrl.data.stream import SampleStream
 from vrl.driver import Progress, validate
@@ -25,6 +26,7 @@ from vrl.placement import Placement, roles
 from vrl.rollout.buffer import Ledger
 from vrl.rollout.feed import VAL_BYTES, BadSample, PromptFeed, Remembered
 from vrl.run import Stop, open_data, open_run, write_summary
+from vrl.shapes import model_shape
 from vrl.types import MediaWork, Sample
 
 
@@ -88,6 +90,7 @@ class Session:
         self.log = log
         self.train_samples = train_samples
         self.val_samples = val_samples
+        self.patch_cost = patch_cost(model_shape(fleets.model.path), fleets.model, config.learner)
         self._kind = kind
         self._checkpoint = checkpoint
         stored = checkpoint.driver if checkpoint is not None else _START

@@ -67,6 +67,7 @@ class _Run:
         self.progress.policy_version += update.applied
         self.progress.ordinal = prepared[-1].ordinal + 1
         metrics = update_metrics(losses, update) | {
+            "pack/pad_frac": batch.pad_frac,
             "learn/seconds": learn_s,
             "learner/tokens_per_s": batch.num_tokens / learn_s,
             "data/decode_seconds": sum(job.prompt.decode_s for job in prepared) / len(prepared),
@@ -90,7 +91,12 @@ class _Run:
             to_sft_group(job.prompt.token_ids, job.prompt.vision, job.prompt.target_token_ids) for job in prepared
         ]
         learner = self.config.learner
-        return pack(groups, ranks=learner.ranks, micro_batch_tokens=learner.micro_batch_tokens)
+        return pack(
+            groups,
+            ranks=learner.ranks,
+            micro_batch_tokens=learner.micro_batch_tokens,
+            patch_cost=self.session.patch_cost,
+        )
 
     async def _validate(self) -> dict[str, float]:
         """Cross-entropy on held-out targets and, with a live engine, reward and format rate of each task."""

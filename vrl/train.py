@@ -47,6 +47,7 @@ class _Run:
             on_step=self._on_step,
             after_step=self._after_step,
             progress=session.progress,
+            patch_cost=session.patch_cost,
         )
 
     async def run(self, stop: Stop) -> None:

@@ -231,6 +231,7 @@ class PackedBatch:
     counts: StepCounts
     num_tokens: int  # tokens that go through the model
     num_unshared_tokens: int  # tokens had every completion carried its own prompt
+    pad_frac: float  # share of the ranks' time in step that is waiting for the dearest k-th micro-batch, by work
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -54,6 +54,17 @@ class PackedRow:
         return tuple(length for span in self.spans for length in span.completion_lengths)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PatchCost:
+    """What a vision patch costs beside a language token (vrl.costs knows it of a model)."""
+
+    work: float  # arithmetic of a forward and backward
+    memory: float  # bytes of activations
+
+
+LIKE_TOKENS = PatchCost(work=1.0, memory=0.0)  # where the model's shape is not at hand: as much work, and no room
+
+
 def to_training_group(group: RolloutGroup, advantages_G: np.ndarray, trains_G: Sequence[bool]) -> TrainingGroup:
     """What the learner needs of a scored group. Raises DataError for an empty completion.
 
@@ -85,14 +96,21 @@ def to_sft_group(prompt_token_ids: np.ndarray, vision: tuple[VisionGrid, ...], t
     )
 
 
-def pack(groups: Sequence[TrainingGroup], *, ranks: int, micro_batch_tokens: int) -> PackedBatch:
-    """Spread groups over ranks and micro-batches, balanced by cost, the same number of micro-batches on every rank.
+def pack(
+    groups: Sequence[TrainingGroup], *, ranks: int, micro_batch_tokens: int, patch_cost: PatchCost = LIKE_TOKENS
+) -> PackedBatch:
+    """Spread groups over ranks and micro-batches, balanced by work, the same number of micro-batches on every rank.
 
-    A micro-batch holds at most `micro_batch_tokens` tokens; a larger group is one by itself. Ranks with fewer
-    micro-batches get empty ones: a forward is a collective. Deterministic in the order of `groups`.
+    A micro-batch holds at most `micro_batch_tokens` language tokens, patches counted as the tokens whose memory they
+    take; a larger group is one by itself. Ranks with fewer micro-batches get empty ones: a forward is a collective.
+    Deterministic in the order of `groups`.
     """
-    bins = [_fill(groups, indices, micro_batch_tokens) for indices in _spread(groups, ranks)]
+    work = [group.num_tokens + patch_cost.work * group.num_patches for group in groups]
+    size = [group.num_tokens + patch_cost.memory * group.num_patches for group in groups]
+    bins = [_fill(indices, work, size, micro_batch_tokens) for indices in _spread(work, ranks)]
     depth = max(len(rank_bins) for rank_bins in bins)
+    layers = [[sum(work[i] for i in b[k]) if k < len(b) else 0 for b in bins] for k in range(depth)]
+    lockstep = ranks * sum(max(layer) for layer in layers)
     return PackedBatch(
         micro_batches=tuple(
             tuple(
@@ -109,6 +127,7 @@ def pack(groups: Sequence[TrainingGroup], *, ranks: int, micro_batch_tokens: int
         num_unshared_tokens=sum(
             group.num_tokens + (len(group.completions) - 1) * len(group.prompt_token_ids) for group in groups
         ),
+        pad_frac=1 - sum(work) / lockstep if lockstep else 0.0,
     )
 
 
@@ -149,31 +168,27 @@ def flatten(micro_batch: MicroBatch, rule: PositionRule) -> PackedRow:
     )
 
 
-def _spread(groups: Sequence[TrainingGroup], ranks: int) -> list[list[int]]:
+def _spread(work: Sequence[float], ranks: int) -> list[list[int]]:
     """Group indices of each rank: the dearest first, each to the rank with the least work so far."""
-    loads, indices = [0] * ranks, [[] for _ in range(ranks)]
-    for i in sorted(range(len(groups)), key=lambda i: -_cost(groups[i])):
+    loads, indices = [0.0] * ranks, [[] for _ in range(ranks)]
+    for i in sorted(range(len(work)), key=lambda i: -work[i]):
         rank = loads.index(min(loads))
-        loads[rank] += _cost(groups[i])
+        loads[rank] += work[i]
         indices[rank].append(i)
     return indices
 
 
-def _fill(groups: Sequence[TrainingGroup], indices: list[int], micro_batch_tokens: int) -> list[list[int]]:
-    """First fit, in falling cost, so that the k-th micro-batches of all ranks are of like size."""
+def _fill(indices: list[int], work: Sequence[float], size: Sequence[float], most: int) -> list[list[int]]:
+    """First fit, the dearest micro-batches first, so that the k-th ones of all ranks are of like work."""
     bins: list[list[int]] = []
     for i in indices:
-        fits = (b for b in bins if sum(groups[j].num_tokens for j in b) + groups[i].num_tokens <= micro_batch_tokens)
+        fits = (b for b in bins if sum(size[j] for j in b) + size[i] <= most)
         if (target := next(fits, None)) is None:
             bins.append([i])
         else:
             target.append(i)
+    bins.sort(key=lambda b: -sum(work[i] for i in b))
     return [sorted(b) for b in bins] or [[]]
-
-
-def _cost(group: TrainingGroup) -> int:
-    """Language tokens plus vision patches: our measure of one group's work."""
-    return group.num_tokens + group.num_patches
 
 
 def _predictors(span: GroupSpan) -> list[np.ndarray]:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vrl.algo.packing import flatten, pack, to_sft_group, to_training_group
+from vrl.algo.packing import PatchCost, flatten, pack, to_sft_group, to_training_group
 from vrl.algo.positions import PositionRule
 from vrl.errors import DataError
 from vrl.types import Completion, MicroBatch, Prompt, Reward, Rollout, RolloutGroup, Sample, TrainingGroup, VersionSpan
@@ -80,6 +80,27 @@ def test_ranks_get_like_work_and_the_same_number_of_micro_batches():
     groups = [group(10, [5]), group(10, [5], vision=(heavy,)), group(10, [5]), group(10, [5])]
     batch = pack(groups, ranks=2, micro_batch_tokens=15)
     assert indices(batch) == [[[1], [], []], [[0], [2], [3]]]
+
+
+def test_patches_count_by_what_they_cost():
+    clip = Grid(kind="video", grid_thw=(1, 5, 8))  # 40 patches
+    groups = [group(8, [2], vision=(clip,)), group(8, [2], vision=(clip,)), group(20, [5])]  # 10, 10 and 25 tokens
+    # 10 + 40 x 0.25 = 20 tokens' room each: two clips fit 40, but not with the text beside them.
+    batch = pack(groups, ranks=1, micro_batch_tokens=40, patch_cost=PatchCost(work=0.1, memory=0.25))
+    assert indices(batch) == [[[0, 1], [2]]]  # 28 and 25 of work
+    # 10 + 40 x 0.1 = 14 of work each: the text alone is dearer than one clip, and equal to neither pair.
+    batch = pack(groups, ranks=2, micro_batch_tokens=100, patch_cost=PatchCost(work=0.1, memory=0.25))
+    assert indices(batch) == [[[2]], [[0, 1]]]
+
+
+def test_padding_is_the_share_of_work_that_ranks_wait_for():
+    # Micro-batches of 30 and 10 on one rank beside one of 20: in step they take 30 + 10, twice, for 60 of work.
+    batch = pack([group(20, [10]), group(15, [5]), group(8, [2])], ranks=2, micro_batch_tokens=30)
+    assert indices(batch) == [[[0]], [[1, 2]]] and batch.pad_frac == 0
+    batch = pack([group(20, [10]), group(15, [5]), group(8, [2])], ranks=2, micro_batch_tokens=20)
+    assert indices(batch) == [[[0], []], [[1], [2]]]
+    assert batch.pad_frac == pytest.approx(1 - 60 / (2 * (30 + 10)))
+    assert pack([], ranks=2, micro_batch_tokens=20).pad_frac == 0
 
 
 def test_a_rank_without_groups_gets_empty_micro_batches():
