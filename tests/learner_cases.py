@@ -189,6 +189,14 @@ def move_a_little(rank: int, world_size: int, port: int, path: Path, learner: di
 
     def look() -> tuple[torch.Tensor, torch.Tensor]:
         master: Any = safe_get_full_fp32_param(norm)
+        if master is None:  # ZeRO 0, which DeepSpeed's accessor does not know
+            optimizer = worker._engine._engine.optimizer
+            masters = (
+                pair
+                for groups in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True)
+                for pair in zip(*groups, strict=True)
+            )
+            master = next(copy for weight, copy in masters if weight is norm)
         weight = next(tensor for found, tensor in worker._engine.full_parameters() if found == name)
         return master.clone(), weight.float().clone()
 
@@ -196,7 +204,7 @@ def move_a_little(rank: int, world_size: int, port: int, path: Path, learner: di
     for micro_batch in batch.micro_batches[rank]:
         worker.forward_backward(micro_batch, batch.counts, *(cases.patches[i] for i in micro_batch.group_indices))
     worker.optim_step()
-    master, weight = (float((a - b).abs().max()) for a, b in zip(look(), before, strict=True))
+    master, weight = (float((a - b).detach().abs().max()) for a, b in zip(look(), before, strict=True))
     worker.close()
     return master, weight
 
