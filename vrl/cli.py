@@ -82,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluation.add_argument("--compare", nargs=2, type=Path, metavar="RUN", help="two finished runs of the same items")
     evaluation.set_defaults(run=_eval)
 
+    export = commands.add_parser("export", help="a run's newest checkpoint as a Hugging Face folder")
+    export.add_argument("run_dir", type=Path)
+    export.add_argument("out", type=Path, help="folder to make")
+    export.set_defaults(run=_export)
+
     report = commands.add_parser("report", help="one self-contained HTML page of a run, or of several side by side")
     report.add_argument("run_dirs", type=Path, nargs="+", metavar="run_dir")
     report.set_defaults(run=_report)
@@ -194,6 +199,18 @@ def _plan(args: argparse.Namespace) -> int:
     found = plan(load(args.config, args.overrides), gpu_bytes=args.gpu_gib * GIB)
     show(found, Console())
     return 1 if found.problems else 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from vrl.configfile import load
+    from vrl.run import guard_private_ray
+
+    config = load(args.run_dir / "config.yaml")
+    guard_private_ray(config.ray_address)
+    from vrl.export import export
+
+    print(export(config, args.run_dir, args.out).path)
+    return 0
 
 
 def _report(args: argparse.Namespace) -> int:

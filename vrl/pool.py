@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
+from vrl.causes import raised_by
 from vrl.errors import WorkerError
 
 
@@ -76,14 +77,14 @@ class ActorPool:
         timeout_s = timeout_s or self._timeout_s
         try:
             return await asyncio.wait_for(ref, timeout_s)
-        except RayTaskError as error:
-            raise error.cause from error
         except (TimeoutError, GetTimeoutError) as error:
             raise WorkerError(
                 f"{self.role} worker {index}: got no answer to {method} in {timeout_s:g} s, wanted one; "
                 f"raise {self.role}.timeout_s or look at the worker's log"
             ) from error
-        except RayActorError as error:
+        except (RayTaskError, RayActorError) as error:
+            if (raised := raised_by(error)) is not None:
+                raise raised from error
             raise WorkerError(f"{self.role} worker {index} died during {method}: {error}") from error
         finally:
             self._in_flight[index] -= 1

@@ -11,12 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from vrl import __version__
 from vrl.checkpoint import Checkpoint, begin, commit, resolve_model
 from vrl.config import RunConfig
 from vrl.costs import patch_cost
 from vrl.data.ledger import MediaLedger
 from vrl.data.stream import SampleStream
 from vrl.driver import Progress, validate
+from vrl.errors import CheckpointError
 from vrl.fleets import Fleets, start_fleets
 from vrl.metrics import RunLog
 from vrl.observability.series import level
@@ -39,6 +41,7 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
     train_samples, val_samples = open_data(config)
     model_path = str(resolve_model(config.model.path))
     checkpoint = open_run(config)
+    stored_state(checkpoint)
     engines = kind == "rl" or (config.sft.generate and bool(val_samples))
     first_step = checkpoint.step if checkpoint is not None else 0
     log = RunLog(config.run_dir, config.log, steps=config.steps, first_step=first_step, title=config.name)
@@ -93,7 +96,7 @@ class Session:
         self.patch_cost = patch_cost(model_shape(fleets.model.path), fleets.model, config.learner)
         self._kind = kind
         self._checkpoint = checkpoint
-        stored = checkpoint.driver if checkpoint is not None else _START
+        stored = stored_state(checkpoint)
         self.progress = Progress(**{**stored["progress"], "earlier": Ledger(**stored["progress"]["earlier"])})
         self.vals: dict[str, Any] = dict(stored["vals"])  # results of validations, for the summary
         self._stream = SampleStream(train_samples, seed=config.seed, shuffle=config.data.shuffle)
@@ -183,6 +186,26 @@ class Session:
         commit(tmp, state, keep_last=self.config.checkpoint.keep_last)
         level("vrl_checkpoint_last_success_timestamp_seconds", time.time())
         self._saved_step = progress.step
+
+
+def stored_state(checkpoint: Checkpoint | None) -> Mapping[str, Any]:
+    """What a run goes on from: a checkpoint's or the start's. Raises CheckpointError for one of another version."""
+    if checkpoint is None:
+        return _START
+    found, wanted = _keys(checkpoint.driver), _keys({**_START, "stream": {}})
+    if found != wanted:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path}: got a state of another version of vrl (it lacks {sorted(wanted - found)}, "
+            f"and has {sorted(found - wanted)} beside), wanted this one's ({__version__}); start a new run from its "
+            "weights (model.path=RUN)"
+        )
+    return checkpoint.driver
+
+
+def _keys(state: Mapping[str, Any]) -> set[str]:
+    progress = state.get("progress", {})
+    earlier = progress.get("earlier", {})
+    return {*state, *(f"progress.{key}" for key in progress), *(f"progress.earlier.{key}" for key in earlier)}
 
 
 _START: dict[str, Any] = {"progress": asdict(Progress()), "bad": [], "vals": {}, "wall_s": 0.0, "media_work": {}}

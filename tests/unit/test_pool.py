@@ -1,5 +1,9 @@
 import asyncio
 
+from ray.exceptions import ActorDiedError, RayTaskError
+
+from vrl.causes import raised_by
+from vrl.errors import ConfigError
 from vrl.pool import ActorPool
 
 
@@ -11,3 +15,10 @@ def test_an_empty_fleet_is_ready_and_closes():
         await pool.close("shutdown")
 
     asyncio.run(scenario())
+
+
+def test_what_a_constructor_raised_is_found_in_the_death_of_its_actor():
+    cause = ConfigError("learner.lora.targets: got 'x'")
+    task = RayTaskError("__init__", "trace", cause)
+    assert raised_by(ActorDiedError(task)) is cause and raised_by(task) is cause
+    assert raised_by(ActorDiedError()) is None

@@ -14,6 +14,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 from ray.util import get_node_ip_address
 
+from vrl.causes import raised_by
 from vrl.config import AlgoConfig, LearnerConfig, ModelConfig, PushConfig
 from vrl.errors import LearnerError
 from vrl.types import MicroBatch, PackedBatch, StepCounts, Update
@@ -146,13 +147,13 @@ class LearnerGroup:
         """All results, or the first failure: the ranks still in a collective would wait for the failed one for ever."""
         try:
             return list(await asyncio.wait_for(asyncio.gather(*refs), self._timeout_s))
-        except RayTaskError as error:
-            raise error.cause from error
         except TimeoutError as error:
             raise LearnerError(
                 f"learner: got no answer to {method} in {self._timeout_s:g} s, wanted one; raise learner.timeout_s"
             ) from error
-        except RayActorError as error:
+        except (RayTaskError, RayActorError) as error:
+            if (raised := raised_by(error)) is not None:
+                raise raised from error
             raise LearnerError(f"a learner rank died during {method}: {error}") from error
 
 
