@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from largest import Largest
 from learner_cases import MIXED, make_cases, video
 from plain_rows import plain_logprobs
 from transformers import AutoModelForImageTextToText
@@ -158,6 +159,27 @@ def test_the_entropy_is_only_measured_unless_asked(checkpoints):
     policy = load(checkpoints["qwen2_vl"])
     scores = score(policy, make_cases(policy.hf.config, [((), (3, 3))]))
     assert scores.logprobs_L.requires_grad and not scores.entropy_L.requires_grad
+
+
+def test_no_tensor_holds_the_logits_of_more_than_a_chunk():
+    vocabulary, chunk = 5000, 64
+    for tokens in (200, 2000):
+        head = CompletionHead(torch.nn.Parameter(torch.randn(vocabulary, 8)), 1.0, [])
+        head.chunk = chunk
+        hidden = torch.randn(tokens, 8, requires_grad=True)
+        with Largest() as largest:
+            head(hidden, torch.zeros(tokens, dtype=torch.int64)).logprobs_L.sum().backward()
+        assert largest.num_bytes == 4 * chunk * vocabulary
+
+
+def test_only_what_predicts_a_completion_reaches_the_head(checkpoints):
+    policy = load(checkpoints["qwen2_vl"])
+    cases = make_cases(policy.hf.config, MIXED)
+    rows = []
+    policy.head.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    scored = len(score(policy, cases).logprobs_L)
+    assert rows == [scored]
+    assert scored < sum(group.num_tokens for group in cases.groups)
 
 
 def test_missing_patches_are_refused(checkpoints):
