@@ -45,7 +45,7 @@ def group(number: int, task: str, *rollouts: Rollout) -> RolloutGroup:
 
 def make_run(run_dir: Path, *, reward: float) -> Path:
     run_dir.mkdir()
-    (run_dir / "config.yaml").write_text(f"name: {run_dir.name}\nsteps: 2\nlearner.lr: {reward}\n")
+    (run_dir / "config.yaml").write_text(f"name: {run_dir.name}\nsteps: 2\nlearner:\n  lr: {reward}\n")
     rows = [{"step": i, "reward/mean": reward * i, "judge/failures": 2.0, "step/seconds": 10.0} for i in (1, 2)]
     (run_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     groups = [
@@ -139,5 +139,8 @@ def test_the_time_line_and_the_verdict(page: Page):
 
 def test_failures_and_the_other_run(page: Page):
     assert "questions that the judge left open" in page.locator("#faultlist").inner_text()
-    assert "two" in page.locator("#heldout").inner_text() and "learner.lr: 0.5" in page.locator("#heldout").inner_text()
+    assert (
+        "two" in page.locator("#heldout").inner_text()
+        and "learner.lr: 0.5 (here: 0.25)" in page.locator("#heldout").inner_text()
+    )
     assert "two: mean" in page.locator("#charts .legend").first.inner_text()

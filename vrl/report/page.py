@@ -8,11 +8,13 @@ import base64
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from vrl.errors import ConfigError
 from vrl.metrics import CATALOGUE, read_rows
@@ -35,7 +37,7 @@ def write_report(run_dir: Path, *others: Path) -> Path:
             raise ConfigError(f"{folder}: got no config.yaml in it, wanted the folder of a run (runs/<name>)")
     path = run_dir / "report.html"
     tmp = path.with_suffix(".tmp")
-    data = run_data(run_dir) | {"others": [_other(folder) for folder in others]}
+    data = run_data(run_dir) | {"others": [_other(folder, run_dir) for folder in others]}
     tmp.write_text(render(data), encoding="utf-8")
     os.replace(tmp, path)
     return path
@@ -75,15 +77,36 @@ def run_data(run_dir: Path) -> dict[str, Any]:
     }
 
 
-def _other(run_dir: Path) -> dict[str, Any]:
-    """What a comparison shows of another run."""
+def _other(run_dir: Path, here: Path) -> dict[str, Any]:
+    """What a comparison with the run at `here` shows of another run."""
     summary_file = run_dir / "summary.json"
     return {
         "title": run_dir.resolve().name,
         "rows": read_rows(run_dir / "metrics.jsonl"),
         "summary": json.loads(summary_file.read_text()) if summary_file.is_file() else None,
-        "config": (run_dir / "config.yaml").read_text(),
+        "differs": differences(_keys(run_dir), _keys(here)),
     }
+
+
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """`key: theirs (here: ours)` for every key whose values differ; the name of the run and its folder apart."""
+    keys = sorted({*theirs, *ours} - {"name", "runs_dir"})
+    return [
+        f"{key}: {theirs.get(key, 'none')} (here: {ours.get(key, 'none')})"
+        for key in keys
+        if theirs.get(key) != ours.get(key)
+    ]
+
+
+def _keys(run_dir: Path) -> dict[str, Any]:
+    """The configuration of a run, by dotted key."""
+    return _flat(yaml.safe_load((run_dir / "config.yaml").read_text()), "")
+
+
+def _flat(value: Any, prefix: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not value:
+        return {prefix.removesuffix("."): value}
+    return {key: leaf for name, part in value.items() for key, leaf in _flat(part, f"{prefix}{name}.").items()}
 
 
 def evenly(total: int, count: int) -> list[int]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vrl.errors import ConfigError
-from vrl.report.page import evenly, render, run_data, write_report
+from vrl.report.page import differences, evenly, render, run_data, write_report
 from vrl.report.samples import write_samples
 from vrl.types import Completion, Prompt, Reward, Rollout, RolloutGroup, Sample, VersionSpan, VisionGrid
 
@@ -126,3 +126,9 @@ def test_numbers_that_json_lacks_are_refused() -> None:
 def test_the_assets_are_declared_as_package_data() -> None:
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
     assert project["tool"]["setuptools"]["package-data"]["vrl.report"] == ["assets/*"]
+
+
+def test_differences_of_two_configurations_by_dotted_key() -> None:
+    ours = {"name": "a", "steps": 2, "learner.lr": 0.1, "tasks": []}
+    theirs = {"name": "b", "steps": 2, "learner.lr": 0.2, "tasks": [], "val.every": 5}
+    assert differences(theirs, ours) == ["learner.lr: 0.2 (here: 0.1)", "val.every: 5 (here: none)"]

@@ -280,14 +280,6 @@ function comparison() {
     ["seconds a step", (run) => last(run, "step/seconds")],
     ["sampled tokens/s", (run) => last(run, "rollout/tokens_per_s")],
   ];
-  const lines = (run) => run.config.split("\n");
-  const differs = (run) => {
-    const mine = new Set(lines(data));
-    return lines(run)
-      .filter((line) => line.trim() && !mine.has(line))
-      .map((line) => line.trim())
-      .join("\n");
-  };
   return node(
     "div",
     { class: "panel" },
@@ -302,7 +294,7 @@ function comparison() {
           {},
           node("td", {}, run.title),
           ...cells.map(([, value]) => node("td", { class: "number" }, show(value(run)))),
-          node("td", {}, run === data ? "" : node("pre", {}, differs(run))),
+          node("td", {}, run === data ? "" : node("pre", {}, run.differs.join("\n"))),
         ),
       ),
     ),
