@@ -170,9 +170,11 @@ def _serve(args: argparse.Namespace) -> int:
 
 def _eval(args: argparse.Namespace) -> int:
     if args.compare:
-        from vrl.evaluation.compare import as_markdown, compare
+        from vrl.evaluation.compare import as_markdown, compare, write_comparison
 
-        print(as_markdown(compare(*args.compare)), end="")
+        found = compare(*args.compare)
+        print(as_markdown(found), end="")
+        print(f"\nwritten to {write_comparison(found)}")
         return 0
     from vrl.configfile import load
     from vrl.evaluation.config import EvalConfig, check_eval
