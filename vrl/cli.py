@@ -9,12 +9,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from vrl import __version__
 from vrl.errors import CheckpointError, ConfigError, DataError, VrlError
 
+_LAYOUTS = (
+    "video-r1", "video-r2", "llava-video", "charades-sta", "next-gqa", "time-r1", "verl", "easyr1", "jsonl",
+)  # fmt: skip
 _DESCRIPTION = "Reinforcement learning for models that reason over video: Ray, vLLM rollouts, a DeepSpeed learner."
 
 
@@ -87,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("out", type=Path, help="folder to make")
     export.set_defaults(run=_export)
 
+    _add_data(commands)
+
     report = commands.add_parser("report", help="one self-contained HTML page of a run, or of several side by side")
     report.add_argument("run_dirs", type=Path, nargs="+", metavar="run_dir")
     report.set_defaults(run=_report)
@@ -109,6 +115,40 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--runs-dir", type=Path, default=Path("runs"))
     doctor.set_defaults(run=_doctor)
     return parser
+
+
+def _add_data(commands: Any) -> None:
+    data = commands.add_parser("data", help="convert published datasets, check the clips of one")
+    tools = data.add_subparsers(required=True, metavar="TOOL")
+    convert = tools.add_parser("convert", help="write a published dataset's rows in our schema")
+    convert.add_argument("--from", dest="layout", required=True, choices=_LAYOUTS)
+    convert.add_argument("source", type=Path, metavar="SRC", help="annotation file")
+    convert.add_argument("out", type=Path, metavar="OUT", help="parquet file to write")
+    convert.add_argument("--root", type=Path, help="folder of the media, where SRC has absolute paths")
+    convert.set_defaults(run=_data_convert)
+
+    check = tools.add_parser("check", help="decode every clip; exit code 1 where any is bad")
+    check.add_argument("dataset", type=Path, help="parquet or jsonl")
+    check.add_argument("--root", type=Path, help="folder of the media; its own folder unless given")
+    check.add_argument("--out", type=Path, help="folder of the clean dataset and the report; its own unless given")
+    check.add_argument("--workers", type=int, default=2, help="decode processes")
+    check.add_argument("--timeout-s", type=float, default=600.0, help="for one file, all of whose frames are decoded")
+    check.set_defaults(run=_data_check)
+
+
+def _data_convert(args: argparse.Namespace) -> int:
+    from vrl.data.convert import convert
+
+    print(f"{args.out}: {convert(args.layout, args.source, args.out, root=args.root)} rows")
+    return 0
+
+
+def _data_check(args: argparse.Namespace) -> int:
+    from vrl.data.check import check_dataset, show
+
+    report = check_dataset(args.dataset, root=args.root, out=args.out, workers=args.workers, timeout_s=args.timeout_s)
+    show(report, Console())
+    return 1 if report.bad else 0
 
 
 def _toy(args: argparse.Namespace) -> int:

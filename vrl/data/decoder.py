@@ -16,10 +16,12 @@ import sys
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vrl.config import DataConfig, MediaLimitsConfig
+from vrl.data.facts import MediaFacts
 from vrl.errors import DataError
 from vrl.types import Frames, Media
 
@@ -42,10 +44,21 @@ class Decoder:
 
         Raises DataError, also with reason timeout or crash.
         """
+        shape, timestamps_s, duration_s = self._ask(path, ("read", path, media, self._frames, self._limits, moments_s))
+        pixels_THWC = np.empty(shape, dtype=np.uint8)
+        _transfer(os.preadv, self._memory, pixels_THWC)
+        return Frames(pixels_THWC=pixels_THWC, timestamps_s=timestamps_s, duration_s=duration_s)
+
+    def check(self, path: Path, media: Media) -> MediaFacts:
+        """Decode all of a file (see vrl.data.video.check). Raises DataError as `read` does."""
+        return self._ask(path, ("check", path, media, self._frames, self._limits, ()))
+
+    def _ask(self, path: Path, request: tuple[Any, ...]) -> Any:
+        """The child's reply, or the DataError that it replied or died of."""
         if self._process.poll() is not None:  # died while idle: nobody's fault
             self._restart()
         try:
-            self._connection.send((path, media, self._frames, self._limits, moments_s))
+            self._connection.send(request)
             if not self._connection.poll(self._timeout_s):
                 self._restart()
                 raise DataError(
@@ -59,10 +72,7 @@ class Decoder:
             raise self._cause_of_death(path, status) from error
         if isinstance(reply, DataError):
             raise reply
-        shape, timestamps_s, duration_s = reply
-        pixels_THWC = np.empty(shape, dtype=np.uint8)
-        _transfer(os.preadv, self._memory, pixels_THWC)
-        return Frames(pixels_THWC=pixels_THWC, timestamps_s=timestamps_s, duration_s=duration_s)
+        return reply
 
     def close(self) -> None:
         """End the child. A second call does nothing."""
@@ -115,8 +125,8 @@ def _transfer(call: Callable[[int, list[memoryview], int], int], memory: int, pi
 
 
 def serve(connection: Connection, memory: int) -> None:
-    """The child's loop: (path, media, frames, limits, moments_s) in; (shape, timestamps_s, duration_s) or a DataError
-    out.
+    """The child's loop: (read | check, path, media, frames, limits, moments_s) in; out come (shape, timestamps_s,
+    duration_s), or facts, or a DataError.
     """
     from vrl.data import video  # here only: the parent side must not load FFmpeg
     from vrl.data.overlay import burn
@@ -125,9 +135,12 @@ def serve(connection: Connection, memory: int) -> None:
     connection.send("ready")
     with contextlib.suppress(EOFError, ConnectionError):  # the parent has gone
         while True:
-            path, media, config, limits, moments_s = connection.recv()
+            what, path, media, config, limits, moments_s = connection.recv()
             _bound(limits, start_bytes)
             try:
+                if what == "check":
+                    connection.send(video.check(path, media, limits))
+                    continue
                 frames = burn(video.read(path, media, config, limits, moments_s), path, media, config.overlay)
             except DataError as error:
                 connection.send(error)

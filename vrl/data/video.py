@@ -20,8 +20,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vrl.config import FrameConfig, MediaLimitsConfig
+from vrl.data.facts import MediaFacts
 from vrl.data.limits import require_at_most, require_size
-from vrl.data.sampling import choose_frames, choose_moments
+from vrl.data.sampling import CUT_SLACK_S, choose_frames, choose_moments
 from vrl.errors import DataError
 from vrl.types import Frames, Media
 
@@ -133,12 +134,62 @@ def read(
         raise DataError(f"{path}: needs more than data.limits.memory_gib={limits.memory_gib:g}", "memory") from error
 
 
+def check(path: Path, media: Media, limits: MediaLimitsConfig) -> MediaFacts:
+    """Decode every frame of a file, cut or not: dearer than `read`, and it finds what decord passes over in silence.
+
+    How much damage a decoder can see at all is up to the codec. Of 25 small clips each with 64 bytes overwritten it saw
+    23 in H.264 and all in AV1, but 10 in HEVC and 2 in VP9; of single bits 19, 22, 1 and none.
+    Raises DataError as `read` does; corrupt where the decoder meets damage in any frame, or loses one.
+    """
+    require_size(path, limits)
+    try:
+        if media.kind == "image":
+            _, height, width, _ = _read_image(path, limits).pixels_THWC.shape
+            return MediaFacts(codec="", container="picture", width=width, height=height, num_frames=1, duration_s=0.0)
+        return _check_clip(path, media, limits)
+    except MemoryError as error:
+        raise DataError(f"{path}: needs more than data.limits.memory_gib={limits.memory_gib:g}", "memory") from error
+
+
+def _check_clip(path: Path, media: Media, limits: MediaLimitsConfig) -> MediaFacts:
+    clip = probe(path)
+    _require_limits(path, clip, limits)
+    stop_s = clip.duration_s if media.end_s is None else media.end_s
+    if media.start_s >= clip.duration_s or stop_s > clip.duration_s + CUT_SLACK_S:
+        raise DataError(
+            f"{path}: cut: got [{media.start_s:g}, {stop_s:g}] s of a clip of {clip.duration_s:g} s", reason="cut"
+        )
+    damaged = count = 0
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "NONE"
+        for frame in container.decode(stream):
+            count += 1
+            damaged += frame.is_corrupt
+    if damaged or count != clip.num_frames:
+        raise DataError(
+            f"{path}: {damaged} of {clip.num_frames} frames are damaged, {count} were decoded", reason="corrupt"
+        )
+    return MediaFacts(
+        codec=clip.codec,
+        container=clip.container,
+        width=clip.width,
+        height=clip.height,
+        num_frames=count,
+        duration_s=clip.duration_s,
+    )
+
+
+def _require_limits(path: Path, clip: VideoProbe, limits: MediaLimitsConfig) -> None:
+    require_at_most(path, "frame_pixels", clip.width * clip.height, limits.frame_pixels)
+    require_at_most(path, "duration_s", clip.duration_s, limits.duration_s)
+
+
 def _read_clip(
     path: Path, media: Media, config: FrameConfig, limits: MediaLimitsConfig, moments_s: Sequence[float]
 ) -> Frames:
     clip = probe(path)
-    require_at_most(path, "frame_pixels", clip.width * clip.height, limits.frame_pixels)
-    require_at_most(path, "duration_s", clip.duration_s, limits.duration_s)
+    _require_limits(path, clip, limits)
     cut = {"start_s": media.start_s, "end_s": media.end_s}
     try:
         if moments_s:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from vrl.cli import _LAYOUTS, main
 from vrl.data.convert import NAMES, convert
 from vrl.data.convert.choices import take_apart
 from vrl.data.dataset import read_samples
@@ -258,3 +259,12 @@ def test_files_that_hold_no_rows_are_refused(tmp_path: Path) -> None:
 def test_options_are_read_out_of_a_question(question: str, answer: str, wanted: tuple) -> None:
     asked = take_apart(question, answer)
     assert (asked.question, asked.options, asked.answer, asked.answer_type) == wanted
+
+
+def test_the_command_converts_and_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = write(tmp_path / "train.jsonl", EASYR1), tmp_path / "out.parquet"
+    assert main(["data", "convert", "--from", "easyr1", str(source), str(out)]) == 0
+    assert "1 rows" in capsys.readouterr().out and len(read_samples(out)) == 1
+    assert main(["data", "convert", "--from", "verl", str(source), str(out)]) == 2
+    assert "row 1: extra_info" in capsys.readouterr().err.replace("\n", " ")
+    assert _LAYOUTS == NAMES

@@ -1,0 +1,208 @@
+"""`vrl data check`: every frame of every clip of a dataset decoded once; a clean dataset and a report are left behind.
+
+What is found is written down file by file, so a check that was killed goes on where it stood, and a second check looks
+only at files that have changed. Decodes in processes that can be killed, as training does. Mends nothing.
+"""
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from queue import SimpleQueue
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from vrl.config import DataConfig, MediaLimitsConfig
+from vrl.data.dataset import read_samples, resolve_media, write_parquet
+from vrl.data.decoder import Decoder
+from vrl.errors import ConfigError, DataError
+from vrl.types import Media, Sample
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One clip or picture of the dataset, as it was when it was looked at."""
+
+    kind: str
+    path: str
+    start_s: float
+    end_s: float | None
+    num_bytes: int = 0
+    mtime_ns: int = 0
+    reason: str = ""  # of a bad one
+    message: str = ""
+    codec: str = ""
+    width: int = 0
+    height: int = 0
+    num_frames: int = 0
+    duration_s: float = 0.0
+
+    @property
+    def media(self) -> Media:
+        return Media(kind=self.kind, path=self.path, start_s=self.start_s, end_s=self.end_s)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckReport:
+    """What a check found, and where it wrote it."""
+
+    samples: int
+    clean_samples: int
+    looked_at: int  # files decoded in this call; the others were known from an earlier one
+    findings: tuple[Finding, ...]
+    clean: Path
+    report: Path
+
+    @property
+    def bad(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.reason)
+
+
+def check_dataset(
+    dataset: Path, *, root: Path | None = None, out: Path | None = None, workers: int = 2, timeout_s: float = 600.0
+) -> CheckReport:
+    """Check all media of a dataset; in `out` (default: its folder) are then, NAME being the dataset's without suffix:
+
+    NAME.clean.parquet (the rows whose media are all good), NAME.check.json (the report) and NAME.check.jsonl (the
+    findings, which a later call goes on from). `timeout_s` bounds the decoding of one file, in wall and CPU time.
+    Raises DataError for a dataset that cannot be read.
+    """
+    if workers < 1 or timeout_s <= 0:
+        raise ConfigError(f"got --workers {workers} and --timeout-s {timeout_s:g}, wanted at least 1 and more than 0")
+    samples = read_samples(dataset)
+    root, stem = root or dataset.parent, (out or dataset.parent) / dataset.stem
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    journal = stem.with_name(f"{stem.name}.check.jsonl")
+    wanted = list(dict.fromkeys(media for sample in samples for media in sample.media))
+    known = {finding.media: finding for finding in _read(journal) if _unchanged(root, finding)}
+    todo = [media for media in wanted if media not in known]
+    with journal.open("a") as stream:
+        for finding in _look(root, todo, workers, timeout_s):
+            stream.write(json.dumps(asdict(finding)) + "\n")
+            stream.flush()
+            known[finding.media] = finding
+    findings = tuple(known[media] for media in wanted)
+    clean = [sample for sample in samples if not any(known[media].reason for media in sample.media)]
+    report = CheckReport(
+        samples=len(samples),
+        clean_samples=len(clean),
+        looked_at=len(todo),
+        findings=findings,
+        clean=stem.with_name(f"{stem.name}.clean.parquet"),
+        report=stem.with_name(f"{stem.name}.check.json"),
+    )
+    _write(report, clean)
+    return report
+
+
+def show(report: CheckReport, console: Console) -> None:
+    """Print the report as tables."""
+    summary = summarise(report)
+    table = Table(box=SIMPLE_HEAD, show_header=False)
+    for what, value in summary.items():
+        if isinstance(value, dict):
+            value = "  ".join(f"{name} {number:g}" for name, number in value.items())
+        table.add_row(what.replace("_", " "), str(value))
+    console.print(table)
+    for finding in report.bad[:20]:
+        console.print(f"[red]{finding.reason}[/] {finding.message}", highlight=False, soft_wrap=True)
+    if len(report.bad) > 20:
+        console.print(f"... and {len(report.bad) - 20} more in {report.report}", highlight=False)
+    console.print(f"{report.clean}: {report.clean_samples} of {report.samples} rows", highlight=False)
+
+
+def summarise(report: CheckReport) -> dict[str, int | dict[str, int] | dict[str, float]]:
+    """Counts, reasons, codecs, and the least, median and most of durations and sizes of the good files."""
+    good = [finding for finding in report.findings if not finding.reason]
+    return {
+        "media": len(report.findings),
+        "bad": len(report.bad),
+        "samples": report.samples,
+        "clean_samples": report.clean_samples,
+        "reasons": dict(Counter(finding.reason for finding in report.bad).most_common()),
+        "codecs": dict(Counter(finding.codec for finding in good if finding.codec).most_common()),
+        "duration_s": _spread([finding.duration_s for finding in good if finding.kind == "video"]),
+        "frames": _spread([finding.num_frames for finding in good if finding.kind == "video"]),
+        "short_side_pixels": _spread([min(finding.width, finding.height) for finding in good]),
+        "megabytes": _spread([finding.num_bytes / 1e6 for finding in good]),
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    if not values:
+        return {}
+    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+
+
+def _look(root: Path, todo: Sequence[Media], workers: int, timeout_s: float) -> Iterator[Finding]:
+    """Findings as they come: each thread drives a decode process of its own."""
+    if not todo:
+        return
+    limits = MediaLimitsConfig(cpu_s=timeout_s)
+    data = DataConfig(train="", root=str(root), decode_timeout_s=timeout_s, limits=limits)
+    decoders = [Decoder(data) for _ in range(min(workers, len(todo)))]
+    idle: SimpleQueue[Decoder] = SimpleQueue()
+    for decoder in decoders:
+        idle.put(decoder)
+    threads = ThreadPoolExecutor(len(decoders))
+    try:
+        with Progress(console=Console(stderr=True)) as progress:
+            bar = progress.add_task("clips", total=len(todo))
+            for done in as_completed([threads.submit(_look_at, root, media, idle) for media in todo]):
+                progress.advance(bar)
+                yield done.result()
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+        for decoder in decoders:
+            decoder.close()
+
+
+def _look_at(root: Path, media: Media, idle: "SimpleQueue[Decoder]") -> Finding:
+    finding = Finding(kind=media.kind, path=media.path, start_s=media.start_s, end_s=media.end_s)
+    decoder = idle.get()
+    try:
+        path = resolve_media(root, media.path)
+        status = path.stat()
+        finding = replace(finding, num_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+        facts = decoder.check(path, media)
+    except DataError as error:
+        return replace(finding, reason=error.reason, message=error.message)
+    finally:
+        idle.put(decoder)
+    return replace(
+        finding,
+        codec=facts.codec,
+        width=facts.width,
+        height=facts.height,
+        num_frames=facts.num_frames,
+        duration_s=facts.duration_s,
+    )
+
+
+def _unchanged(root: Path, finding: Finding) -> bool:
+    """The file is as it was; one that could not be found is looked for again, and so is one that took too long."""
+    try:
+        status = resolve_media(root, finding.path).stat()
+    except DataError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (finding.num_bytes, finding.mtime_ns) and finding.reason != "timeout"
+
+
+def _read(journal: Path) -> list[Finding]:
+    """Findings of earlier calls; a line torn by a kill is dropped, and the file ends with a whole line again."""
+    lines = journal.read_text().splitlines(keepends=True) if journal.is_file() else []
+    if lines and not lines[-1].endswith("\n"):
+        journal.write_text("".join(lines := lines[:-1]))
+    return [Finding(**json.loads(line)) for line in lines]
+
+
+def _write(report: CheckReport, clean: Sequence[Sample]) -> None:
+    write_parquet(clean, report.clean)
+    bad = [asdict(finding) for finding in report.bad]
+    report.report.write_text(json.dumps(summarise(report) | {"bad_media": bad}, indent=1) + "\n")
