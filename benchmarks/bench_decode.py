@@ -30,7 +30,7 @@ from vrl.data.video import probe
 from vrl.data.worker import DataWorker
 from vrl.types import Media, Sample
 
-SHAPES = ((640, 360, 30, 12), (1280, 720, 30, 4), (640, 360, 250, 12))  # width, height, frames a keyframe, seconds
+SHAPES = ((640, 360, 30, 10), (1280, 720, 30, 3), (640, 360, 250, 10))  # width, height, frames a keyframe, seconds
 RATE = 30
 
 
@@ -51,7 +51,7 @@ def main(overrides: list[str]) -> None:
 def write_clip(path: Path, width: int, height: int, gop: int, seconds: int, seed: int) -> Path:
     """A clip of drifting waves with a grain that no codec can skip."""
     rng, (y, x) = np.random.default_rng(seed), np.mgrid[:height, :width]
-    grain = rng.integers(0, 40, (height, width, 3))
+    grain = rng.integers(0, 12, (height, width, 3))
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=RATE, options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

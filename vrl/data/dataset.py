@@ -114,10 +114,14 @@ def resolve_media(root: Path, path: str) -> Path:
     """The real file of a media path. Raises DataError unless it is an existing, non-empty file under `root`."""
     if not path or "\0" in path or "://" in path or Path(path).is_absolute():
         raise DataError(f"media path {path!r}: wanted a path relative to {root}", reason="path")
-    real = (root / path).resolve()
+    try:
+        real = (root / path).resolve()
+        is_file = real.is_file()
+    except (OSError, RuntimeError) as error:  # a link to itself, a name longer than names can be
+        raise DataError(f"media path {path!r:.200}: cannot be followed: {error}", reason="path") from error
     if not real.is_relative_to(root.resolve()):
         raise DataError(f"media path {path!r}: leads to {real}, wanted a file under {root}", reason="path")
-    if not real.is_file():
+    if not is_file:
         raise DataError(f"media path {path!r}: no such file under {root}", reason="missing")
     if real.stat().st_size == 0:
         raise DataError(f"media path {path!r}: got an empty file", reason="empty")

@@ -155,6 +155,33 @@ def test_media_must_be_files_under_the_root(tmp_path: Path) -> None:
     assert [problem.split(":")[0] for problem in check_media(samples, root)] == [f"sample {i}" for i in range(2, 10)]
 
 
+def test_no_way_leads_out_of_the_root(tmp_path: Path) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    outside.mkdir()
+    root.mkdir()
+    (outside / "a.mp4").write_bytes(b"x")
+    (root / "a.mp4").write_bytes(b"x")
+    (root / "folder").symlink_to(outside)
+    (root / "chain").symlink_to(root / "folder" / "a.mp4")
+    (root / "round").symlink_to(root / "round")
+    (tmp_path / "rooted").symlink_to(root)
+    ways = ["folder/a.mp4", "chain", "folder/../root/../outside/a.mp4", "sub/../../outside/a.mp4", "round"]
+    ways += [
+        "file:a.mp4",
+        "concat:a.mp4|a.mp4",
+        "file:///etc/hostname",
+        "rtsp://host/a.mp4",
+        "/dev/zero",
+        "~/a.mp4",
+        "a" * 5000,
+    ]
+    for way in ways:
+        with pytest.raises(DataError) as caught:
+            resolve_media(root, way)
+        assert caught.value.reason in ("path", "missing"), way
+    assert resolve_media(tmp_path / "rooted", "a.mp4") == root / "a.mp4"
+
+
 def test_media_root_is_the_datasets_folder_unless_set(tmp_path: Path) -> None:
     assert media_root(DataConfig(train="toy/train.parquet", val="toy/val.parquet")) == Path("toy")
     assert media_root(DataConfig(train="a/t.parquet", val="b/v.parquet", root="clips")) == Path("clips")
