@@ -269,3 +269,33 @@ def test_a_broken_frame_is_an_error_and_not_a_missing_one(tmp_path: Path) -> Non
     with pytest.raises(DataError) as caught:
         video.decode_pyav(path, video.probe(path), np.arange(40))
     assert caught.value.reason == "corrupt"
+
+
+def test_a_check_sees_every_frame_of_a_good_file(tmp_path: Path) -> None:
+    facts = video.check(write_clip(tmp_path / "a.mp4", TIMES_S), CLIP, LIMITS)
+    assert (facts.codec, facts.width, facts.height, facts.num_frames) == ("h264", 56, 56, 48)
+    assert facts.duration_s == pytest.approx(6.0, abs=0.01)
+    hidden = shorten_edit_list(write_clip(tmp_path / "b.mp4", TIMES_S), 0.5)
+    assert video.check(hidden, CLIP, LIMITS).num_frames == 24
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    assert video.check(tmp_path / "a.png", PICTURE, LIMITS).num_frames == 1
+
+
+def test_a_check_finds_rot_that_decord_passes_over_in_silence(tmp_path: Path) -> None:
+    good = write_clip(tmp_path / "good.mp4", TIMES_S, gop=48)
+    silent, found = 0, 0
+    for start in range(30, 90, 4):
+        path = tmp_path / f"{start}.mp4"
+        path.write_bytes(good.read_bytes())
+        blank(path, start / 100, 0.004)
+        try:
+            read(path, config=FrameConfig(fps=1.0, min_frames=2, max_frames=6))
+        except DataError:
+            continue
+        silent += 1
+        try:
+            video.check(path, CLIP, LIMITS)
+        except DataError as error:
+            assert error.reason == "corrupt" and path.name in str(error)
+            found += 1
+    assert found > silent / 2 > 0
