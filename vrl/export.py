@@ -14,7 +14,7 @@ from vrl.checkpoint import Checkpoint, newest, resolve_model
 from vrl.config import RunConfig
 from vrl.errors import CheckpointError
 from vrl.learner.group import LearnerGroup
-from vrl.placement import Placement
+from vrl.placement import Placement, Role, roles
 
 
 def export(config: RunConfig, run_dir: Path, out: Path) -> Checkpoint:
@@ -41,7 +41,11 @@ def export(config: RunConfig, run_dir: Path, out: Path) -> Checkpoint:
 
 async def _write(config: RunConfig, checkpoint: Checkpoint, folder: Path) -> None:
     """Start the learner alone, as the run has it but for a reference, and let it write."""
-    with Placement(config, engines=False) as placement:
+
+    def learner_alone(gpus: bool) -> tuple[Role, ...]:
+        return tuple(role for role in roles(config, gpus=gpus, engines=False) if role.name == "learner")
+
+    with Placement(config.ray_address, learner_alone) as placement:
         learner = await LearnerGroup.start(
             [placement.options("learner", rank) for rank in range(config.learner.ranks)],
             model_config=replace(config.model, path=str(resolve_model(config.model.path))),
