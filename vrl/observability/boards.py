@@ -98,14 +98,14 @@ ROLLOUT = Dashboard(
             title="Requests in vLLM",
             description="Running and waiting.",
             queries=(
-                ("running {{rank}}", f"sum by (rank, run) ({chosen('vllm:num_requests_running')})"),
-                ("waiting {{rank}}", f"sum by (rank, run) ({chosen('vllm:num_requests_waiting')})"),
+                ("running {{rank}}", f"sum by (rank, run) ({chosen('vllm_num_requests_running')})"),
+                ("waiting {{rank}}", f"sum by (rank, run) ({chosen('vllm_num_requests_waiting')})"),
             ),
         ),
         Panel(
             title="KV cache in use",
             description="Share of vLLM's blocks; near 1 it preempts.",
-            queries=(("engine {{rank}} {{run}}", chosen("vllm:kv_cache_usage_perc")),),
+            queries=(("engine {{rank}} {{run}}", chosen("vllm_kv_cache_usage_perc")),),
             unit="percentunit",
         ),
         Panel(
@@ -114,7 +114,7 @@ ROLLOUT = Dashboard(
             queries=(
                 (
                     "engine {{rank}} {{run}}",
-                    f"{chosen('vllm:prefix_cache_hits_total')} / {chosen('vllm:prefix_cache_queries_total')}",
+                    f"{chosen('vllm_prefix_cache_hits_total')} / {chosen('vllm_prefix_cache_queries_total')}",
                 ),
             ),
             unit="percentunit",
@@ -131,7 +131,7 @@ ROLLOUT = Dashboard(
         Panel(
             title="Preemptions a second",
             description="Requests that vLLM put back for want of KV cache.",
-            queries=(("engine {{rank}} {{run}}", rate_of("vllm:num_preemptions_total", by="rank, run")),),
+            queries=(("engine {{rank}} {{run}}", rate_of("vllm_num_preemptions_total", by="rank, run")),),
         ),
     ),
 )

@@ -154,28 +154,28 @@ SERIES = (
 # Of others, served beside ours: those that the dashboards use.
 EXTERNAL = (
     Series(
-        name="vllm:num_requests_running",
+        name="vllm_num_requests_running",
         kind="gauge",
         unit="requests",
         meaning="sequences being sampled",
         role="rollout",
     ),
-    Series(name="vllm:num_requests_waiting", kind="gauge", unit="requests", meaning="sequences queued", role="rollout"),
+    Series(name="vllm_num_requests_waiting", kind="gauge", unit="requests", meaning="sequences queued", role="rollout"),
     Series(
-        name="vllm:kv_cache_usage_perc", kind="gauge", unit="share", meaning="KV cache blocks in use", role="rollout"
+        name="vllm_kv_cache_usage_perc", kind="gauge", unit="share", meaning="KV cache blocks in use", role="rollout"
     ),
     Series(
-        name="vllm:prefix_cache_queries_total",
+        name="vllm_prefix_cache_queries_total",
         kind="counter",
         unit="tokens",
         meaning="prompt tokens looked up in the prefix cache",
         role="rollout",
     ),
     Series(
-        name="vllm:prefix_cache_hits_total", kind="counter", unit="tokens", meaning="and found there", role="rollout"
+        name="vllm_prefix_cache_hits_total", kind="counter", unit="tokens", meaning="and found there", role="rollout"
     ),
     Series(
-        name="vllm:num_preemptions_total",
+        name="vllm_num_preemptions_total",
         kind="counter",
         unit="requests",
         meaning="sequences put back for want of KV cache",

@@ -106,10 +106,17 @@ class Window:
 
 
 class _Vllm(Collector):
-    """What vLLM counts in this process, in its own registry."""
+    """What vLLM counts in this process, in its own registry, as vllm_ and not vllm:.
+
+    Prometheus 2 gets colons as underscores from the client library and Prometheus 3 does not; so both see one name.
+    """
 
     def collect(self) -> Iterable[Family]:
-        return (family for family in prometheus_client.REGISTRY.collect() if family.name.startswith("vllm:"))
+        for family in prometheus_client.REGISTRY.collect():
+            if family.name.startswith("vllm:"):
+                renamed = Family(family.name.replace(":", "_"), family.documentation, family.type)
+                renamed.samples = [one._replace(name=one.name.replace(":", "_")) for one in family.samples]
+                yield renamed
 
 
 def _publish(watch: Watch, address: str) -> None:

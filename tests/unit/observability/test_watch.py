@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY, Counter
 
 from vrl.config import LogConfig
 from vrl.errors import ConfigError
@@ -92,3 +93,18 @@ def test_a_taken_port_is_the_users_to_change(run_dir: Path):
             Window(watch_of(run_dir, LogConfig(prometheus_port=port), "driver", 0))
     finally:
         first.close()
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text;version=1.0.0"])
+def test_vllms_own_series_have_one_name_in_every_format(run_dir: Path, accept: str):
+    theirs = Counter("vllm:made_up", "as vLLM does", ["engine"])
+    theirs.labels("0").inc(3)
+    window = Window(Watch(run_dir=str(run_dir), role="rollout", rank=0, spans=False, host="127.0.0.1"))
+    try:
+        request = urllib.request.Request(f"http://{window.address}/metrics", headers={"Accept": accept})
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            lines = reply.read().decode().splitlines()
+    finally:
+        window.close()
+        REGISTRY.unregister(theirs)
+    assert 'vllm_made_up_total{engine="0"} 3.0' in lines and not any("vllm:" in line for line in lines)
