@@ -198,6 +198,16 @@ def test_what_fails_inside_has_its_own_status(tmp_path: Path, error: Exception, 
         assert str(status) in response.text and "10.0.0.1" not in response.text
 
 
+def test_health_tells_of_a_dead_worker_until_the_next_answer(tmp_path: Path):
+    server = Server(tmp_path, fail=WorkerError("engine 0 died"))
+    assert post(server, body()).status_code == 503
+    health = talk(server, lambda client: client.get("/health"))
+    assert (health.status_code, health.json()["status"]) == (503, "a worker died")
+    server.app._desk = Server(tmp_path).desk
+    assert post(server, body()).status_code == 200
+    assert talk(server, lambda client: client.get("/health")).status_code == 200
+
+
 def test_a_stream_tells_its_stages_and_ends_with_the_answer(tmp_path: Path):
     response = post(Server(tmp_path, strategy=StrategyConfig(name="election")), body(stream=True, task="think"))
     events = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
