@@ -116,8 +116,8 @@ async def measure_desk(parts: Parts, repetitions: int) -> dict[str, float]:
     rates, candidates, runs, pairs = [], [], 0, 0
     async with open_desk(parts.model, data, parts.rollout, StrategyConfig()) as desk:
         shown = Shown(desk)
-        await ask_all(desk, parts.samples[:8], "single")  # warm-up
         await desk.vision_runs()
+        await ask_all(desk, parts.samples[:8], "single")  # warm-up
         for turn in range(repetitions):
             for name in STRATEGIES:
                 started = time.perf_counter()
