@@ -69,14 +69,14 @@ class FakeEngines:
 
     script: Callable[[Sample, float, int], Completion]
     calls: list[tuple[Sample, float, int]] = field(default_factory=list)
-    homes: list[int] = field(default_factory=list)
+    homes: list[str] = field(default_factory=list)
     said: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    async def call_at(self, index: int, method: str, *args: Any, **sampling: Any) -> Any:
+    async def call(self, method: str, *args: Any, affinity: str, **sampling: Any) -> Any:
         assert method == "generate"
         (prompt,), temperature, count = args[0], sampling["temperature"], sampling["group_size"]
         self.calls.append((prompt.sample, temperature, count))
-        self.homes.append(index)
+        self.homes.append(affinity)
         done = []
         for _ in range(count):
             place = (prompt.sample.task, prompt.sample.question)

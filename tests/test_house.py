@@ -42,7 +42,7 @@ LEVELS = (
     },
     {"reward", "checkpoint", "weights", "report", "shapes", "costs", "causes"},
     {"rollout", "learner"},
-    {"pool", "placement", "run", "parity", "doctor", "learning"},
+    {"budget", "pool", "push", "placement", "run", "resume", "parity", "doctor", "learning"},
     {"driver", "export", "fleets", "plan", "inference"},
     {"session"},
     {"train", "sft", "infer", "evaluation", "serve"},

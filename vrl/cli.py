@@ -6,6 +6,7 @@ Exit codes: 0 success, 1 the run failed, 2 wrong configuration or data, 130 and 
 import argparse
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except VrlError as error:
         _explain(console, error)
+        if args.run in (_sft, _train):
+            kept = [word for word in args.overrides if not word.lstrip("-").startswith("resume=")]
+            command = ["vrl", "sft" if args.run is _sft else "train", args.config, *kept, "resume=auto"]
+            console.print(f"  go on with: {shlex.join(command)}", highlight=False, markup=False, soft_wrap=True)
         return 1
 
 
@@ -210,11 +215,9 @@ def _serve(args: argparse.Namespace) -> int:
 
 def _eval(args: argparse.Namespace) -> int:
     if args.compare:
-        from vrl.evaluation.compare import as_markdown, compare, write_comparison
+        from vrl.evaluation.compare import as_markdown, compare
 
-        found = compare(*args.compare)
-        print(as_markdown(found), end="")
-        print(f"\nwritten to {write_comparison(found)}")
+        print(as_markdown(compare(*args.compare)), end="")
         return 0
     from vrl.configfile import load
     from vrl.evaluation.config import EvalConfig, check_eval

@@ -253,6 +253,18 @@ class PushConfig:
 
 
 @dataclass(frozen=True)
+class FaultConfig:
+    """What a run survives by itself, and how often."""
+
+    heartbeat_s: float = above_zero(5.0)  # between two looks at an actor
+    silence_s: float = above_zero(60.0)  # an actor that does not answer a heartbeat for so long is replaced
+    max_restarts: int = at_least(0, 3)  # of one actor within window_s; then it stays dead
+    window_s: float = above_zero(3600.0)
+    backoff_s: float = at_least(0, 1.0)  # before a restart; doubles with every other one in the window, to a minute
+    max_resumes: int = at_least(0, 2)  # of the run from its last checkpoint, after a learner rank died
+
+
+@dataclass(frozen=True)
 class GateConfig:
     """The engine-against-learner parity check before the first step."""
 
@@ -320,6 +332,7 @@ class RunConfig:
     algo: AlgoConfig = field(default_factory=AlgoConfig)
     sft: SftConfig = field(default_factory=SftConfig)
     push: PushConfig = field(default_factory=PushConfig)
+    fault: FaultConfig = field(default_factory=FaultConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     val: ValConfig = field(default_factory=ValConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

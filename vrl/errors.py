@@ -4,7 +4,9 @@ VrlError
   ConfigError       a key, value or combination in the configuration
   DataError         a dataset row, a media file, a prompt that does not fit
     MediaError      a clip or picture that cannot be used, and which
-  WorkerError       an actor died or did not answer in time: ends the run
+  WorkerError       a role is gone: its actors died or did not answer in time, and no restart is left
+    LostCallError   a call was lost with its actor, and again when it was given to another
+    LearnerLostError  a learner rank died or hung: the run goes on from its last checkpoint
   RolloutError      an engine could not produce completions for a prompt
   RewardError       a reward function failed
     JudgeError      a judge gave no usable answer: the value is missing
@@ -56,7 +58,15 @@ class MediaError(DataError):
 
 
 class WorkerError(VrlError):
-    """An actor died or did not answer in time."""
+    """A role is gone: its actors died or did not answer in time, and no restart is left."""
+
+
+class LostCallError(WorkerError):
+    """A call was lost with its actor, and again when it was given to another. What asked for it is dropped."""
+
+
+class LearnerLostError(WorkerError):
+    """A learner rank died or did not answer in time: its state is gone, the last checkpoint's is not."""
 
 
 class RolloutError(VrlError):
@@ -76,7 +86,15 @@ class LearnerError(VrlError):
 
 
 class WeightPushError(VrlError):
-    """Weights did not arrive whole on every engine."""
+    """Weights did not arrive whole on every engine. `engine`: which of those pushed to is at fault, if known."""
+
+    def __init__(self, message: str, engine: int | None = None) -> None:
+        super().__init__(message, engine)
+        self.message = message
+        self.engine = engine
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class CheckpointError(VrlError):

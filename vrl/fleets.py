@@ -11,16 +11,19 @@ from typing import Any
 
 from vrl.config import ModelConfig, RunConfig
 from vrl.data.worker import DataWorker
+from vrl.errors import DataError, LostCallError
 from vrl.learner.group import LearnerGroup
 from vrl.observability.spans import span
 from vrl.placement import Placement
 from vrl.pool import ActorPool
+from vrl.push import WeightPush
 from vrl.reward.worker import RewardWorker
 from vrl.rollout.engine import RolloutEngine
 from vrl.types import Prompt, Sample
 from vrl.weights import choose_backend
 
-_START_TIMEOUT_S = 1800.0  # loading a large model from a slow disk
+_TOWER = "model.visual."  # what the names of its parameters begin with, in all three families
+_PREPARE_TIMEOUT_S = 60.0  # the processor's pass over one sample, and the way there
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,25 +35,39 @@ class Fleets:
     learner: LearnerGroup
     engines: ActorPool
     rewards: ActorPool
+    push: WeightPush
+    decode_timeout_s: float
 
     async def prepare(self, sample: Sample) -> tuple[Prompt, Any]:
         """A prompt for generation and a reference to its patches. Raises DataError."""
-        return await self.data.call_keeping("prepare", sample)
+        return await self._prepare("prepare", sample)
 
     async def prepare_sft(self, sample: Sample) -> tuple[Prompt, Any]:
         """A prompt with its target and a reference to its patches. Raises DataError."""
-        return await self.data.call_keeping("prepare_sft", sample)
+        return await self._prepare("prepare_sft", sample)
 
     async def push_weights(self, policy_version: int) -> int:
-        """Pause the engines, send and verify the learner's weights, resume; returns the bytes sent to each engine.
-
-        When the push fails the engines stay paused: none of them may sample from weights that nobody vouches for.
-        """
+        """Give every engine the learner's weights, verified; returns the bytes sent to each engine."""
         with span("push"):
-            await self.engines.broadcast("pause")
-            num_bytes = await self.learner.push_weights(policy_version)
-            await self.engines.broadcast("resume")
-        return num_bytes
+            return await self.push.to_all(policy_version)
+
+    def faults(self) -> dict[str, float]:
+        """What was survived since the fleets started, under the names of the metric catalogue."""
+        pools = (self.data, self.engines, self.rewards)
+        return {
+            **{f"fault/restarts/{pool.role}": float(pool.restarts) for pool in pools},
+            "fault/lost_actors": float(sum(pool.num_lost for pool in pools)),
+            "fault/lost_calls": float(sum(pool.lost_calls for pool in pools)),
+            "fault/failed_pushes": float(self.push.failures),
+        }
+
+    async def _prepare(self, method: str, sample: Sample) -> tuple[Prompt, Any]:
+        """The worker kills a decoder that is too slow: whoever takes longer for all media of a sample hangs itself."""
+        timeout_s = self.decode_timeout_s * max(1, len(sample.media)) + _PREPARE_TIMEOUT_S
+        try:
+            return await self.data.call_keeping(method, sample, timeout_s=timeout_s)
+        except LostCallError as error:
+            raise DataError(f"sample {sample.sample_id}: {error}", reason="lost") from error
 
 
 @asynccontextmanager
@@ -62,40 +79,8 @@ async def start_fleets(
     `total_updates`: optimizer updates of the whole run, over which the learning rate is scheduled.
     """
     model = replace(config.model, path=model_path)
-    data = placement.start(
-        "data",
-        DataWorker,
-        lambda _: {
-            "model": model,
-            "data": config.data,
-            "max_tokens": config.rollout.max_tokens,
-            "train_prefix": config.sft.train_prefix,
-        },
-    )
     backend = choose_backend(config.push, has_gpus=placement.has_gpus)
-    rollout, reward = [], []
-    if engines:
-        rollout = placement.start(
-            "rollout",
-            RolloutEngine,
-            lambda index: {
-                "model": model,
-                "rollout": config.rollout,
-                "push_backend": backend,
-                "seed": config.seed,
-                "index": index,
-            },
-        )
-        reward = placement.start(
-            "reward",
-            RewardWorker,
-            lambda _: {"task_configs": config.tasks, "config": config.reward, "model_path": model_path},
-        )
-    pools = {
-        "data": ActorPool("data", data, timeout_s=config.data.decode_timeout_s * config.data.prefetch + 60),
-        "rollout": ActorPool("rollout", rollout, timeout_s=config.rollout.timeout_s),
-        "reward": ActorPool("reward", reward, timeout_s=config.reward.timeout_s),
-    }
+    pools = _start_pools(config, placement, model, backend, engines=engines)
     starting = asyncio.ensure_future(
         LearnerGroup.start(
             [placement.options("learner", rank) for rank in range(config.learner.ranks)],
@@ -108,19 +93,73 @@ async def start_fleets(
         )
     )
     try:
-        await asyncio.gather(starting, *(pool.ready(_START_TIMEOUT_S) for pool in pools.values()))
-        learner = starting.result()
-        if engines:
-            await learner.connect_engines(
-                pools["rollout"].actors, backend, config.push, workers_per_engine=config.rollout.tensor_parallel
+        await asyncio.gather(starting, *(pool.ready() for pool in pools.values()))
+        learner, per_engine = starting.result(), config.rollout.tensor_parallel
+        push = WeightPush(pools["rollout"], learner, backend=backend, config=config.push, workers_per_engine=per_engine)
+        async with asyncio.TaskGroup() as tasks:  # a task that fails ends the run
+            newcomers = tasks.create_task(push.to_newcomers(), name="push_to_newcomers")
+            yield Fleets(
+                model=model,
+                data=pools["data"],
+                learner=learner,
+                engines=pools["rollout"],
+                rewards=pools["reward"],
+                push=push,
+                decode_timeout_s=config.data.decode_timeout_s,
             )
-        yield Fleets(
-            model=model, data=pools["data"], learner=learner, engines=pools["rollout"], rewards=pools["reward"]
-        )
+            newcomers.cancel()
     finally:
         if not starting.cancel() and starting.exception() is None:  # done, and well
             starting.result().close()
         await _end(pools)
+
+
+def _start_pools(
+    config: RunConfig, placement: Placement, model: ModelConfig, backend: str, *, engines: bool
+) -> dict[str, ActorPool]:
+    def start_data(index: int) -> Any:
+        prefix, max_tokens = config.sft.train_prefix, config.rollout.max_tokens
+        keywords = {"model": model, "data": config.data, "max_tokens": max_tokens, "train_prefix": prefix}
+        return placement.start("data", DataWorker, index, **keywords)
+
+    def start_engine(index: int) -> Any:
+        keywords = {"model": model, "rollout": config.rollout, "push_backend": backend, "seed": config.seed}
+        keywords["vision_trains"] = vision_trains(config)
+        return placement.start("rollout", RolloutEngine, index, index=index, **keywords)
+
+    def start_reward(index: int) -> Any:
+        keywords = {"task_configs": config.tasks, "config": config.reward, "model_path": model.path}
+        return placement.start("reward", RewardWorker, index, **keywords)
+
+    fault = config.fault
+    return {
+        "data": ActorPool(
+            "data", start_data, config.data.workers, timeout_s=_PREPARE_TIMEOUT_S, fault=fault, max_in_flight=1
+        ),
+        "rollout": ActorPool(
+            "rollout",
+            start_engine,
+            config.rollout.engines if engines else 0,
+            timeout_s=config.rollout.timeout_s,
+            fault=fault,
+            heartbeat="ready",
+            answers_while_busy=True,
+            quarantine=True,
+        ),
+        "reward": ActorPool(
+            "reward",
+            start_reward,
+            config.reward.workers if engines else 0,
+            timeout_s=config.reward.timeout_s,
+            fault=fault,
+        ),
+    }
+
+
+def vision_trains(config: RunConfig) -> bool:
+    """Whether a push may change the vision tower: it is neither frozen whole nor left out by adapters."""
+    frozen = any(_TOWER.startswith(prefix) for prefix in config.model.freeze)
+    return not frozen and not config.learner.lora.rank
 
 
 async def _end(pools: dict[str, ActorPool]) -> None:

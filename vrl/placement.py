@@ -93,11 +93,9 @@ class Placement:
             "max_restarts": 0,  # a restarted actor would have no weights; whoever restarts it must push them first
         }
 
-    def start(self, role: str, actor_class: type, keywords: Callable[[int], dict[str, Any]]) -> list[Any]:
-        """The actors of a role: `keywords(index)` are the constructor's arguments."""
-        remote_class = ray.remote(actor_class)
-        count = self._roles[role].count
-        return [remote_class.options(**self.options(role, i)).remote(**keywords(i)) for i in range(count)]
+    def start(self, role: str, actor_class: type, index: int, /, **keywords: Any) -> Any:
+        """Actor `index` of a role, new or in the place of one that is gone; `keywords` go to the constructor."""
+        return ray.remote(actor_class).options(**self.options(role, index)).remote(**keywords)
 
     def close(self) -> None:
         for group in self._groups.values():

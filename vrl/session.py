@@ -171,6 +171,16 @@ class Session:
         self.log.say(f"{ended} after {progress.step} steps in {self.wall_s} s; see {self.config.run_dir}")
 
     async def _save(self, progress: Progress, *, export: bool) -> None:
+        """Raises CheckpointError where it cannot be written; the older checkpoints are whole then."""
+        try:
+            await self._write(progress, export=export)
+        except (OSError, RuntimeError) as error:  # RuntimeError: PyTorch's word for a full disk
+            raise CheckpointError(
+                f"checkpoint of step {progress.step}: {error}; the older ones in {self.config.run_dir} are whole: make "
+                "room and resume"
+            ) from error
+
+    async def _write(self, progress: Progress, *, export: bool) -> None:
         tmp = begin(self.config.run_dir / "checkpoints", progress.step)
         await self.fleets.learner.save(tmp / "learner")
         if export:

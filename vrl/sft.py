@@ -12,6 +12,7 @@ from vrl.config import RunConfig
 from vrl.data.ledger import cache_hit_frac
 from vrl.driver import val_metrics
 from vrl.metrics import update_metrics
+from vrl.resume import resuming
 from vrl.rollout.feed import VAL_BYTES, PreparedPrompt, PromptFeed, Remembered
 from vrl.run import Stop
 from vrl.session import Session, open_session
@@ -23,8 +24,12 @@ async def train_sft(config: RunConfig, stop: Stop) -> None:
 
     Raises ConfigError, DataError or CheckpointError before any actor starts.
     """
-    async with open_session(config, stop, kind="sft") as session:
-        await _Run(session).run(stop)
+
+    async def attempt(config: RunConfig, _resumes: int) -> None:
+        async with open_session(config, stop, kind="sft") as session:
+            await _Run(session).run(stop)
+
+    await resuming(config, stop, attempt)
 
 
 class _Run:

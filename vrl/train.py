@@ -16,6 +16,7 @@ from vrl.observability.spans import span
 from vrl.parity import run_gate
 from vrl.parity_check import CaseReader
 from vrl.report.samples import write_samples
+from vrl.resume import resuming
 from vrl.run import Stop
 from vrl.session import Session, open_session
 from vrl.types import RolloutGroup
@@ -24,17 +25,23 @@ from vrl.types import RolloutGroup
 async def train(config: RunConfig, stop: Stop) -> None:
     """Run RL to the end, or until `stop` is asked for; either way the run folder is whole.
 
-    Raises ConfigError, DataError or CheckpointError before any actor starts, ParityError before the first step.
+    Raises ConfigError, DataError or CheckpointError before any actor starts, ParityError before the first step. The
+    death of a learner rank is survived, see vrl.resume.
     """
-    async with open_session(config, stop, kind="rl") as session:
-        await _Run(session).run(stop)
+
+    async def attempt(config: RunConfig, resumes: int) -> None:
+        async with open_session(config, stop, kind="rl") as session:
+            await _Run(session, resumes).run(stop)
+
+    await resuming(config, stop, attempt)
 
 
 class _Run:
     """One run: what surrounds the driver's loops."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, resumes: int) -> None:
         self.session = session
+        self._resumes = resumes
         self.config = session.config
         self.driver = Driver(
             session.config,
@@ -71,6 +78,7 @@ class _Run:
             "groups_trained": ledger.trained,
             "groups_dropped": ledger.dropped,
             "groups_unfinished": ledger.unfinished,
+            "faults": self._faults(),
         }
         await session.end(self.driver.settled, finished=finished, summary=groups)
 
@@ -103,6 +111,7 @@ class _Run:
         self, step: int, groups: Sequence[RolloutGroup], advantages: Sequence[np.ndarray]
     ) -> dict[str, float]:
         config, metrics = self.config, {"data/bad_samples": float(len(self.session.feed.bad))}
+        metrics |= self._faults()
         every = config.log.samples_every
         if every and config.log.samples_groups and (step % every == 0 or step in (1, config.steps)):
             shown = list(groups)[: config.log.samples_groups]
@@ -111,6 +120,9 @@ class _Run:
         if config.val.every and step % config.val.every == 0 and step < config.steps:
             metrics |= val_metrics(await self._validate())
         return metrics
+
+    def _faults(self) -> dict[str, float]:
+        return self.session.fleets.faults() | {"fault/resumes": float(self._resumes)}
 
     async def _after_step(self) -> None:
         await self.session.save_if_due(self.driver.settled)

@@ -7,7 +7,7 @@ and ipc only.
 """
 
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -123,22 +123,29 @@ class EngineClient:
         return [engine.init_weight_transfer_engine.remote(info).future() for engine, info in calls]
 
     def begin(self, method: str, *args: Any) -> list[Any]:
-        """Call `method` on every engine; returns futures for `check` and `wait`."""
+        """Call `method` on every engine; returns futures, in engine order, for `check` and `wait`."""
         return [getattr(engine, method).remote(*args).future() for engine in self._engines]
 
-    def check(self, futures: Iterable[Any]) -> None:
+    def check(self, futures: Sequence[Any]) -> None:
         """Raise the error of a call that has failed already, instead of waiting for a peer that will not come."""
-        self.wait([future for future in futures if future.done()])
+        self._results({engine: future for engine, future in enumerate(futures) if future.done()})
 
-    def wait(self, futures: Iterable[Any]) -> None:
-        """Wait for calls. Raises what they raised; TimeoutError as WeightPushError."""
-        for future in futures:
+    def wait(self, futures: Sequence[Any]) -> None:
+        """Wait for calls. Raises the first failure as a WeightPushError that says which engine's it is."""
+        self._results(dict(enumerate(futures)))
+
+    def _results(self, futures: Mapping[int, Any]) -> None:
+        for engine, future in futures.items():
             try:
                 future.result(self._timeout_s)
             except TimeoutError as error:
                 raise WeightPushError(
-                    f"weight push: got no answer from an engine in {self._timeout_s:g} s (push.timeout_s), wanted one"
+                    f"weight push: got no answer from engine {engine} of {len(self._engines)} in {self._timeout_s:g} s "
+                    "(push.timeout_s), wanted one",
+                    engine,
                 ) from error
+            except Exception as error:  # the engine's own, wrapped by Ray, or Ray's about a dead engine
+                raise WeightPushError(str(getattr(error, "cause", error)), engine) from error
 
     def call(self, method: str, *args: Any) -> None:
         self.wait(self.begin(method, *args))
@@ -162,13 +169,18 @@ class GlooSender:
     def send_weights(self) -> None:
         """One round: start, packets, finish. Engines change nothing before the last packet has arrived whole."""
         assert self._group is not None
-        self._client.start_weight_update()
-        receiving = self._client.begin("update_weights", {})
-        for packet in pack(self._outgoing):
-            self._client.check(receiving)
-            self._group.send(packet)
-        self._group.send(None)
-        self._client.wait(receiving)
+        packets = pack(self._outgoing)
+        try:
+            self._client.start_weight_update()
+            receiving = self._client.begin("update_weights", {})
+            for packet in packets:
+                self._client.check(receiving)
+                self._group.send(packet)
+            self._group.send(None)
+            self._client.wait(receiving)
+        finally:
+            for _ in packets:  # the other ranks gather to the end, and wait for this one
+                pass
         self._client.finish_weight_update()
 
     def shutdown(self) -> None:

@@ -17,7 +17,7 @@ from vrl.config import (
 )
 from vrl.data.stream import SampleStream
 from vrl.driver import Driver, Progress, val_metrics, validate
-from vrl.errors import RewardError, WorkerError
+from vrl.errors import LostCallError, RewardError, WorkerError
 from vrl.metrics import RunLog
 from vrl.rollout.feed import PromptFeed
 from vrl.run import first_cause
@@ -329,3 +329,18 @@ def test_validation_is_the_mean_over_samples(tmp_path: Path):
         assert result["accuracy/vqa"] == pytest.approx(1 / 3)
 
     asyncio.run(scenario())
+
+
+def test_groups_lost_with_their_workers_are_dropped_and_replaced(tmp_path: Path):
+    class Mortal(FakeEngines):
+        async def call(self, method, *args, **sampling):
+            done = await super().call(method, *args, **sampling)
+            if len(self.calls) % 2:
+                raise LostCallError("rollout worker 0 was lost during generate")
+            return done
+
+    run = Run(tmp_path, age=1, steps=20, engines=Mortal())
+    run.go()
+    ledger = run.driver.ledger
+    assert ledger.dropped["rollout_lost"] > 32 and ledger.trained == 80
+    assert ledger.started == ledger.trained + ledger.dropped["rollout_lost"] + ledger.unfinished

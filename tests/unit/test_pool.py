@@ -3,15 +3,16 @@ import asyncio
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from vrl.causes import raised_by
+from vrl.config import FaultConfig
 from vrl.errors import ConfigError
 from vrl.pool import ActorPool
 
 
 def test_an_empty_fleet_is_ready_and_closes():
     async def scenario():
-        pool = ActorPool("rollout", [], timeout_s=1)
-        await pool.ready(1)
-        assert await pool.broadcast("pause") == [] and len(pool) == 0
+        pool = ActorPool("rollout", lambda index: None, 0, timeout_s=1, fault=FaultConfig())
+        await pool.ready()
+        assert pool.alive == () and len(pool) == 0 and await pool.ask((), "pause") == []
         await pool.close("shutdown")
 
     asyncio.run(scenario())

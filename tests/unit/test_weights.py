@@ -79,11 +79,13 @@ def test_finish_carries_the_version():
 def test_a_failed_call_is_raised_before_the_others_answer():
     client = EngineClient([Handle("never"), Handle(WeightPushError("norm"))], timeout_s=60, workers_per_engine=1)
     futures = client.begin("update_weights", {})
-    with pytest.raises(WeightPushError, match="norm"):
+    with pytest.raises(WeightPushError, match="norm") as caught:
         client.check(futures)
+    assert caught.value.engine == 1
 
 
 def test_silence_is_an_error():
     client = EngineClient([Handle("never")], timeout_s=0.05, workers_per_engine=1)
-    with pytest.raises(WeightPushError, match=r"no answer from an engine in 0\.05 s"):
+    with pytest.raises(WeightPushError, match=r"no answer from engine 0 of 1 in 0\.05 s") as caught:
         client.start_weight_update()
+    assert caught.value.engine == 0

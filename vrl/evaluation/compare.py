@@ -5,9 +5,8 @@ both runs alike.
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -76,15 +75,6 @@ def compare(first_dir: Path, second_dir: Path) -> Comparison:
         metrics=tuple(_metrics(first, second, counts, settings["level"])),
         right=None if graded else mcnemar(a >= RIGHT, b >= RIGHT),
     )
-
-
-def write_comparison(found: Comparison) -> Path:
-    """Write the comparison beside the results of the second run, as JSON, and return the path."""
-    path = Path(found.second) / f"against_{Path(found.first).resolve().name}.json"
-    tmp = path.with_suffix(".tmp")
-    tmp.write_text(json.dumps(asdict(found), indent=1, allow_nan=False) + "\n")
-    os.replace(tmp, path)
-    return path
 
 
 def as_markdown(found: Comparison) -> str:

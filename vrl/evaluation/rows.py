@@ -107,7 +107,7 @@ def json_rows(path: Path) -> list[Row]:
 
 def jsonl_rows(path: Path) -> list[Row]:
     """The rows of a file with one JSON object a line."""
-    lines = _existing(path).read_text(encoding="utf-8").split("\n")  # text may hold other line separators
+    lines = _existing(path).read_text(encoding="utf-8").splitlines()
     try:
         return _numbered(path, [json.loads(line) for line in lines if line.strip()])
     except ValueError as error:

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 from transformers import AutoTokenizer
 
 from vrl.checkpoint import resolve_model
-from vrl.config import DataConfig, ModelConfig, RewardConfig, RolloutConfig
+from vrl.config import DataConfig, FaultConfig, ModelConfig, RewardConfig, RolloutConfig
 from vrl.data.worker import DataWorker
 from vrl.inference.config import BackfillConfig, StrategyConfig
 from vrl.inference.inquiry import Desk
@@ -17,7 +18,6 @@ from vrl.placement import Placement, Role
 from vrl.pool import ActorPool
 from vrl.rollout.engine import RolloutEngine
 
-_START_TIMEOUT_S = 1800.0  # loading a large model from a slow disk
 _WAITING_S = 60.0  # for a decode worker that serves other questions first
 
 
@@ -51,28 +51,36 @@ async def open_desk(
     tokenizer = AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
     backfill = strategy.backfill if strategy.name == "backfill" else BackfillConfig()
     with Placement(ray_address, lambda gpus: desk_roles(data, rollout, backfill, gpus=gpus)) as placement:
-        workers = placement.start(
-            "data", DataWorker, lambda _: {"model": model, "data": data, "max_tokens": rollout.max_tokens}
-        )
-        engines = placement.start(
-            "rollout",
-            RolloutEngine,
-            lambda index: {"model": model, "rollout": rollout, "seed": seed, "index": index, "raw_logprobs": True},
-        )
-        finders = (
-            placement.start("retrieval", RetrievalWorker, lambda _: {"config": backfill, "data": data})
-            if backfill.encoder
-            else []
-        )
-        timeout_s = data.decode_timeout_s * data.prefetch + _WAITING_S
+        timeout_s, fault = data.decode_timeout_s * data.prefetch + _WAITING_S, FaultConfig()
+
+        def start_data(index: int) -> Any:
+            return placement.start("data", DataWorker, index, model=model, data=data, max_tokens=rollout.max_tokens)
+
+        def start_engine(index: int) -> Any:
+            keywords = {"model": model, "rollout": rollout, "seed": seed, "raw_logprobs": True}
+            return placement.start("rollout", RolloutEngine, index, index=index, **keywords)
+
+        def start_finder(index: int) -> Any:
+            return placement.start("retrieval", RetrievalWorker, index, config=backfill, data=data)
+
         pools = (
-            ActorPool("data", workers, timeout_s=timeout_s),
-            ActorPool("rollout", engines, timeout_s=rollout.timeout_s),
-            ActorPool("retrieval", finders, timeout_s=timeout_s),
+            ActorPool("data", start_data, data.workers, timeout_s=timeout_s, fault=fault),
+            ActorPool(
+                "rollout",
+                start_engine,
+                rollout.engines,
+                timeout_s=rollout.timeout_s,
+                fault=fault,
+                heartbeat="ready",
+                answers_while_busy=True,
+            ),
+            ActorPool(
+                "retrieval", start_finder, backfill.workers if backfill.encoder else 0, timeout_s=timeout_s, fault=fault
+            ),
         )
         try:
-            await asyncio.gather(*(pool.ready(_START_TIMEOUT_S) for pool in pools))
-            yield Desk(pools[0], pools[1], tokenizer, rules or RewardConfig(), pools[2] if finders else None)
+            await asyncio.gather(*(pool.ready() for pool in pools))
+            yield Desk(pools[0], pools[1], tokenizer, rules or RewardConfig(), pools[2] if backfill.encoder else None)
         finally:
             goodbyes = ("close", "shutdown", "close")
             await asyncio.gather(*(pool.close(goodbye) for pool, goodbye in zip(pools, goodbyes, strict=True)))

@@ -29,7 +29,7 @@ class DataFleet(Protocol):
 class EngineFleet(Protocol):
     """What a desk needs of the pool of engines."""
 
-    async def call_at(self, index: int, method: str, *args: Any, **kwargs: Any) -> Any: ...
+    async def call(self, method: str, *args: Any, affinity: str, **kwargs: Any) -> Any: ...
 
     async def broadcast(self, method: str) -> list[Any]: ...
 
@@ -64,9 +64,8 @@ class Desk:
 
     async def draw(self, prompt: Prompt, patches: Any, *, temperature: float, count: int = 1) -> tuple[Completion, ...]:
         """Completions of one prompt. Raises RolloutError."""
-        home = int(prompt.media_key[:8] or "0", 16)
-        (completions,) = await self._engines.call_at(
-            home, "generate", (prompt,), patches, group_size=count, temperature=temperature
+        (completions,) = await self._engines.call(
+            "generate", (prompt,), patches, affinity=prompt.media_key, group_size=count, temperature=temperature
         )
         return completions
 

@@ -16,9 +16,10 @@ from ray.util import get_node_ip_address
 
 from vrl.causes import raised_by
 from vrl.config import AlgoConfig, LearnerConfig, ModelConfig, PushConfig
-from vrl.errors import LearnerError
+from vrl.errors import LearnerError, LearnerLostError, VrlError
 from vrl.types import MicroBatch, PackedBatch, StepCounts, Update
 
+_DEATH_S = 10.0  # for Ray to notice that a process is gone
 _PLACEMENT = ("scheduling_strategy", "resources", "label_selector")  # options that say where, not how much
 
 
@@ -30,6 +31,9 @@ class LearnerGroup:
         self._ranks = list(ranks)
         self._timeout_s = timeout_s
         self.address = address
+        self.pushed = asyncio.Event()  # while engines that got the last push, or none, hold the present weights
+        self.pushed.set()
+        self._moves = 0  # optimizer steps asked for
 
     @classmethod
     async def start(
@@ -54,6 +58,9 @@ class LearnerGroup:
         group = cls(ranks, address=address, timeout_s=learner_config.timeout_s)
         try:
             await group._all("__ray_ready__")
+        except LearnerLostError as error:  # nothing is lost yet, and it would not start the next time either
+            group.close()
+            raise LearnerError(f"the learner did not start: {error}") from error
         except BaseException:
             group.close()  # the other ranks would wait for the missing one
             raise
@@ -81,7 +88,13 @@ class LearnerGroup:
 
     async def optim_step(self) -> Update:
         """One optimizer step on all ranks."""
-        return (await self._all("optim_step"))[0]
+        current = self.pushed.is_set()
+        self.pushed.clear()
+        self._moves += 1
+        update = (await self._all("optim_step"))[0]
+        if current and not update.applied:
+            self.pushed.set()
+        return update
 
     async def save(self, folder: Path) -> None:
         """Write the learner's state into `folder`, made if missing, which all ranks must reach."""
@@ -90,6 +103,7 @@ class LearnerGroup:
 
     async def load(self, folder: Path) -> int:
         """Restore what `save` wrote; returns the number of updates that it had seen."""
+        self.pushed.clear()
         return (await self._all("load", folder))[0]
 
     async def export(self, folder: Path) -> None:
@@ -104,7 +118,11 @@ class LearnerGroup:
 
     async def push_weights(self, policy_version: int) -> int:
         """Send the weights to the connected engines; returns the bytes sent to each."""
-        return (await self._all("push_weights", policy_version))[0]
+        moves = self._moves
+        num_bytes = (await self._all("push_weights", policy_version))[0]
+        if moves == self._moves:
+            self.pushed.set()
+        return num_bytes
 
     async def checksums(self) -> dict[str, int]:
         """A digest of every whole parameter."""
@@ -148,13 +166,26 @@ class LearnerGroup:
         try:
             return list(await asyncio.wait_for(asyncio.gather(*refs), self._timeout_s))
         except TimeoutError as error:
-            raise LearnerError(
+            raise LearnerLostError(
                 f"learner: got no answer to {method} in {self._timeout_s:g} s, wanted one; raise learner.timeout_s"
             ) from error
         except (RayTaskError, RayActorError) as error:
-            if (raised := raised_by(error)) is not None:
-                raise raised from error
-            raise LearnerError(f"a learner rank died during {method}: {error}") from error
+            raised = raised_by(error)
+            if raised is None:
+                raise LearnerLostError(f"a learner rank died during {method}: {error}") from error
+            if isinstance(error, RayTaskError) and not isinstance(raised, VrlError):
+                await self._require_all_alive(method, error)
+            raise raised from error
+
+    async def _require_all_alive(self, method: str, cause: RayTaskError) -> None:
+        """Raise LearnerLostError if a rank died: collectives of the others may fail before Ray tells of the death."""
+        answers = [asyncio.wrap_future(rank.__ray_ready__.remote().future()) for rank in self._ranks]
+        done, late = await asyncio.wait(answers, timeout=_DEATH_S)
+        for answer in late:
+            answer.cancel()
+        for error in [answer.exception() for answer in done]:
+            if isinstance(error, RayActorError):
+                raise LearnerLostError(f"a learner rank died during {method}: {error}; another: {cause}") from error
 
 
 def _free_port() -> tuple[str, int]:

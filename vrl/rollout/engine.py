@@ -55,10 +55,12 @@ class RolloutEngine:
         seed: int = 0,
         index: int = 0,
         raw_logprobs: bool = False,
+        vision_trains: bool = True,
     ) -> None:
         """Starts vLLM and waits until it is ready. Engines of one run differ in `index`, and so in what they sample.
 
         `raw_logprobs`: those of the model, at temperature 1 over all tokens, whatever a completion is sampled at.
+        `vision_trains`: the features of a clip are those of one policy version; else they outlive every push.
         """
         stats = watch_actor()
         self._index = index
@@ -66,6 +68,8 @@ class RolloutEngine:
         self._version = 0
         self._requests = 0
         self._admission = asyncio.Lock()
+        self._paused = False
+        self._vision_trains = vision_trains
         self._llm = _start(model, rollout, push_backend, seed + index, raw_logprobs, stats=stats)
         hf_config = self._llm.model_config.hf_config
         self._rule = position_rule(hf_config)
@@ -108,20 +112,28 @@ class RolloutEngine:
 
     @timed("pause")
     async def pause(self) -> None:
-        """Freeze running requests and admit no new ones until `resume`; they keep the tokens they have."""
-        await self._admission.acquire()
-        await self._guarded(self._llm.pause_generation(mode="keep", clear_cache=False))
+        """Freeze running requests and admit no new ones until `resume`; they keep the tokens they have.
+
+        A paused engine stays so: a push that is repeated begins with it again.
+        """
+        if not self._paused:
+            await self._admission.acquire()
+            self._paused = True
+            await self._guarded(self._llm.pause_generation(mode="keep", clear_cache=False))
 
     @timed("resume")
     async def resume(self) -> None:
         """Go on, with whatever weights are there now."""
         await self._guarded(self._llm.resume_generation())
+        self._paused = False
         self._admission.release()
 
     async def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
-        """Join the learner; with the three methods below, what vLLM's weight transfer calls."""
+        """Join the learner, and forget what an earlier push left unfinished; with the three methods below, what
+        vLLM's weight transfer calls."""
         from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
 
+        await self._transfer(self._llm.collective_rpc("vrl_abandon_update"))
         await self._transfer(self._llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=init_info)))
 
     async def start_weight_update(self) -> None:
@@ -239,6 +251,7 @@ class RolloutEngine:
         token_ids, salt = prompt.token_ids.tolist(), f"v{self._version}"
         if not prompt.vision:
             return tokens_input(token_ids, cache_salt=salt)
+        tower = salt if self._vision_trains else "frozen"
         spans = media_spans(prompt, self._rule)
         tensors: Any = media_tensors(prompt.vision, in_order(prompt, patches))
         processor = self._llm.renderer.get_mm_processor()
@@ -246,7 +259,7 @@ class RolloutEngine:
         hashes: dict[str, list[str]] = {}
         places: dict[str, list[PlaceholderRange]] = {}
         for i, span in enumerate(spans):
-            hashes.setdefault(span.grid.kind, []).append(f"{prompt.media_key}-{i}-{salt}")
+            hashes.setdefault(span.grid.kind, []).append(f"{prompt.media_key}-{i}-{tower}")
             place = PlaceholderRange(offset=span.start, length=len(span.is_slot_L), is_embed=_partial(span.is_slot_L))
             places.setdefault(span.grid.kind, []).append(place)
         items = MultiModalKwargsItems.from_hf_inputs(tensors, fields)

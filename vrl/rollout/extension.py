@@ -120,6 +120,13 @@ class EngineExtension:
     """Mixed into the worker class; `model_runner` is the worker's."""
 
     model_runner: Any
+    weight_transfer_engine: Any
+    _weight_update_active: bool
+
+    def vrl_abandon_update(self) -> None:
+        """End a weight update that was started and will not be finished: vLLM would refuse to start another."""
+        self._weight_update_active = False
+        self.weight_transfer_engine.reset_weight_update_target()
 
     def vrl_weight_digests(self) -> dict[str, int]:
         """Digest of every parameter of the live model, read back from packed form where the engine computes with it.

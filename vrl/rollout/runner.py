@@ -2,7 +2,7 @@
 
 A wave is what the engines admit together: one group when rollouts and learning overlap, a whole step's groups when
 they alternate, so that equal seeds give equal batches and equal bits. A group that cannot be made or scored is dropped
-with a reason; a dead worker ends the run.
+with a reason; when all workers of a role are dead the run ends.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from vrl.errors import RewardError, RolloutError
+from vrl.errors import LostCallError, RewardError, RolloutError
 from vrl.rollout.buffer import RolloutBuffer
 from vrl.rollout.feed import PreparedPrompt
 from vrl.rollout.shuffled import ShuffledDraws
@@ -63,7 +63,7 @@ class Runner:
         started = time.monotonic()
         try:
             completions, shuffled = await self._draw(jobs)
-        except RolloutError as error:
+        except (RolloutError, LostCallError) as error:
             for group_id, _ in jobs:
                 await self._drop(group_id, "rollout", error)
             return []
@@ -99,7 +99,7 @@ class Runner:
         started = time.monotonic()
         try:
             rewards: tuple[Reward, ...] = await self._rewards.call("score", prepared.prompt, completions, shuffled)
-        except RewardError as error:
+        except (RewardError, LostCallError) as error:
             await self._drop(group_id, "reward", error)
             return None
         self._failures = 0
@@ -118,15 +118,21 @@ class Runner:
             shuffled_tokens=sum(len(one.token_ids) for one in shuffled),
         )
 
-    async def _drop(self, group_id: int, reason: str, error: RolloutError | RewardError) -> None:
+    async def _drop(self, group_id: int, role: str, error: RolloutError | RewardError | LostCallError) -> None:
+        lost = isinstance(error, LostCallError)  # with two workers: how many more may be is bounded by their restarts
+        reason = f"{role}_lost" if lost else role
         logger.warning("group %d dropped (%s): %s", group_id, reason, error)
         await self._buffer.drop(group_id, reason)
+        if lost:
+            return
         self._failures += 1
         if self._failures >= _MAX_FAILURES_IN_A_ROW:
             raise type(error)(f"{self._failures} groups in a row failed, the last one: {error}") from error
 
 
 async def generate(engines: Fleet, prepared: Sequence[PreparedPrompt], **sampling: Any) -> list[tuple[Completion, ...]]:
-    """The completions of each prompt, admitted together by one engine. `sampling` overrides the engine's settings."""
+    """The completions of each prompt, admitted together by one engine; a prompt that comes alone goes where the
+    features of its clip are, if anywhere. `sampling` overrides the engine's settings."""
     prompts = tuple(job.prompt for job in prepared)
-    return list(await engines.call("generate", prompts, *(job.patches for job in prepared), **sampling))
+    clip = prompts[0].media_key if len(prompts) == 1 else ""
+    return list(await engines.call("generate", prompts, *(job.patches for job in prepared), affinity=clip, **sampling))

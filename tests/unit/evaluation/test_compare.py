@@ -2,14 +2,14 @@
 
 import json
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from vrl.errors import DataError
 from vrl.evaluation.benchmarks import BENCHMARKS
-from vrl.evaluation.compare import as_markdown, compare, write_comparison
+from vrl.evaluation.compare import as_markdown, compare
 from vrl.evaluation.config import BootstrapConfig, EvalConfig
 from vrl.evaluation.metrics import summarise
 from vrl.evaluation.record import Scored, write_scores
@@ -52,8 +52,6 @@ def test_items_scored_in_both_are_compared_in_pairs(tmp_path):
     assert found.score.difference.low > 0 and found.score.difference.p_value < 0.05
     assert "| score | 25.0 % | 87.5 % | 62.5 % |" in as_markdown(found)
     assert [one.name for one in found.metrics] == ["accuracy"]
-    path = write_comparison(found)
-    assert path == second / "against_a.json" and json.loads(path.read_text()) == json.loads(json.dumps(asdict(found)))
 
 
 def test_graded_scores_have_no_right_and_wrong(tmp_path):

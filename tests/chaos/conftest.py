@@ -1,0 +1,18 @@
+"""One small Ray for the chaos tests that use light actors, and the small world of whole runs."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from integration.test_run import cold, data, toy  # noqa: F401  (fixtures)
+
+
+@pytest.fixture(scope="module")
+def light_ray() -> Iterator[None]:
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    ray.init(num_cpus=16, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
+    yield
+    ray.shutdown()

@@ -1,0 +1,116 @@
+"""Light roles for chaos: Ray actors that answer like engines and reward workers, and a learner that pushes to them."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import numpy as np
+from fakes import FakeLearner
+
+from vrl.errors import WeightPushError
+from vrl.types import Completion, PackedBatch, Prompt, Reward, Update, VersionSpan
+
+MIXED = -1  # the policy version that a completion shows when its engine held parts of two versions
+
+
+class LightEngine:
+    """Samples four tokens a completion, one at a time; its weights are two shards."""
+
+    def __init__(self, index: int, token_s: float = 0.02) -> None:
+        self._index = index
+        self._token_s = token_s
+        self._shards = [0, 0]
+        self._running = asyncio.Event()
+        self._running.set()
+
+    async def ready(self) -> None: ...
+
+    async def pid(self) -> int:
+        return os.getpid()
+
+    async def pause(self) -> None:
+        self._running.clear()
+
+    async def resume(self) -> None:
+        self._running.set()
+
+    async def take(self, shard: int, version: int) -> None:
+        self._shards[shard] = version
+
+    async def held(self) -> list[int]:
+        return self._shards
+
+    async def generate(
+        self, prompts: Sequence[Prompt], *patches: Any, group_size: int = 4
+    ) -> tuple[tuple[Completion, ...], ...]:
+        spans = []
+        for token in range(4):
+            await self._running.wait()
+            version = self._shards[0] if self._shards[0] == self._shards[1] else MIXED
+            spans.append(VersionSpan(start=token, end=token + 1, policy_version=version))
+            await asyncio.sleep(self._token_s)
+        done = Completion(
+            token_ids=np.arange(4, dtype=np.int64),
+            rollout_logprobs=np.full(4, -1.0, dtype=np.float32),
+            text="",
+            finish_reason="stop",
+            versions=tuple(spans),
+        )
+        return tuple((done,) * group_size for _ in prompts)
+
+
+class LightReward:
+    """Scores completion i with i % 2; what happens to the samples named in `ill` is up to `how`."""
+
+    def __init__(self, ill: frozenset[str] = frozenset(), how: str = "") -> None:
+        self._ill, self._how = ill, how
+
+    async def pid(self) -> int:
+        return os.getpid()
+
+    async def score(self, prompt: Prompt, completions: Sequence[Completion], *_: Any) -> tuple[Reward, ...]:
+        if prompt.sample.sample_id in self._ill:
+            await asyncio.sleep(3600) if self._how == "hang" else os._exit(1)
+        return tuple(Reward(value=float(i % 2), breakdown={}) for i in range(len(completions)))
+
+
+class LightLearner(FakeLearner):
+    """Pushes shard by shard; `between` runs in the middle of every push."""
+
+    def __init__(self, between: Callable[[Sequence[Any]], Awaitable[None]] | None = None) -> None:
+        super().__init__()
+        self.pushed = asyncio.Event()
+        self.pushed.set()
+        self._between = between
+        self._engines: Sequence[Any] = ()
+
+    async def optim_step(self) -> Update:
+        self.pushed.clear()
+        return await super().optim_step()
+
+    async def forward_backward(self, batch: PackedBatch, patches: list[Any]) -> dict[str, float]:
+        await asyncio.sleep(0.05)
+        return await super().forward_backward(batch, patches)
+
+    async def connect_engines(self, engines: Sequence[Any], *_: Any) -> None:
+        self._engines = engines
+
+    async def push_weights(self, policy_version: int) -> int:
+        for shard in (0, 1):
+            await self._each("take", shard, policy_version)
+            if shard == 0 and self._between is not None:
+                await self._between(self._engines)
+        if any(held != [policy_version] * 2 for held in await self._each("held")):
+            raise WeightPushError("an engine holds something else")
+        self.pushed.set()
+        return 8
+
+    async def _each(self, method: str, *args: Any) -> list[Any]:
+        found = []
+        for index, engine in enumerate(self._engines):
+            try:
+                found.append(await asyncio.wait_for(getattr(engine, method).remote(*args), 5))
+            except Exception as error:
+                raise WeightPushError(f"engine {index}: {type(error).__name__}", index) from error
+        return found
