@@ -2,6 +2,7 @@
 every step has its groups, no group is unaccounted for, no completion was sampled from weights nobody vouches for."""
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -16,6 +17,7 @@ import pytest
 import ray
 from chaos.light import MIXED, LightEngine, LightLearner, LightReward
 from fakes import prepare
+from ray.exceptions import RayActorError
 
 from vrl.config import AlgoConfig, FaultConfig, LogConfig, PushConfig, RunConfig
 from vrl.data.stream import SampleStream
@@ -216,7 +218,8 @@ def test_p17_a_push_that_fails_half_way_leaves_no_engine_with_mixed_weights(tmp_
 
 @pytest.mark.slow
 def test_p22_soak(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Something dies or stops every two seconds; the time that undisturbed steps would have taken is at least half."""
+    """Something dies or stops every two seconds. Prints the effective-training-time ratio: the time that steps would
+    have taken undisturbed (each as long as their lower quartile) over the time that they took; our definition."""
     rng = random.Random(0)
     steps = 150
     started = time.monotonic()
@@ -225,13 +228,12 @@ def test_p22_soak(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         while world.driver.progress.step < steps - 5:
             await asyncio.sleep(2.0)
             pool = rng.choice([world.engines, world.engines, world.rewards])
-            alive = pool.alive
-            if alive:
-                pid = await asyncio.wait_for(rng.choice(alive).pid.remote(), 5)
+            with contextlib.suppress(TimeoutError, RayActorError, IndexError):  # who is down cannot be asked for it
+                pid = await asyncio.wait_for(rng.choice(pool.alive).pid.remote(), 1)
                 kill(pid, rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP]))
 
     fault = FaultConfig(heartbeat_s=0.3, silence_s=1.5, max_restarts=500, backoff_s=0.1, window_s=10)
-    world = live(tmp_path, scenario, steps=steps, num_engines=3, fault=fault)
+    world = live(tmp_path, scenario, steps=steps, num_engines=3, fault=fault, reward_timeout_s=3.0)
     wall_s = time.monotonic() - started
     require_whole(world, steps=steps)
     times = sorted(row["step/seconds"] for row in world.rows())
