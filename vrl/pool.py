@@ -148,6 +148,10 @@ class ActorPool:
                 raise result
         return results
 
+    async def broadcast(self, method: str, *args: Any) -> list[Any]:
+        """Run `method` on every actor that is there; as `ask` does."""
+        return await self.ask(self.alive, method, *args)
+
     async def check(self, actors: Sequence[Any]) -> None:
         """Look at these actors now; whoever does not answer is replaced."""
         await asyncio.gather(*(self._look_at(slot) for slot in self._slots if slot.alive and slot.actor in actors))

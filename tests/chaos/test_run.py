@@ -1,5 +1,6 @@
 """Whole runs by the command line, all parts real, whose processes are killed from outside."""
 
+import contextlib
 import os
 import signal
 import time
@@ -15,8 +16,12 @@ FAULT = ["fault.heartbeat_s=1", "fault.backoff_s=0.2", "gate.enabled=false", "va
 
 def actors(command: Vrl, name: str) -> list[int]:
     """Processes of a role, by the title that Ray gives them."""
-    found = psutil.Process(command.process.pid).children(recursive=True)
-    return sorted(child.pid for child in found if " ".join(child.cmdline()).startswith(f"ray::{name}"))
+    found = []
+    for child in psutil.Process(command.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it ended while we looked
+            if " ".join(child.cmdline()).startswith(f"ray::{name}"):
+                found.append(child.pid)
+    return sorted(found)
 
 
 def at_step(command: Vrl, run_dir: Path, step: int) -> None:
