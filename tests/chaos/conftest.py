@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from integration.test_run import cold, data, toy  # noqa: F401  (fixtures)
@@ -13,6 +14,13 @@ def light_ray() -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
-    ray.init(num_cpus=16, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]  # actors import chaos.light
+    ray.init(
+        num_cpus=16,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=200 * 2**20,
+        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, paths))}},
+    )
     yield
     ray.shutdown()

@@ -30,7 +30,7 @@ from vrl.rollout.feed import PromptFeed
 from vrl.run import first_cause
 from vrl.types import Sample
 
-pytestmark = [pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(280)]
 FAULT = FaultConfig(heartbeat_s=0.3, silence_s=2.0, max_restarts=20, backoff_s=0.1)
 SAMPLES = [Sample(sample_id=str(i), task="vqa", question="?") for i in range(400)]
 
@@ -216,7 +216,6 @@ def test_p17_a_push_that_fails_half_way_leaves_no_engine_with_mixed_weights(tmp_
     assert pushes[3] == 1 and pushes[-1] == 2  # at once to the survivor, at the end to both again
 
 
-@pytest.mark.slow
 def test_p22_soak(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Something dies or stops every two seconds. Prints the effective-training-time ratio: the time that steps would
     have taken undisturbed (each as long as their lower quartile) over the time that they took; our definition."""

@@ -14,7 +14,7 @@ from vrl.config import FaultConfig
 from vrl.errors import LostCallError, RewardError, WorkerError
 from vrl.pool import ActorPool
 
-pytestmark = [pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(120)]
 FAULT = FaultConfig(heartbeat_s=0.3, silence_s=1.5, max_restarts=3, backoff_s=0.1)
 
 
