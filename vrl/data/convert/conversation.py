@@ -50,7 +50,7 @@ def turns(row: Row) -> list[tuple[str, str]]:
     pairs = list(zip(speakers[::2], speakers[1::2], strict=False))
     if not said or len(said) % 2 or not all(a in _ASKING and b in _ANSWERING for a, b in pairs):
         raise row.fault("conversations", speakers, "human and gpt in turn")
-    if not all(isinstance(value, str) and value.strip() for _, value in said):
+    values = [value.strip() for _, value in said if isinstance(value, str)]
+    if len(values) < len(said) or not all(values):
         raise row.fault("conversations", said, "text in every value")
-    values = [value.strip() for _, value in said]
     return list(zip(values[::2], values[1::2], strict=True))
