@@ -44,6 +44,7 @@ format: setup
 
 bench: setup
 	$(BIN)/python benchmarks/bench_driver.py
+	$(BIN)/python benchmarks/bench_decode.py
 	$(BIN)/python benchmarks/bench_step.py
 	$(BIN)/python benchmarks/bench_observability.py
 	$(BIN)/python benchmarks/bench_learner.py

@@ -8,6 +8,9 @@ from pathlib import Path
 import av
 import numpy as np
 
+from vrl.config import FrameConfig
+
+FOUR_FRAMES = FrameConfig(fps=2.0, min_frames=4, max_frames=4, min_pixels=28 * 28, max_pixels=56 * 56)
 _TICK = Fraction(1, 90000)
 
 

@@ -1,10 +1,15 @@
-"""Tiny checkpoints of the three families."""
+"""Tiny checkpoints of the three families; a data worker and a sample for it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clips import FOUR_FRAMES, write_clip
 
+from vrl.config import DataConfig, ModelConfig
 from vrl.data.toymodel import FAMILIES, build_family
+from vrl.data.worker import DataWorker
+from vrl.types import Media, Sample
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +18,22 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for family in FAMILIES:
         build_family(folder / family, family, sharp=False)
     return {family: folder / family for family in FAMILIES}
+
+
+@pytest.fixture
+def worker(checkpoints: dict[str, Path], tmp_path: Path) -> Iterator[DataWorker]:
+    """Reads media from the test's own folder."""
+    worker = DataWorker(
+        ModelConfig(path=str(checkpoints["qwen2_vl"]), max_context_tokens=256),
+        DataConfig(train=str(tmp_path / "train.parquet"), frames=FOUR_FRAMES),
+        max_tokens=16,
+    )
+    yield worker
+    worker.close()
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Sample:
+    """A question about a clip of two seconds, eight shades a second, in that folder."""
+    write_clip(tmp_path / "a.mp4", [i / 8 for i in range(16)])
+    return Sample(sample_id="s", task="vqa", question="How?", answer="red", media=(Media(kind="video", path="a.mp4"),))

@@ -7,31 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clips import shade, write_clip
+from clips import FOUR_FRAMES, shade, write_clip
 
-from vrl.config import CacheConfig, DataConfig, FrameConfig, ModelConfig
+from vrl.config import CacheConfig, DataConfig, ModelConfig
 from vrl.data.worker import DataWorker
 from vrl.errors import DataError, MediaError
 from vrl.types import Media, MediaWork, Prompt, Sample
-
-FRAMES = FrameConfig(fps=2.0, min_frames=4, max_frames=4, min_pixels=28 * 28, max_pixels=56 * 56)
-
-
-@pytest.fixture
-def worker(checkpoints: dict[str, Path], tmp_path: Path) -> Iterator[DataWorker]:
-    worker = DataWorker(
-        ModelConfig(path=str(checkpoints["qwen2_vl"]), max_context_tokens=256),
-        DataConfig(train=str(tmp_path / "train.parquet"), frames=FRAMES),
-        max_tokens=16,
-    )
-    yield worker
-    worker.close()
-
-
-@pytest.fixture
-def sample(tmp_path: Path) -> Sample:
-    write_clip(tmp_path / "a.mp4", [i / 8 for i in range(16)])
-    return Sample(sample_id="s", task="vqa", question="How?", answer="red", media=(Media(kind="video", path="a.mp4"),))
 
 
 def test_prepare_gives_the_frames_of_the_clip_as_raw_patches(worker: DataWorker, sample: Sample) -> None:
@@ -84,7 +65,7 @@ def make(checkpoints: dict[str, Path], tmp_path: Path) -> Iterator[Callable[[], 
 
     def make() -> DataWorker:
         cache = CacheConfig(dir=str(tmp_path / "cache"))
-        data = DataConfig(train=str(tmp_path / "train.parquet"), frames=FRAMES, cache=cache)
+        data = DataConfig(train=str(tmp_path / "train.parquet"), frames=FOUR_FRAMES, cache=cache)
         model = ModelConfig(path=str(checkpoints["qwen2_vl"]), max_context_tokens=256)
         made.append(DataWorker(model, data, max_tokens=16))
         return made[-1]

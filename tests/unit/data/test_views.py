@@ -1,39 +1,19 @@
 """Views: crops, brightness, moments, and several questions about the frames of one decode."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import shade, shades, write_clip
+from clips import FOUR_FRAMES, shade, shades, write_clip
 
-from vrl.config import DataConfig, FrameConfig, MediaLimitsConfig, ModelConfig
+from vrl.config import MediaLimitsConfig
 from vrl.data import video
 from vrl.data.sampling import choose_moments
 from vrl.data.views import seen
 from vrl.data.worker import DataWorker
 from vrl.errors import DataError
 from vrl.types import Frames, Media, Sample, View
-
-FRAMES = FrameConfig(fps=2.0, min_frames=4, max_frames=4, min_pixels=28 * 28, max_pixels=56 * 56)
-
-
-@pytest.fixture
-def worker(checkpoints: dict[str, Path], tmp_path: Path) -> Iterator[DataWorker]:
-    worker = DataWorker(
-        ModelConfig(path=str(checkpoints["qwen2_vl"]), max_context_tokens=256),
-        DataConfig(train=str(tmp_path / "train.parquet"), frames=FRAMES),
-        max_tokens=16,
-    )
-    yield worker
-    worker.close()
-
-
-@pytest.fixture
-def sample(tmp_path: Path) -> Sample:
-    write_clip(tmp_path / "a.mp4", [i / 8 for i in range(16)])
-    return Sample(sample_id="s", task="vqa", question="How?", answer="red", media=(Media(kind="video", path="a.mp4"),))
 
 
 def frames(pixels_THWC: np.ndarray) -> Frames:
@@ -77,10 +57,10 @@ def test_moments_that_cannot_be_shown_are_refused(moments: list[float]):
 def test_a_clip_is_read_at_its_moments(tmp_path: Path):
     path = write_clip(tmp_path / "a.mp4", [i / 8 for i in range(16)])
     media = Media(kind="video", path="a.mp4")
-    got = video.read(path, media, FRAMES, MediaLimitsConfig(), (0.25, 1.5))
+    got = video.read(path, media, FOUR_FRAMES, MediaLimitsConfig(), (0.25, 1.5))
     np.testing.assert_allclose(shades(got.pixels_THWC), [shade(2), shade(12)], atol=3)
     with pytest.raises(DataError) as caught:
-        video.read(path, media, FRAMES, MediaLimitsConfig(), (0.25, 9.0))
+        video.read(path, media, FOUR_FRAMES, MediaLimitsConfig(), (0.25, 9.0))
     assert caught.value.reason == "cut"
 
 
