@@ -241,6 +241,23 @@ def test_a_signal_ends_the_run_with_a_checkpoint_and_it_resumes(cold: Path, data
         )
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(580)
+def test_a_resumed_run_equals_an_uninterrupted_one(cold: Path, data: list[str]):
+    small = ["val.samples=2", "gate.enabled=false", "learner.lr_schedule=constant"]
+    for name, *overrides in (
+        ("straight", "steps=6"),
+        ("halves", "steps=3"),
+        ("halves", "steps=6", "resume=must"),
+    ):
+        code, output = run(*train(cold, data, name, *small, *overrides))
+        assert code == 0, output
+    straight, halves = (without_times(rows(cold.parent / name)) for name in ("straight", "halves"))
+    assert [row["step"] for row in halves] == [1, 2, 3, 4, 5, 6]
+    for found, wanted in zip(halves, straight, strict=True):
+        assert found == pytest.approx(wanted, rel=1e-6, abs=1e-6)
+
+
 def test_wrong_configuration_exits_2_with_every_problem(tmp_path: Path):
     code, output = run("train", "conf/toy.yaml", f"runs_dir={tmp_path}", "algo.lrr=1", "steps=-4")
     assert code == 2

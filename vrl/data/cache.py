@@ -18,7 +18,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,8 @@ class VisionCache:
             return known
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        self._write(memo, digest.encode())
+        if tmp := self._staged(memo, digest.encode()):
+            os.replace(tmp, memo)
         return digest
 
     @contextmanager
@@ -78,31 +79,31 @@ class VisionCache:
             logger.warning("cache entry %s is corrupt and was deleted: %s", path, error)
             self.num_corrupt += 1
             with self._locked("lock"):
+                total = self._total() - _size(path)  # of what stands there now: another worker may have made it anew
                 path.unlink(missing_ok=True)
-                self._store_total(self._total() - len(data))
+                self._store_total(total)
             return None
 
     def put(self, key: str, vision: Vision) -> None:
         """Keep a vision under a key. One that is larger than the whole cache is not kept."""
         header, patches = to_bytes(vision)
         size, path = len(header) + len(patches), self._place("entries", key)
-        if size > self._most_bytes or not self._write(path, header, patches):
+        if size > self._most_bytes or (tmp := self._staged(path, header, patches)) is None:
             return
         with self._locked("lock"):
-            total = self._total() + size
+            total = self._total() - _size(path) + size
+            os.replace(tmp, path)
             self._store_total(total if total <= self._most_bytes else self._evict())
 
     def _evict(self) -> int:
         """Delete the least recently used entries down to the kept share if there are too many; the bytes that stay."""
         for path in (self._root / "tmp").iterdir():
-            if time.time() - path.stat().st_mtime > _STALE_TMP_S:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # its writer has just renamed it
+                if time.time() - path.stat().st_mtime > _STALE_TMP_S:
+                    path.unlink()
         found = []
         for path in (self._root / "entries").glob("*/*"):
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue  # another worker deletes a corrupt one
+            status = path.stat()
             found.append((status.st_mtime_ns, status.st_size, path))
         total = sum(size for _, size, _ in found)
         if total > self._most_bytes:
@@ -122,20 +123,19 @@ class VisionCache:
     def _store_total(self, total: int) -> None:
         (self._root / "bytes").write_text(str(total))
 
-    def _write(self, path: Path, *pieces: bytes | memoryview) -> bool:
-        """Make a file appear whole. False, and a warning, where the disk refuses."""
+    def _staged(self, path: Path, *pieces: bytes | memoryview) -> Path | None:
+        """A file in `tmp` to be renamed to `path`. None, and a warning, where the disk refuses."""
         tmp = self._root / "tmp" / uuid.uuid4().hex
         try:
             with tmp.open("wb") as stream:
                 for piece in pieces:
                     stream.write(piece)
             path.parent.mkdir(exist_ok=True)
-            os.replace(tmp, path)
         except OSError as error:
             logger.warning("data.cache.dir: %s was not kept: %s", path, error)
             tmp.unlink(missing_ok=True)
-            return False
-        return True
+            return None
+        return tmp
 
     def _place(self, room: str, name: str) -> Path:
         return self._root / room / name[:2] / name
@@ -150,3 +150,10 @@ class VisionCache:
 
 def _identity(path: Path, status: os.stat_result) -> list[str | int]:
     return [str(path), status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

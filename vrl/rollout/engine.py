@@ -1,4 +1,4 @@
-"""One rollout engine: vLLM's AsyncLLM behind records. The door to vLLM; imports it late, since that takes seconds.
+"""One rollout engine: vLLM's AsyncLLM behind records. Imports vLLM late, since that takes seconds.
 
 Prompts go in processed already (token ids and raw uint8 patches), so pixels are decoded and cut into patches once for
 engine and learner. Cache keys carry the policy version: a weight push needs no cache clear and nothing stale is ever
@@ -6,9 +6,10 @@ hit. Does not choose samples, score, or decide when weights change.
 """
 
 import asyncio
-import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from vrl.observability.series import count, level
 from vrl.observability.spans import timed
 from vrl.observability.watch import watch_actor
 from vrl.rollout.inputs import Observation, RawPrompt, Rendering, media_spans, media_tensors, read_media
+from vrl.rollout.llm import start_llm
 from vrl.rollout.shuffled import in_order
 from vrl.types import Completion, Prompt, VersionSpan
 from vrl.weights import differences
@@ -30,14 +32,6 @@ if TYPE_CHECKING:
     from vllm.outputs import CompletionOutput, RequestOutput
 
 _LOADED = "default"  # vLLM's name for the weights it started with: our version 0
-_MIN_BATCH_TOKENS = 8192  # of one forward; at least a whole prompt, so that any clip fits the encoder cache
-_CPU_BLOCK_TOKENS = 32  # vLLM's 128 would keep short prompts out of the prefix cache
-_CPU_ENV = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait cost a shared machine nine tenths of its speed
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # or engines and learner would share the first cores
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # model and scheduler in one process: one import of vLLM less
-    "TORCHDYNAMO_DISABLE": "1",  # the sampler would compile C++ for 20 s, and need a compiler
-}
 
 
 class RolloutEngine:
@@ -67,10 +61,12 @@ class RolloutEngine:
         self._rollout = rollout
         self._version = 0
         self._requests = 0
+        self._seed = seed
+        self._calls: Counter[str] = Counter()  # equal calls since the weights came
         self._admission = asyncio.Lock()
         self._paused = False
         self._vision_trains = vision_trains
-        self._llm = _start(model, rollout, push_backend, seed + index, raw_logprobs, stats=stats)
+        self._llm = start_llm(model, rollout, push_backend, seed, raw_logprobs, stats=stats)
         hf_config = self._llm.model_config.hf_config
         self._rule = position_rule(hf_config)
         self._banned = banned_token_ids(hf_config)
@@ -90,9 +86,10 @@ class RolloutEngine:
         """`group_size` completions for every prompt, or `group_size[i]` for prompt i.
 
         `patches[i]` are those of `prompts[i]`, uint8 [num_patches, patch_dim]. Prompts of one call are admitted
-        together: an idle engine that gets the same calls samples the same tokens. Raises RolloutError for a request
-        that vLLM refuses or cuts, DataError for a prompt whose grids do not match its ids, WorkerError when the engine
-        is dead.
+        together, and what an idle engine samples follows from the seed, its index, its policy version, the call, and
+        how often it has had that call since the weights came: a resumed run samples what it would have. Raises
+        RolloutError for a request that vLLM refuses or cuts, DataError for a prompt whose grids do not match its ids,
+        WorkerError when the engine is dead.
         """
         group_size = group_size or self._rollout.group_size
         sizes = [group_size] * len(prompts) if isinstance(group_size, int) else group_size
@@ -101,7 +98,8 @@ class RolloutEngine:
         try:
             async with self._admission:
                 requests = [self._request(prompt, pixels) for prompt, pixels in zip(prompts, patches, strict=True)]
-                await self._guarded(self._admit(requests, params, admitted))
+                seed = self._call_seed(prompts, sizes, temperature)
+                await self._guarded(self._admit(requests, params, admitted, seed))
             finished = await asyncio.gather(*(self._guarded(output.get()) for output in admitted))
         except BaseException:  # one failed, or the caller gave up: the rest must not run on
             await self._llm.abort([output.request_id for output in admitted], internal=True)
@@ -149,6 +147,7 @@ class RolloutEngine:
         await self._transfer(self._llm.finish_weight_update(weight_version))
         self._version = int(weight_version)
         level("vrl_rollout_policy_version", self._version)
+        self._calls.clear()
 
     @timed("verify")
     async def verify_weights(self, policy_version: int, digests: Mapping[str, int]) -> None:
@@ -265,14 +264,26 @@ class RolloutEngine:
         items = MultiModalKwargsItems.from_hf_inputs(tensors, fields)
         return mm_input(token_ids, items, hashes, places, cache_salt=salt)
 
+    def _call_seed(self, prompts: Sequence[Prompt], sizes: Sequence[int], temperature: float | None) -> int:
+        """Our definition: a hash of what the docstring of `generate` names."""
+        digest = blake2b(repr((self._seed, self._index, self._version, list(sizes), temperature)).encode())
+        for prompt in prompts:
+            digest.update(prompt.media_key.encode())
+            digest.update(prompt.token_ids.tobytes())
+        call = digest.hexdigest()
+        self._calls[call] += 1
+        digest.update(str(self._calls[call]).encode())
+        return int.from_bytes(digest.digest()[:7], "little")
+
     async def _admit(
-        self, requests: "Sequence[EngineInput]", params: "Sequence[SamplingParams]", admitted: list[Any]
+        self, requests: "Sequence[EngineInput]", params: "Sequence[SamplingParams]", admitted: list[Any], seed: int
     ) -> None:
-        """Add requests in order, and their outputs to `admitted`; behind a pause when the engine is idle, so that its
-        first batch holds them all."""
+        """Add requests in order, and their outputs to `admitted`; when the engine is idle with a new seed, and behind
+        a pause, so that its first batch holds them all."""
         idle = self._llm.get_num_unfinished_requests() == 0
         if idle:
             await self._llm.pause_generation(mode="keep", clear_cache=False)
+            await self._llm.collective_rpc("vrl_seed", args=(seed,))
         try:
             for request, wanted in zip(requests, params, strict=True):
                 self._requests += 1
@@ -325,48 +336,6 @@ class RolloutEngine:
                 for s in output.weight_versions or ()
             ),
         )
-
-
-def _start(
-    model: ModelConfig, rollout: RolloutConfig, push_backend: str, seed: int, raw_logprobs: bool, *, stats: bool
-) -> Any:
-    os.environ["OMP_NUM_THREADS"] = str(rollout.threads)
-    if push_backend == "ipc":
-        os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # its handles reach the worker as pickles
-    from vllm import AsyncEngineArgs
-    from vllm.config import WeightTransferConfig
-    from vllm.platforms import current_platform
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    import vrl.rollout.extension  # noqa: F401  (registers the gloo transport here too, where vLLM checks its name)
-
-    on_cpu = current_platform.is_cpu()
-    device: dict[str, Any] = {"gpu_memory_utilization": rollout.gpu_memory_utilization}
-    if on_cpu:
-        os.environ.update(_CPU_ENV)
-        device = {"kv_cache_memory_bytes": int(rollout.kv_cache_gib * 2**30), "block_size": _CPU_BLOCK_TOKENS}
-    args = AsyncEngineArgs(
-        model=model.path,
-        served_model_name="policy",  # a label of vLLM's metrics, else the path
-        dtype=cast(Any, model.dtype),
-        trust_remote_code=model.trust_remote_code,
-        max_model_len=model.max_context_tokens,
-        max_num_seqs=rollout.max_num_seqs,
-        max_num_batched_tokens=max(_MIN_BATCH_TOKENS, model.max_context_tokens),
-        tensor_parallel_size=rollout.tensor_parallel,
-        enforce_eager=rollout.enforce_eager or on_cpu,
-        seed=seed,
-        enable_prefix_caching=True,
-        # processed: at the sampling temperature, over the tokens that may be sampled
-        logprobs_mode="raw_logprobs" if raw_logprobs else "processed_logprobs",
-        mm_processor_cache_gb=0,  # inputs come processed
-        skip_mm_profiling=on_cpu,
-        disable_log_stats=not stats,
-        weight_transfer_config=WeightTransferConfig(backend=push_backend),
-        worker_extension_cls="vrl.rollout.extension.EngineExtension",
-        **device,
-    )
-    return AsyncLLM.from_engine_args(args)
 
 
 def _count(prompts: Sequence[Prompt], completions: Sequence[Sequence[Completion]]) -> None:

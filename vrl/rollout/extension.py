@@ -149,6 +149,10 @@ class EngineExtension:
             self._vrl_vision_runs = _VisionRuns(self.model_runner.get_model())
         return self._vrl_vision_runs.take()
 
+    def vrl_seed(self, seed: int) -> None:
+        """Draw from this seed on."""
+        torch.manual_seed(seed)  # of all devices
+
     def vrl_watch(self) -> None:
         """Watch the model until `vrl_watched`."""
         self._vrl_watch = _Watch(self.model_runner.get_model())
