@@ -305,6 +305,26 @@ FAULTS = Dashboard(
             queries=(("{{role}} {{run}}", f"sum by (role, run) ({chosen('up')})"),),
         ),
         Panel(
+            title="Actors replaced",
+            description="By fleet, since the run was started or resumed.",
+            queries=latest("vrl_fault_restarts_by_fleet_total", legend="{{fleet}} {{run}}"),
+        ),
+        Panel(
+            title="Actors lost for good",
+            description="Their restarts are used up (fault.max_restarts); the run goes on with those that are left.",
+            queries=latest("vrl_fault_lost_actors"),
+        ),
+        Panel(
+            title="Calls and pushes repeated",
+            description="Calls lost with an actor and given to another, pushes begun again; since the start or resume.",
+            queries=latest("vrl_fault_lost_calls_total", "vrl_fault_failed_pushes_total"),
+        ),
+        Panel(
+            title="Resumes",
+            description="Times that the run went on from its last checkpoint after a learner rank died.",
+            queries=latest("vrl_fault_resumes_total"),
+        ),
+        Panel(
             title="Steps dropped",
             description="A loss or gradient was not finite; since the start.",
             queries=latest("vrl_learner_nonfinite_steps_total"),

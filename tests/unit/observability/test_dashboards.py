@@ -6,6 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from vrl.metrics import CATALOGUE
 from vrl.observability.boards import DASHBOARDS
 from vrl.observability.dashboards import FOLDER, generated, grafana, known_metrics, metrics_in
 
@@ -86,6 +87,11 @@ def test_every_query_names_metrics_of_the_catalogue_and_asks_for_the_chosen_run(
         unknown = metrics_in(expr) - known_metrics()
         assert not unknown, f"{uid}, {title}: {unknown}"
         assert expr.count("{") == expr.count('run=~"$run"') > 0, f"{uid}, {title}: a selector lacks the run"
+
+
+def test_every_fault_that_is_counted_is_shown():
+    shown = {name for uid, _, expr in QUERIES if uid == "vrl-faults" for name in metrics_in(expr)}
+    assert {m.prometheus_name for m in CATALOGUE if m.name.startswith("fault/")} <= shown
 
 
 def test_an_unknown_metric_is_found():
