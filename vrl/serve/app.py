@@ -1,6 +1,6 @@
 """The server's one class: an OpenAI-compatible endpoint over a desk. Knows HTTP, not who carries it.
 
-    GET  /health                  200 while it serves, 503 from the death of a worker to the next answer; no token
+    GET  /health                  200 while it serves, 503 from the loss of a fleet to the next answer; no token
     GET  /v1/models               the one model
     POST /v1/chat/completions     one question about one clip; `stream` sends status as it goes
 
@@ -22,7 +22,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from vrl.errors import VrlError, WorkerError
+from vrl.errors import LostCallError, VrlError, WorkerError
 from vrl.inference.answer import answer_question
 from vrl.inference.inquiry import Desk, Notify
 from vrl.inference.record import Answer
@@ -46,7 +46,7 @@ class ChatApp:
         self._model = model
         self._running = asyncio.Semaphore(config.concurrency)
         self._inside = 0  # running or waiting
-        self._broken = False  # the last question that got so far ended with a worker's death or silence
+        self._broken = False  # the last question that got so far found all workers of a fleet dead for good
 
     async def __call__(self, request: Request) -> Response:
         """The response to any request; never raises but for cancellation."""
@@ -61,7 +61,7 @@ class ChatApp:
     async def _route(self, request: Request) -> Response:
         path, method = request.url.path, request.method
         if path == "/health":
-            status, code = ("a worker died", 503) if self._broken else ("ok", 200)
+            status, code = ("workers are dead", 503) if self._broken else ("ok", 200)
             return JSONResponse({"status": status, "questions": self._inside}, status_code=code)
         if not is_authorised(request.headers.get("authorization"), self._token):
             raise Refusal(401, "Authorization: wanted `Bearer <token>`; the token is in the server's token_file")
@@ -108,7 +108,8 @@ class ChatApp:
             raise Refusal(504, f"got no answer within timeout_s={config.timeout_s:g}") from error
         except VrlError as error:
             logger.warning("%s: %s", name, error)
-            self._broken = self._broken or isinstance(error, WorkerError)
+            if isinstance(error, WorkerError) and not isinstance(error, LostCallError):  # that one is being replaced
+                self._broken = True
             raise refusal_of(error) from error
 
     @asynccontextmanager

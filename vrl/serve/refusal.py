@@ -1,6 +1,6 @@
 """Why a request is not served: a status code and a message, in the words of the OpenAI protocol."""
 
-from vrl.errors import DataError, RolloutError, VrlError, WorkerError
+from vrl.errors import DataError, LostCallError, RolloutError, VrlError, WorkerError
 
 _STATUS_OF_REASON = {"limit": 413, "missing": 404, "path": 403, "timeout": 422, "memory": 422, "crash": 422}
 
@@ -20,8 +20,10 @@ def refusal_of(error: VrlError) -> Refusal:
         return Refusal(_STATUS_OF_REASON.get(error.reason, 400), str(error))
     if isinstance(error, RolloutError):
         return Refusal(400, str(error))
+    if isinstance(error, LostCallError):
+        return Refusal(503, "the question was lost with a worker, which is being replaced; ask again")
     if isinstance(error, WorkerError):
-        return Refusal(503, "a worker of the server died or is silent; its log says why")
+        return Refusal(503, "the server's workers are dead or silent; its log says why")
     return Refusal(500, "the server failed; its log says why")
 
 

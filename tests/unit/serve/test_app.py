@@ -13,7 +13,7 @@ from inference_cases import completion, desk
 from starlette.requests import Request
 
 from vrl.config import ModelConfig
-from vrl.errors import DataError, WorkerError
+from vrl.errors import DataError, LostCallError, WorkerError
 from vrl.inference.config import MediaConfig, StrategyConfig
 from vrl.serve.app import ChatApp
 from vrl.serve.config import UPLOADS, ServeConfig
@@ -189,6 +189,7 @@ def test_an_oversized_body_is_refused_whether_it_says_its_size_or_not(tmp_path: 
         (DataError("odd", reason="corrupt"), 400),
         (DataError("slow", reason="timeout"), 422),
         (WorkerError("engine 0 died at 10.0.0.1"), 503),
+        (LostCallError("engine 0 died at 10.0.0.1"), 503),
     ],
 )
 def test_what_fails_inside_has_its_own_status(tmp_path: Path, error: Exception, status: int):
@@ -198,11 +199,17 @@ def test_what_fails_inside_has_its_own_status(tmp_path: Path, error: Exception, 
         assert str(status) in response.text and "10.0.0.1" not in response.text
 
 
-def test_health_tells_of_a_dead_worker_until_the_next_answer(tmp_path: Path):
-    server = Server(tmp_path, fail=WorkerError("engine 0 died"))
+def test_a_question_lost_with_a_worker_that_is_replaced_says_nothing_of_the_server(tmp_path: Path):
+    server = Server(tmp_path, fail=LostCallError("engine 0 died, twice"))
+    assert "ask again" in post(server, body()).text
+    assert talk(server, lambda client: client.get("/health")).status_code == 200
+
+
+def test_health_tells_of_dead_workers_until_the_next_answer(tmp_path: Path):
+    server = Server(tmp_path, fail=WorkerError("all engines are dead"))
     assert post(server, body()).status_code == 503
     health = talk(server, lambda client: client.get("/health"))
-    assert (health.status_code, health.json()["status"]) == (503, "a worker died")
+    assert (health.status_code, health.json()["status"]) == (503, "workers are dead")
     server.app._desk = Server(tmp_path).desk
     assert post(server, body()).status_code == 200
     assert talk(server, lambda client: client.get("/health")).status_code == 200
