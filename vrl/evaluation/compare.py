@@ -14,8 +14,8 @@ import numpy as np
 from vrl.errors import DataError
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.evaluation.interval import Difference, Discordance, Node, difference, draw_counts, mcnemar
-from vrl.evaluation.metrics import METRICS, RIGHT, overall_node, present, units, values
-from vrl.evaluation.record import Scored, read_scores
+from vrl.evaluation.metrics import METRICS, overall_node, present, units, values
+from vrl.evaluation.record import RIGHT, Scored, read_scores
 from vrl.evaluation.results import shown
 
 _Side = tuple[np.ndarray, Node]  # values [N] of one run, and what of them is averaged

@@ -12,9 +12,7 @@ from vrl.errors import DataError
 from vrl.evaluation.config import BootstrapConfig
 from vrl.evaluation.interval import Estimate, Node, draw_counts, estimate
 from vrl.evaluation.item import Benchmark
-from vrl.evaluation.record import Scored
-
-RIGHT = 0.5  # score from which an item counts as right, as in vrl.reward.consistency
+from vrl.evaluation.record import RIGHT, Scored, reaches
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +46,9 @@ def _regression(item: Scored) -> float | None:
     return item.values.get("accuracy") if item.answer_type == "regression" else None
 
 
-def _overlaps(at_least: float) -> Callable[[Scored], float | None]:
-    """R1@t: 1 where IoU >= t. VideoReasoner and VideoChat-R1 compare so; Time-R1 asks for more than t."""
-    return lambda item: None if (iou := item.values.get("iou")) is None else float(iou >= at_least)
+def _reaches(name: str, at_least: float) -> Callable[[Scored], float | None]:
+    """1 where the value is >= t. For R1@t VideoReasoner and VideoChat-R1 compare so; Time-R1 asks for more than t."""
+    return lambda item: None if (value := item.values.get(name)) is None else float(reaches(value, at_least))
 
 
 def _agreement(item: Scored) -> float | None:
@@ -72,9 +70,14 @@ METRICS = (
     ItemMetric("judged", "share", "answers that the judge takes for the true one", _of("judged_accuracy")),
     ItemMetric("wer", "errors a word", "word error rate of answers to ocr questions", _of("wer")),
     ItemMetric("miou", "share", "mean IoU; an unreadable interval is 0", _of("iou")),
-    ItemMetric("r1@0.3", "share", "IoU >= 0.3", _overlaps(0.3)),
-    ItemMetric("r1@0.5", "share", "IoU >= 0.5", _overlaps(0.5)),
-    ItemMetric("r1@0.7", "share", "IoU >= 0.7", _overlaps(0.7)),
+    ItemMetric("r1@0.3", "share", "IoU >= 0.3", _reaches("iou", 0.3)),
+    ItemMetric("r1@0.5", "share", "IoU >= 0.5", _reaches("iou", 0.5)),
+    ItemMetric("r1@0.7", "share", "IoU >= 0.7", _reaches("iou", 0.7)),
+    ItemMetric("best_miou", "share", "mean IoU with the best of the true moments", _of("best_iou")),
+    ItemMetric("miop", "share", "mean of the predicted time's share in the best of the true moments", _of("best_iop")),
+    ItemMetric("iop@0.3", "share", "IoP >= 0.3", _reaches("best_iop", 0.3)),
+    ItemMetric("iop@0.5", "share", "IoP >= 0.5", _reaches("best_iop", 0.5)),
+    ItemMetric("acc@gqa", "share", "right answers whose moment is found too, IoP >= 0.5", _of("grounded_accuracy")),
     ItemMetric("element_f1", "share", "F1 of key elements", _of("element_f1")),
     ItemMetric("format", "share", "completions of the form that was asked for", _of("format")),
     ItemMetric("tac", "share", "right answers whose thinking is right too", _of("think_answer_consistency")),

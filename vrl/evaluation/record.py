@@ -8,7 +8,9 @@ from pathlib import Path
 
 from vrl.errors import DataError
 
+RIGHT = 0.5  # score from which an item counts as right, as in vrl.reward.consistency
 _SCORES = "scores.jsonl"
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +45,11 @@ def read_scores(run_dir: Path) -> list[Scored]:
     if not path.is_file():
         raise DataError(f"{run_dir}: got no {_SCORES} in it, wanted the folder of a finished vrl eval", reason="scores")
     return [_row(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def reaches(value: float, bar: float) -> bool:
+    """value >= bar, also where only rounding keeps it below: 0.2 / 0.4 of seconds as fractions is not quite a half."""
+    return value >= bar - _ROUNDING
 
 
 def _row(columns: dict) -> Scored:

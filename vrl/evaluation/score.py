@@ -43,7 +43,7 @@ async def score_items(
             return await _score(item, prediction, benchmark, config, worker)
 
     pairs = zip(items, predictions, strict=True)
-    return list(await asyncio.gather(*(one(item, prediction) for item, prediction in pairs)))
+    return benchmark.join(await asyncio.gather(*(one(item, prediction) for item, prediction in pairs)))
 
 
 def score_name(sample: Sample, benchmark: Benchmark, config: EvalConfig) -> str:
@@ -55,7 +55,7 @@ def score_name(sample: Sample, benchmark: Benchmark, config: EvalConfig) -> str:
 
 def _rubric(task: str, benchmark: Benchmark, config: EvalConfig) -> TaskConfig:
     own = [name for name in (config.benchmark.measure, benchmark.measure) if name]
-    names = dict.fromkeys(["accuracy", "iou", "element_f1", "format", *own, *config.measures])
+    names = dict.fromkeys(["accuracy", "iou", "element_f1", "format", *own, *benchmark.measures, *config.measures])
     return TaskConfig(task=task, rewards=[RewardTermConfig(reward=name) for name in names])
 
 
@@ -67,7 +67,8 @@ async def _score(
     said = prediction.answer
     if prediction.failure:
         counted = config.failures == "wrong"
-        values: Values = {name: 0.0, "format": 0.0} if counted else {}
+        beside = benchmark.measures if sample.answer_type == "span" else ()
+        values: Values = dict.fromkeys((name, "format", *beside), 0.0) if counted else {}
         score = 0.0 if counted else None
     else:
         given = _input(sample, prediction)

@@ -1,6 +1,6 @@
 """Overlap of predicted and true events in time."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from vrl.reward.record import RewardInput
 
@@ -36,13 +36,42 @@ def tiou(given: RewardInput) -> float | None:
     return overlap * max(0.0, 1 - start_error) * max(0.0, 1 - end_error)
 
 
+def best_iou(given: RewardInput) -> float | None:
+    """IoU of the predicted events, united, with that true event which gives the most; None without true spans.
+
+    Source: NExT-GQA's own evaluation, which does not unite the true moments of a question.
+    """
+    return _best(given, interval_iou)
+
+
+def best_iop(given: RewardInput) -> float | None:
+    """Share of the predicted time that lies in one true event, of that which gives the most; else as `best_iou`.
+
+    Source: intersection over prediction of NExT-GQA's own evaluation.
+    """
+    return _best(given, lambda found, true: interval_overlap(found, true) / _length(merge(found)))
+
+
+def _best(given: RewardInput, measure: Callable[[Sequence[Interval], Sequence[Interval]], float]) -> float | None:
+    if not given.sample.spans:
+        return None
+    if given.parsed is None or not merge(given.parsed.span_ratios):
+        return 0.0
+    truth = [(start / given.duration_s, min(1.0, end / given.duration_s)) for start, end in given.sample.spans]
+    return max(measure(given.parsed.span_ratios, [event]) for event in truth)
+
+
+def interval_overlap(first: Iterable[Interval], second: Iterable[Interval]) -> float:
+    """Length that two unions of intervals share, in their unit."""
+    a, b = merge(first), merge(second)
+    return sum(max(0.0, min(a_end, b_end) - max(a_start, b_start)) for a_start, a_end in a for b_start, b_end in b)
+
+
 def interval_iou(first: Iterable[Interval], second: Iterable[Interval]) -> float:
     """IoU of two unions of intervals, any unit; 0.0 where either is empty. Intervals with end <= start are left out."""
     a, b = merge(first), merge(second)
-    overlap = sum(max(0.0, min(a_end, b_end) - max(a_start, b_start)) for a_start, a_end in a for b_start, b_end in b)
-    if overlap <= 0:
-        return 0.0
-    return overlap / (_length(a) + _length(b) - overlap)
+    overlap = interval_overlap(a, b)
+    return overlap / (_length(a) + _length(b) - overlap) if overlap > 0 else 0.0
 
 
 def merge(intervals: Iterable[Interval]) -> list[Interval]:
@@ -60,4 +89,4 @@ def _length(intervals: Iterable[Interval]) -> float:
     return sum(end - start for start, end in intervals)
 
 
-REWARDS = {"iou": iou, "tiou": tiou}
+REWARDS = {"iou": iou, "tiou": tiou, "best_iou": best_iou, "best_iop": best_iop}

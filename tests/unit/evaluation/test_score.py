@@ -8,8 +8,10 @@ import pytest
 
 from vrl.config import RewardConfig, RewardTermConfig, TaskConfig
 from vrl.errors import ConfigError
+from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.evaluation.config import BenchmarkConfig, EvalConfig
 from vrl.evaluation.item import Benchmark, Item
+from vrl.evaluation.metrics import summarise
 from vrl.evaluation.predictions import Prediction
 from vrl.evaluation.record import read_scores, write_scores
 from vrl.evaluation.score import score_items
@@ -123,3 +125,26 @@ def test_training_and_evaluation_measure_alike():
     (reward,) = asyncio.run(worker.score(prompt, (completion,)))
     found = scored(sample, said(text), measures=measures)
     assert dict(reward.breakdown) == {name: found.values[name] for name in reward.breakdown}
+
+
+def nextgqa(answer: str, moment: str | None) -> dict[str, float | None]:
+    """Metrics of one question of NExT-GQA: B is right, 2-6 s of 10 s is the moment; None: its search failed."""
+    samples = [replace(CHOICE, sample_id="v-1-qa"), replace(EVENT, sample_id="v-1-grounding")]
+    events = f"<|event_start|>[{moment}]<|event_end|>"
+    searched = said(events, "v-1-grounding") if moment else Prediction(sample_id="v-1-grounding", failure="decode")
+    items = [
+        Item(sample=sample, groups={"form": (form,)}) for sample, form in zip(samples, ("qa", "grounding"), strict=True)
+    ]
+    made, benchmark = EvalConfig(name="x"), BENCHMARKS["nextgqa"]
+    found = asyncio.run(score_items(items, [said(answer, "v-1-qa"), searched], benchmark, made, ""))
+    return {name: number.value for name, number in summarise(found, benchmark, made.bootstrap, 0).metrics.items()}
+
+
+def test_a_grounded_answer_is_right_and_more_than_half_of_its_moment_is_true():
+    both = nextgqa(" B", "0.40, 0.80")
+    assert (both["acc@gqa"], both["miop"], both["iop@0.5"], both["accuracy"]) == (1.0, pytest.approx(0.5), 1.0, 1.0)
+    assert both["best_miou"] == pytest.approx(1 / 3)
+    assert nextgqa(" B", "0.45, 0.85")["acc@gqa"] == 0.0  # 1.5 s of 4 s
+    assert nextgqa(" A", "0.40, 0.80")["acc@gqa"] == 0.0
+    failed = nextgqa(" B", None)
+    assert (failed["acc@gqa"], failed["miop"], failed["best_miou"], failed["accuracy"]) == (0.0, 0.0, 0.0, 1.0)

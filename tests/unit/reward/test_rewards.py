@@ -145,6 +145,17 @@ def test_tiou_takes_off_what_the_edges_miss() -> None:
     assert score("tiou", event(0.1, 0.2), task="grounding") is None
 
 
+def test_the_best_of_the_true_moments_counts_as_in_nextgqa() -> None:
+    fields = {"task": "grounding", "spans": ((1.0, 3.0), (6.0, 7.0))}  # of 10 s
+    said = event(0.2, 0.7)  # 1 s of 5 lies in the first moment, which with it spans 6 s; 1 s in the second, of 5
+    assert score("best_iou", said, **fields) == pytest.approx(1 / 5)
+    assert score("best_iop", said, **fields) == pytest.approx(1 / 5)
+    assert score("best_iop", event(0.2, 0.3), **fields) == pytest.approx(1.0)
+    assert score("best_iou", event(0.2, 0.3), **fields) == pytest.approx(1 / 2)
+    assert score("best_iop", event(0.3, 0.2), **fields) == score("best_iou", " nothing", **fields) == 0.0
+    assert score("best_iop", said, task="grounding") is None
+
+
 def test_iou_without_truth_is_missing_not_zero() -> None:
     assert score("iou", event(0.1, 0.2), task="grounding") is None
 
