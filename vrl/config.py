@@ -99,13 +99,11 @@ class TaskConfig:
 
 
 @dataclass(frozen=True)
-class RolloutConfig:
-    """The vLLM engines and how they sample."""
+class EngineConfig:
+    """The vLLM engines."""
 
     engines: int = at_least(1, 1)
     tensor_parallel: int = at_least(1, 1)  # GPUs an engine
-    group_size: int = at_least(1, 8)
-    temperature: float = above_zero(1.0)  # greedy tokens have no log-probs to learn from
     top_p: float = share(1.0)
     top_k: int = -1  # -1: all
     max_tokens: int = at_least(1, 768)  # of a completion
@@ -114,7 +112,15 @@ class RolloutConfig:
     gpu_memory_utilization: float = share(0.85)  # GPU engines
     enforce_eager: bool = False
     threads: int = at_least(1, 1)  # CPU threads an engine
-    timeout_s: float = above_zero(600.0)  # a group that takes longer fails
+    timeout_s: float = above_zero(600.0)  # a call that takes longer fails
+
+
+@dataclass(frozen=True)
+class RolloutConfig(EngineConfig):
+    """The engines of a training run, and the groups they sample."""
+
+    group_size: int = at_least(1, 8)
+    temperature: float = above_zero(1.0)  # greedy tokens have no log-probs to learn from
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vrl.config import ModelConfig, RewardConfig, RolloutConfig
+from vrl.config import EngineConfig, ModelConfig, RewardConfig
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.fields import MISSING, at_least, one_of, out_of_range, share
 from vrl.inference.config import MediaConfig, StrategyConfig, asking_problems, strategy_problems
@@ -43,7 +43,7 @@ class EvalConfig:
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)  # the engines; the strategy says how they sample
+    rollout: EngineConfig = field(default_factory=EngineConfig)  # the engines; the strategy says how they sample
     task: str = ""  # how questions with an answer are asked: a task of vrl.tasks; empty: as the benchmark has it
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     concurrency: int = at_least(1, 32)  # questions under way at once

@@ -7,11 +7,11 @@ from pathlib import Path
 from vrl.config import (
     CacheConfig,
     DataConfig,
+    EngineConfig,
     FrameConfig,
     MediaLimitsConfig,
     ModelConfig,
     RewardConfig,
-    RolloutConfig,
 )
 from vrl.fields import MISSING, above_zero, at_least, one_of, out_of_range, share
 from vrl.tasks import TASKS
@@ -98,7 +98,7 @@ class InferConfig:
     ray_address: str = ""  # empty: a private local Ray; "auto": the cluster this process belongs to
     model: ModelConfig = field(default_factory=ModelConfig)
     media: MediaConfig = field(default_factory=MediaConfig)
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)  # the engines; the strategy says how they sample
+    rollout: EngineConfig = field(default_factory=EngineConfig)  # the engines; the strategy says how they sample
     reward: RewardConfig = field(default_factory=RewardConfig)  # what the formulas of evidence leave open
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
 
@@ -119,7 +119,7 @@ def check_infer(config: InferConfig) -> list[str]:
     return problems + asking_problems(config.model, config.media, config.rollout) + strategy_problems(config.strategy)
 
 
-def asking_problems(model: ModelConfig, media: MediaConfig, rollout: RolloutConfig) -> list[str]:
+def asking_problems(model: ModelConfig, media: MediaConfig, rollout: EngineConfig) -> list[str]:
     """Where model, frames and engines do not go together."""
     frames, problems = media.frames, []
     if frames.min_frames > frames.max_frames or frames.min_frames % 2 or frames.max_frames % 2:

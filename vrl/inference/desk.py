@@ -9,7 +9,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from vrl.checkpoint import resolve_model
-from vrl.config import DataConfig, FaultConfig, ModelConfig, RewardConfig, RolloutConfig
+from vrl.config import DataConfig, EngineConfig, FaultConfig, ModelConfig, RewardConfig, RolloutConfig
 from vrl.data.worker import DataWorker
 from vrl.inference.config import BackfillConfig, StrategyConfig
 from vrl.inference.inquiry import Desk
@@ -21,7 +21,7 @@ from vrl.rollout.engine import RolloutEngine
 _WAITING_S = 60.0  # for a decode worker that serves other questions first
 
 
-def desk_roles(data: DataConfig, rollout: RolloutConfig, backfill: BackfillConfig, *, gpus: bool) -> tuple[Role, ...]:
+def desk_roles(data: DataConfig, rollout: EngineConfig, backfill: BackfillConfig, *, gpus: bool) -> tuple[Role, ...]:
     """What a desk asks Ray for. `gpus`: the cluster has any; the retrieval encoder takes none of them."""
     engine_gpus = float(rollout.tensor_parallel) if gpus else 0.0
     found = (
@@ -35,7 +35,7 @@ def desk_roles(data: DataConfig, rollout: RolloutConfig, backfill: BackfillConfi
 async def open_desk(
     model: ModelConfig,
     data: DataConfig,
-    rollout: RolloutConfig,
+    rollout: EngineConfig,
     strategy: StrategyConfig,
     *,
     rules: RewardConfig | None = None,
@@ -57,7 +57,7 @@ async def open_desk(
             return placement.start("data", DataWorker, index, model=model, data=data, max_tokens=rollout.max_tokens)
 
         def start_engine(index: int) -> Any:
-            keywords = {"model": model, "rollout": rollout, "seed": seed, "raw_logprobs": True}
+            keywords = {"model": model, "rollout": RolloutConfig(**vars(rollout)), "seed": seed, "raw_logprobs": True}
             return placement.start("rollout", RolloutEngine, index, index=index, **keywords)
 
         def start_finder(index: int) -> Any:

@@ -22,8 +22,10 @@ def temporal_order(given: GroupInput) -> list[float | None]:
 
 def length_band(given: GroupInput) -> list[float | None]:
     """1 for an accurate completion of reward.length_band = [least, most] tokens, where at least two of the group are
-    accurate. Weight it 0.2. Source: Video-R1's length reward.
+    accurate, else 0. None for a group of one, as in validation. Weight it 0.2. Source: Video-R1's length reward.
     """
+    if len(given.given) < 2:
+        return [None] * len(given.given)
     least, most = given.rules.length_band
     enough = sum((value or 0.0) > _SOLVED for value in given.accuracy) >= 2
     return [

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vrl.config import ModelConfig, RewardConfig, RolloutConfig
+from vrl.config import EngineConfig, ModelConfig, RewardConfig
 from vrl.fields import MISSING, above_zero, at_least, out_of_range
 from vrl.inference.config import MediaConfig, StrategyConfig, asking_problems, strategy_problems
 from vrl.tasks import TASKS
@@ -27,7 +27,7 @@ class ServeConfig:
     ray_address: str = ""  # empty: a private local Ray; "auto": the cluster this process belongs to
     model: ModelConfig = field(default_factory=ModelConfig)
     media: MediaConfig = field(default_factory=lambda: MediaConfig(root=MISSING))
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    rollout: EngineConfig = field(default_factory=EngineConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)  # what the formulas of evidence leave open
     strategy: StrategyConfig = field(default_factory=StrategyConfig)  # its name: that of requests that name none
 

@@ -1,9 +1,11 @@
 """Which items are asked, and how."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from vrl.configfile import load
 from vrl.errors import ConfigError, DataError
 from vrl.evaluation.config import BenchmarkConfig, EvalConfig, check_eval
 from vrl.evaluation.item import Item
@@ -61,3 +63,10 @@ def test_a_wrong_configuration_names_every_key():
     for key in ("name: got '../x'", "task: got 'grounding'", "benchmark.measure: got 'charm'", "measures: got 'luck'"):
         assert key in problems
     assert check_eval(config()) == []
+
+
+def test_keys_of_training_that_no_answer_depends_on_are_unknown(tmp_path: Path):
+    file = tmp_path / "eval.yaml"
+    file.write_text("{name: x, benchmark: {path: here}, model: {path: there}, rollout: {group_size: 4, max_tokens: 8}}")
+    with pytest.raises(ConfigError, match=r"rollout\.group_size"):
+        load(file, [], schema=EvalConfig, check=check_eval)

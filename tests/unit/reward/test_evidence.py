@@ -176,7 +176,7 @@ def test_order_pays_the_accurate_where_the_ordered_are_not_worse() -> None:
 def test_length_pays_in_the_band_where_two_are_right() -> None:
     assert length_band(group([1, 1, 0], [])) == [1, 1, 0]
     assert length_band(group([1, 0, 0], [])) == [0, 0, 0]
-    assert length_band(group([1], [])) == [0]
+    assert length_band(group([1], [])) == [None]
     assert [length_band(group([1, 1], [], tokens=t))[0] for t in (319, 320, 512, 513)] == [0, 1, 1, 0]
 
 
