@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from leaks import leaked_memory
 from transformers import AutoTokenizer
 
 from vrl.algo.vocabulary import banned_token_ids
@@ -160,13 +161,13 @@ def test_a_paused_engine_waits_and_a_cancelled_call_leaves_nothing(bench: Bench)
 
 
 def test_shutdown_leaves_no_process_and_no_shared_memory(bench: Bench):
-    shm, children = set(os.listdir("/dev/shm")), set(psutil.Process().children(recursive=True))
+    leaked, children = leaked_memory(), set(psutil.Process().children(recursive=True))
     engine = bench.start(index=1)
     assert len(psutil.Process().children(recursive=True)) > len(children)
     engine.shutdown()
     _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - children, timeout=10)
     assert alive == []
-    assert {name for name in os.listdir("/dev/shm") if name.startswith("psm_")} <= shm
+    assert {name for name in leaked_memory() - leaked if name.startswith("psm_")} == set()
 
 
 def test_an_order_of_frames_is_what_the_vision_tower_sees(bench: Bench):

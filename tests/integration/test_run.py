@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from leaks import leaked_memory
 
 from vrl.data.dataset import read_samples
 from vrl.data.toy import make_toy
@@ -48,7 +49,7 @@ class Vrl:
             env={**os.environ, "VRL_TEST_MARK": mark, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"},
             start_new_session=True,
         )
-        return cls(process=process, mark=mark, shm_before=set(os.listdir("/dev/shm")))
+        return cls(process=process, mark=mark, shm_before=leaked_memory())
 
     def wait(self, timeout_s: float = 240) -> str:
         """The whole output, once the command has ended."""
@@ -75,7 +76,9 @@ class Vrl:
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.2)
         assert [Path(f"/proc/{pid}/cmdline").read_text() for pid in self.alive()] == []
-        assert set(os.listdir("/dev/shm")) - self.shm_before == set()
+        while leaked_memory() - self.shm_before and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert leaked_memory() - self.shm_before == set()
 
 
 def run(*arguments: str) -> tuple[int, str]:
