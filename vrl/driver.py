@@ -142,13 +142,13 @@ class Driver:
             self.progress.step += 1
             self.progress.ordinal = groups[-1].ordinal + 1
             metrics |= await self._on_step(self.progress.step, groups, lesson.advantages)
+            await self.buffer.release()  # before what follows: a checkpoint may take minutes, and needs no engine
             step_s = time.monotonic() - started
             busy_s = sum(metrics[f"{part}/seconds"] for part in ("rollout", "reward", "learn", "push"))
             self._log.log(
                 self.progress.step, metrics | {"step/seconds": step_s, "idle/seconds": max(0.0, step_s - busy_s)}
             )
             await self._after_step()
-            await self.buffer.release()
 
     async def _push(self) -> dict[str, float]:
         started = time.monotonic()

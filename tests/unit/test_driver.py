@@ -253,6 +253,18 @@ def test_a_checkpoint_stands_for_rows_that_are_written_and_for_settled_groups(tm
     assert (first.started, first.trained, first.unfinished) == (4, 4, 0)  # of 12 started: 8 will be drawn again
 
 
+def test_the_next_rollouts_start_while_a_checkpoint_is_saved(tmp_path: Path):
+    class Saving(Run):
+        async def _keep(self) -> None:
+            async with asyncio.timeout(30):
+                while len(self.engines.calls) < min(self.driver.progress.step + 1, 5):  # one call a step
+                    await asyncio.sleep(0)
+
+    run = Saving(tmp_path, steps=5)
+    run.go()
+    assert max(row["rollout/policy_age_max"] for row in run.rows()) == 0
+
+
 def test_a_step_that_is_not_finite_is_counted_and_nothing_is_pushed(tmp_path: Path):
     run = Run(tmp_path, steps=3)
     run.learner.nonfinite = {2}
