@@ -16,7 +16,7 @@ def light_ray() -> Iterator[None]:
 
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]  # actors import chaos.light
     ray.init(
-        num_cpus=16,
+        num_cpus=1,  # the actors ask for none; Ray starts as many idle workers in advance as there are CPUs
         include_dashboard=False,
         log_to_driver=False,
         object_store_memory=200 * 2**20,

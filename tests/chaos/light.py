@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from fakes import FakeLearner
 
-from vrl.errors import WeightPushError
+from vrl.errors import LearnerLostError, WeightPushError
 from vrl.types import Completion, PackedBatch, Prompt, Reward, Update, VersionSpan
 
 MIXED = -1  # the policy version that a completion shows when its engine held parts of two versions
@@ -82,6 +82,7 @@ class LightLearner(FakeLearner):
         super().__init__()
         self.pushed = asyncio.Event()
         self.pushed.set()
+        self.lost = False  # set it, and the next step finds the learner dead
         self._between = between
         self._engines: Sequence[Any] = ()
 
@@ -90,6 +91,8 @@ class LightLearner(FakeLearner):
         return await super().optim_step()
 
     async def forward_backward(self, batch: PackedBatch, patches: list[Any]) -> dict[str, float]:
+        if self.lost:
+            raise LearnerLostError("the learner is dead")
         await asyncio.sleep(0.05)
         return await super().forward_backward(batch, patches)
 
@@ -110,7 +113,7 @@ class LightLearner(FakeLearner):
         found = []
         for index, engine in enumerate(self._engines):
             try:
-                found.append(await asyncio.wait_for(getattr(engine, method).remote(*args), 5))
+                found.append(await asyncio.wait_for(getattr(engine, method).remote(*args), 10))
             except Exception as error:
                 raise WeightPushError(f"engine {index}: {type(error).__name__}", index) from error
         return found

@@ -46,7 +46,7 @@ class Worker:
 def run(scenario: Callable[[ActorPool], Awaitable[None]], count: int = 2, **options: Any) -> None:
     async def main() -> None:
         born = options.pop("born", "")
-        start = lambda index: ray.remote(Worker).options(num_cpus=1, max_restarts=0).remote(index, born)  # noqa: E731
+        start = lambda index: ray.remote(Worker).options(num_cpus=0, max_restarts=0).remote(index, born)  # noqa: E731
         settings = {"timeout_s": 5.0, "fault": FAULT, "answers_while_busy": True} | options
         pool = ActorPool("reward", start, count, **settings)
         try:

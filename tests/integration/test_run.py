@@ -1,5 +1,6 @@
 """Whole runs by the command line, all parts real: what a user sees is files, exit codes, and nothing left behind."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -55,9 +56,9 @@ class Vrl:
         """The whole output, once the command has ended."""
         try:
             return self.process.communicate(timeout=timeout_s)[0]
-        finally:
-            for pid in self.alive():
-                os.kill(pid, signal.SIGKILL)
+        except subprocess.TimeoutExpired:
+            self._end()
+            raise
 
     def alive(self) -> list[int]:
         """Processes of this command, whoever their parent is now."""
@@ -71,14 +72,23 @@ class Vrl:
         return found
 
     def assert_nothing_left(self) -> None:
-        """No process and no shared memory survives the command (processes get a moment to be reaped)."""
-        deadline = time.monotonic() + 10
+        """No process and no shared memory survives the command (processes get a moment to follow it)."""
+        deadline = time.monotonic() + 30
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.2)
-        assert [Path(f"/proc/{pid}/cmdline").read_text() for pid in self.alive()] == []
+        assert self._end() == []
         while leaked_memory() - self.shm_before and time.monotonic() < deadline:
             time.sleep(0.2)
         assert leaked_memory() - self.shm_before == set()
+
+    def _end(self) -> list[str]:
+        """Kill all processes of the command; returns what they were."""
+        left = []
+        for pid in self.alive():
+            with contextlib.suppress(OSError):  # it ended while we looked
+                left.append(Path(f"/proc/{pid}/cmdline").read_text())
+                os.kill(pid, signal.SIGKILL)
+        return left
 
 
 def run(*arguments: str) -> tuple[int, str]:

@@ -1,0 +1,150 @@
+"""A small run for chaos: the real driver, pools and weight push over light actors, and a scenario that harms them."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from chaos.light import MIXED, LightEngine, LightLearner, LightReward
+from fakes import prepare
+
+from vrl.config import AlgoConfig, FaultConfig, LogConfig, PushConfig, RunConfig
+from vrl.data.stream import SampleStream
+from vrl.driver import Driver, Progress
+from vrl.metrics import RunLog
+from vrl.pool import ActorPool
+from vrl.push import WeightPush
+from vrl.rollout.feed import PromptFeed
+from vrl.types import Sample
+
+GROUPS_PER_STEP = 4
+SAMPLES = [Sample(sample_id=str(i), task="vqa", question="?") for i in range(400)]
+# Who is silent for so long on a busy machine is not only late.
+FAULT = FaultConfig(heartbeat_s=0.3, silence_s=10.0, max_restarts=20, backoff_s=0.1)
+
+
+@dataclass
+class World:
+    """A run over light fleets."""
+
+    driver: Driver
+    feed: PromptFeed
+    engines: ActorPool
+    rewards: ActorPool
+    push: WeightPush
+    learner: LightLearner
+    file: Path
+    kept: Progress  # what the newest checkpoint would hold
+    versions: list[tuple[int, int]] = field(default_factory=list)  # (step, oldest policy version of one of its groups)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.file.read_text().splitlines()]
+
+    async def pids(self, pool: ActorPool) -> list[int]:
+        return await pool.ask(pool.alive, "pid")
+
+    async def at_step(self, step: int) -> None:
+        while self.driver.progress.step < step:
+            await asyncio.sleep(0.01)
+
+    async def restarted(self) -> None:
+        """Until one engine was replaced and has the weights; the run may be over by then, the fleets are not."""
+        while not self.engines.restarts or self.engines.newcomer.is_set():
+            await asyncio.sleep(0.05)
+
+
+def start_here(_role: str, actor_class: type, _index: int, /, **keywords: Any) -> Any:
+    """An actor on the one small node of the fixture `light_ray`."""
+    return ray.remote(actor_class).options(num_cpus=0, max_restarts=0).remote(**keywords)
+
+
+def live(
+    tmp_path: Path,
+    scenario: Callable[[World], Awaitable[None]],
+    *,
+    steps: int = 12,
+    age: int = 1,
+    num_engines: int = 2,
+    fault: FaultConfig = FAULT,
+    ill: frozenset[str] = frozenset(),
+    how: str = "",
+    reward_timeout_s: float = 60.0,
+    between: Callable[[Any], Awaitable[None]] | None = None,
+    start: Callable[..., Any] = start_here,
+    prepare_sample: Callable[[Sample], Awaitable[Any]] = prepare,
+    max_bad_fraction: float = 0.1,
+    samples: list[Sample] = SAMPLES,
+    progress: Progress | None = None,
+) -> World:
+    """Train beside `scenario`, from `progress` on; returns the world when both have ended."""
+
+    async def main() -> World:
+        engines = ActorPool(
+            "rollout", lambda i: start("rollout", LightEngine, i, index=i), num_engines, timeout_s=60, fault=fault,
+            heartbeat="ready", answers_while_busy=True, quarantine=True,
+        )  # fmt: skip
+        rewards = ActorPool(
+            "reward", lambda i: start("reward", LightReward, i, ill=ill, how=how), 2, timeout_s=reward_timeout_s,
+            fault=fault,
+        )  # fmt: skip
+        learner = LightLearner(between)
+        push = WeightPush(engines, learner, backend="gloo", config=PushConfig(), workers_per_engine=1)
+        algo = AlgoConfig(groups_per_step=GROUPS_PER_STEP, max_policy_age=age)
+        config = RunConfig(name="t", runs_dir=str(tmp_path), steps=steps, algo=algo)
+        first = progress or Progress()
+        log = RunLog(tmp_path, LogConfig(tensorboard=False), steps=steps, first_step=first.step)
+        stream = SampleStream(samples, seed=0, shuffle=True)
+        stream.restore(stream.state() | {"ordinal": first.ordinal})
+        feed = PromptFeed(
+            stream, prepare_sample, prefetch=8, max_bad_fraction=max_bad_fraction, first_ordinal=first.ordinal
+        )
+
+        async def on_step(step: int, groups: Any, *_: Any) -> dict[str, float]:
+            world.versions += [(step, group.policy_version) for group in groups]
+            return {}
+
+        async def after_step() -> None:
+            if driver.progress.step % 5 == 0:
+                world.kept = driver.settled
+
+        driver = Driver(
+            config, feed=feed, engines=engines, rewards=rewards, learner=learner, log=log,
+            push_weights=push.to_all, on_step=on_step, after_step=after_step, progress=replace(first),
+        )  # fmt: skip
+        world = World(driver, feed, engines, rewards, push, learner, tmp_path / "metrics.jsonl", first)
+        newcomers = asyncio.create_task(push.to_newcomers())
+        try:
+            await asyncio.gather(engines.ready(), rewards.ready())
+            await push.to_all(first.policy_version)
+            await asyncio.gather(driver.run(), scenario(world))
+            assert not newcomers.done()
+        finally:
+            newcomers.cancel()
+            feed.close()
+            await asyncio.gather(engines.close(), rewards.close())
+            log.close()
+        return world
+
+    return asyncio.run(main())
+
+
+def require_whole(world: World, *, steps: int = 12, age: int = 1, first: int = 1) -> None:
+    """All steps once, each with its groups, ages within the bound, no mixed weights, all groups accounted for."""
+    assert [row["step"] for row in world.rows()] == list(range(1, steps + 1))
+    assert [sum(step == n for step, _ in world.versions) for n in range(first, steps + 1)] == (
+        [GROUPS_PER_STEP] * (steps - first + 1)
+    )
+    assert all(version != MIXED for _, version in world.versions)
+    assert max(row["rollout/policy_age_max"] for row in world.rows()) <= age
+    ledger = world.driver.ledger
+    assert ledger.trained == GROUPS_PER_STEP * steps
+    assert ledger.started == ledger.trained + sum(ledger.dropped.values()) + ledger.unfinished
+
+
+def kill(pid: int, signum: int = signal.SIGKILL) -> None:
+    os.kill(pid, signum)
