@@ -1,14 +1,19 @@
 """What a command may not leave behind."""
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 
 
-def leaked_memory() -> set[str]:
-    """Shared memory that no living process has: others on this machine may come and go while a test runs."""
-    names, held = set(os.listdir("/dev/shm")), set()
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        with suppress(OSError):  # it ended while we looked
-            held.update(line.split("/dev/shm/", 1)[1].split()[0] for line in maps.open() if "/dev/shm/" in line)
-    return names - held
+def shared_memory_of(pids: Iterable[int]) -> set[str]:
+    """Names in /dev/shm that these processes have mapped. Whoever else works on the machine has names of their own."""
+    held: set[str] = set()
+    for pid in pids:
+        with suppress(OSError), open(f"/proc/{pid}/maps") as maps:  # it may have ended
+            held.update(line.split("/dev/shm/", 1)[1].split()[0] for line in maps if "/dev/shm/" in line)
+    return held
+
+
+def left_of(names: set[str]) -> set[str]:
+    """Those that are still there."""
+    return names & set(os.listdir("/dev/shm"))

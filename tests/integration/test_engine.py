@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from leaks import leaked_memory
+from leaks import left_of, shared_memory_of
 from transformers import AutoTokenizer
 
 from vrl.algo.vocabulary import banned_token_ids
@@ -161,13 +161,15 @@ def test_a_paused_engine_waits_and_a_cancelled_call_leaves_nothing(bench: Bench)
 
 
 def test_shutdown_leaves_no_process_and_no_shared_memory(bench: Bench):
-    leaked, children = leaked_memory(), set(psutil.Process().children(recursive=True))
+    children, held = set(psutil.Process().children(recursive=True)), shared_memory_of([os.getpid()])
     engine = bench.start(index=1)
-    assert len(psutil.Process().children(recursive=True)) > len(children)
+    started = set(psutil.Process().children(recursive=True)) - children
+    assert started
+    held = shared_memory_of([os.getpid(), *(child.pid for child in started)]) - held
     engine.shutdown()
     _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - children, timeout=10)
     assert alive == []
-    assert {name for name in leaked_memory() - leaked if name.startswith("psm_")} == set()
+    assert left_of(held) == set()
 
 
 def test_an_order_of_frames_is_what_the_vision_tower_sees(bench: Bench):

@@ -10,11 +10,11 @@ import subprocess
 import sys
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from leaks import leaked_memory
+from leaks import left_of, shared_memory_of
 
 from vrl.data.dataset import read_samples
 from vrl.data.toy import make_toy
@@ -37,7 +37,7 @@ class Vrl:
 
     process: subprocess.Popen
     mark: str
-    shm_before: set[str]
+    shared_memory: set[str] = field(default_factory=set)  # names that its processes were seen to have
 
     @classmethod
     def start(cls, *arguments: str) -> "Vrl":
@@ -50,15 +50,19 @@ class Vrl:
             env={**os.environ, "VRL_TEST_MARK": mark, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"},
             start_new_session=True,
         )
-        return cls(process=process, mark=mark, shm_before=leaked_memory())
+        return cls(process=process, mark=mark)
 
     def wait(self, timeout_s: float = 240) -> str:
         """The whole output, once the command has ended."""
-        try:
-            return self.process.communicate(timeout=timeout_s)[0]
-        except subprocess.TimeoutExpired:
-            self._end()
-            raise
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self.shared_memory |= shared_memory_of(self.alive())
+            try:
+                return self.process.communicate(timeout=1)[0]
+            except subprocess.TimeoutExpired:
+                if time.monotonic() > deadline:
+                    self._end()
+                    raise
 
     def alive(self) -> list[int]:
         """Processes of this command, whoever their parent is now."""
@@ -77,9 +81,7 @@ class Vrl:
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.2)
         assert self._end() == []
-        while leaked_memory() - self.shm_before and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert leaked_memory() - self.shm_before == set()
+        assert left_of(self.shared_memory) == set()
 
     def _end(self) -> list[str]:
         """Kill all processes of the command; returns what they were."""
