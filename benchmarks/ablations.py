@@ -1,6 +1,6 @@
 """The papers' training ablations on the toy world: one table with means and spreads over seeds, and one JSON record.
 
-    python benchmarks/ablations.py [--quick] [--out runs/ablations]
+    python benchmarks/ablations.py [--quick] [--jobs 2] [--out runs/ablations]
 
     a  VideoReasoner   RL on questions and events together against each of them alone: the mean of both skills
     b  RLER            each evidence reward against the run without it: what it names, and accuracy
@@ -8,8 +8,9 @@
     d  VideoReasoner   RL on events against more cold start for as many seconds
 
 Variants are rows of a table below: a name, what to start from, and overrides. Every run is `vrl sft` or `vrl train` in
-a process of its own; one that is there already and finished is not repeated, so an interrupted benchmark goes on.
---quick takes one seed and few steps: it shows that all of it runs, and too little for conclusions.
+a process of its own, --jobs of them at a time, half of whose minutes are imports; one that is there already and
+finished is not repeated, so an interrupted benchmark goes on. --quick takes one seed and few steps: it shows that all
+of it runs, and too little for conclusions.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,7 @@ SKILLS = {
 }
 CITED = {name: (f"{name}/think_keyframes",) for name in ("accuracy", *EVIDENCE)}
 TIMED = {"tac": ("tac",), "temporal": ("temporal/think_timestamps",), "accuracy": ("accuracy/think_timestamps",)}
+COLD_STARTS = {"direct": "conf/toy_videoreasoner_sft.yaml", "thinking": "conf/toy_thinking_sft.yaml"}
 DIRECT, CITING, TIMING = "conf/toy_videoreasoner_rl.yaml", "conf/toy_rler.yaml", "conf/toy_video_r2.yaml"
 
 
@@ -121,32 +124,31 @@ def main(arguments: list[str]) -> None:
     """Run what is not there yet, print the table and the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed, few steps")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time; one takes about a core")
     parser.add_argument("--out", type=Path, help="folder of data and runs")
     options = parser.parse_args(arguments)
     quick = options.quick
     out = options.out or Path("runs/ablations-quick" if quick else "runs/ablations")
     size = (
-        Size(clips=150, cold_steps=120, steps=10, seeds=1, val=128)
+        Size(clips=150, cold_steps=80, steps=8, seeds=1, val=64)
         if quick
         else Size(clips=600, cold_steps=250, steps=60, seeds=3, val=256)
     )
     make_data(out, size)
-    starts = {
-        "direct": cold_start(out, "conf/toy_videoreasoner_sft.yaml", "direct", size),
-        "thinking": cold_start(out, "conf/toy_thinking_sft.yaml", "thinking", size),
-    }
     rows = [row for row in variants(out) if row.in_quick or not quick]
+    with ThreadPoolExecutor(options.jobs) as jobs:
+        named = jobs.map(lambda name: (name, cold_start(out, COLD_STARTS[name], name, size)), COLD_STARTS)
+        starts = dict(named)
+        asked = [(seed, row) for seed in range(size.seeds) for row in rows]
+        folders = list(jobs.map(lambda one: train(out, one[1], starts[one[1].start], one[0], size), asked))
+        pairs = list(jobs.map(lambda seed: more_cold_start(out, starts["direct"], seed, size), range(size.seeds)))
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
-    for seed in range(size.seeds):
-        for row in rows:
-            folder = train(out, row, starts[row.start], seed, size)
-            vals = summary(folder)
-            found.setdefault((row.question, row.name), []).append(shown(vals["val_after"], row.shows))
-            if seed == 0:
-                found.setdefault(
-                    (row.question, f"the cold start ({row.start})"), [shown(vals["val_before"], row.shows)]
-                )
-        rl, more = more_cold_start(out, starts["direct"], seed, size)
+    for (_, row), folder in zip(asked, folders, strict=True):
+        vals = summary(folder)
+        found.setdefault((row.question, row.name), []).append(shown(vals["val_after"], row.shows))
+        cold = (row.question, f"the cold start ({row.start})")
+        found.setdefault(cold, []).append(shown(vals["val_before"], row.shows))
+    for rl, more in pairs:
         found.setdefault(("d", "RL on events"), []).append(rl)
         found.setdefault(("d", "cold start on events"), []).append(more)
     report(found, size)
