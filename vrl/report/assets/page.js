@@ -236,7 +236,8 @@ function faults() {
   const total = (name) => Math.max(0, ...pointsOf(name).map(([, y]) => y));
   const rows = [];
   const add = (what, count, detail) => rows.push([what, count, detail || ""]);
-  for (const [reason, count] of Object.entries(summary.groups_dropped || {})) add(`groups dropped: ${reason}`, count);
+  for (const [reason, count] of Object.entries(summary.groups_dropped || {}))
+    add(`groups dropped: ${reason}`, count, reason === "zero_spread" ? "equal rewards teach nothing: no failure" : "");
   for (const [reason, count] of Object.entries(summary.samples_dropped || {})) add(`samples left out: ${reason}`, count);
   for (const name of names.filter((one) => one.startsWith("fault/")).sort())
     add(name, total(name), catalogued(name).meaning);

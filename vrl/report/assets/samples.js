@@ -16,9 +16,10 @@ function frameStrip(group) {
   group.frames.forEach((source, i) => {
     const time = group.timestamps_s[i] ?? null;
     const label = time === null ? "picture" : `${time.toFixed(2)} s`;
-    const image = node("img", { src: source, alt: `frame at ${label}`, loading: "lazy" });
+    const image = node("img", { src: source, alt: `frame at ${label}`, decoding: "async" });
     image.addEventListener("load", () => {
       if (image.naturalHeight < 92) image.classList.add("small");
+      image.parentElement.style.flexBasis = `${(92 * image.naturalWidth) / image.naturalHeight}px`;
     });
     image.addEventListener("click", () => {
       const zoom = document.getElementById("zoom");
@@ -106,11 +107,12 @@ function rolloutCard(rollout, index, range) {
       "div",
       { class: "top" },
       node("span", { class: "quiet" }, `#${index + 1}`),
-      node("b", {}, show(rollout.reward)),
+      node("span", { class: "quiet" }, "reward ", node("b", {}, show(rollout.reward))),
       node(
         "span",
-        { class: sign, title: "advantage" },
-        `${rollout.advantage > 0 ? "+" : ""}${show(rollout.advantage)}`,
+        { class: "quiet" },
+        "advantage ",
+        node("b", { class: sign }, `${rollout.advantage > 0 ? "+" : ""}${show(rollout.advantage)}`),
       ),
     ),
     node("div", { class: "meter" }, node("div", { style: `width:${(100 * share).toFixed(0)}%` })),
