@@ -81,7 +81,18 @@ def check(config: RunConfig) -> list[str]:
     overlong, max_tokens = config.algo.overlong_tokens, config.rollout.max_tokens
     if overlong > max_tokens:
         problems.append(f"algo.overlong_tokens: got {overlong}, wanted at most rollout.max_tokens={max_tokens}")
-    return problems + _algo_problems(config.algo)
+    return problems + _ipc_problems(config) + _algo_problems(config.algo)
+
+
+def _ipc_problems(config: RunConfig) -> list[str]:
+    """Handles of memory are good on the GPU they are of: every engine lives on that of a learner rank."""
+    engines, ranks, tensor_parallel = config.rollout.engines, config.learner.ranks, config.rollout.tensor_parallel
+    if config.push.backend != "ipc" or (tensor_parallel == 1 and engines <= ranks):
+        return []
+    return [
+        f"push.backend: got ipc with rollout.engines={engines} of tensor_parallel={tensor_parallel} and "
+        f"learner.ranks={ranks}, wanted engines of one GPU and no more of them than ranks; or push.backend=nccl"
+    ]
 
 
 def _secrets(judge: JudgeConfig) -> list[str]:

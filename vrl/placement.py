@@ -5,7 +5,7 @@ Starts nothing when the comparison fails. Does not know what the actors do.
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,23 +29,44 @@ class Role:
     count: int
     num_cpus: float
     num_gpus: float = 0.0
+    beside: str = ""  # actor i lives in the room of actor i of this role, on the same GPU
 
 
 def roles(config: RunConfig, *, gpus: bool, engines: bool = True) -> tuple[Role, ...]:
     """What a run asks for. `gpus`: the cluster has any. `engines`: the run generates (RL, and SFT with validation)."""
-    shared = config.push.backend == "ipc"  # learner and engine on one GPU, half of it each as far as Ray is concerned
+    shared = config.push.backend == "ipc" and gpus  # a rank and an engine on one GPU, half of it each to Ray
     learner_gpus = (0.5 if shared else 1.0) if gpus else 0.0
     engine_gpus = (0.5 if shared else float(config.rollout.tensor_parallel)) if gpus else 0.0
+    beside = "learner" if shared else ""
     found = [
         Role(name="data", count=config.data.workers, num_cpus=1),
         Role(name="learner", count=config.learner.ranks, num_cpus=config.learner.threads, num_gpus=learner_gpus),
     ]
     if engines:
+        engine = {"num_cpus": config.rollout.threads, "num_gpus": engine_gpus, "beside": beside}
         found += [
-            Role(name="rollout", count=config.rollout.engines, num_cpus=config.rollout.threads, num_gpus=engine_gpus),
+            Role(name="rollout", count=config.rollout.engines, **engine),
             Role(name="reward", count=config.reward.workers, num_cpus=1),
         ]
     return tuple(found)
+
+
+def rooms(asked: Sequence[Role]) -> dict[str, list[dict[str, float]]]:
+    """What each role reserves, an entry an actor, the largest first; who lives beside another has its share there.
+
+    The largest first: many small actors would leave a bit of room on every node and enough on none.
+    """
+    made = {role.name: [_room(role)] * role.count for role in asked if not role.beside}
+    for role in asked:
+        for index in range(role.count if role.beside else 0):
+            there, here = made[role.beside][index], _room(role)
+            made[role.beside][index] = {key: there.get(key, 0) + here.get(key, 0) for key in there | here}
+    sizes = {name: (own[0].get("GPU", 0), own[0]["CPU"]) for name, own in made.items() if own}
+    return {name: made[name] for name in sorted(sizes, key=lambda name: sizes[name], reverse=True)}
+
+
+def _room(role: Role) -> dict[str, float]:
+    return {"CPU": role.num_cpus} | ({"GPU": role.num_gpus} if role.num_gpus else {})
 
 
 class Placement:
@@ -74,8 +95,11 @@ class Placement:
         try:
             self.has_gpus = ray.cluster_resources().get("GPU", 0) > 0
             self._roles = {role.name: role for role in wanted(self.has_gpus)}
-            _compare(tuple(self._roles.values()), dict(ray.cluster_resources()))
-            self._groups = {name: _reserve(role) for name, role in self._roles.items()}
+            wanted_rooms = rooms(tuple(self._roles.values()))
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            if problems := misfits(wanted_rooms, nodes):
+                raise ConfigError(*problems)
+            self._groups = {name: _reserve(name, own) for name, own in wanted_rooms.items()}
         except BaseException:
             ray.shutdown()
             raise
@@ -84,7 +108,8 @@ class Placement:
         """Ray actor options for actor `index` of `role`."""
         asked = self._roles[role]
         env = environment(self._watch(role, index)) if self._watch is not None else {}
-        strategy = PlacementGroupSchedulingStrategy(self._groups[role], placement_group_bundle_index=index)
+        group = self._groups[asked.beside or role]
+        strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
         return {
             "num_cpus": asked.num_cpus,
             "num_gpus": asked.num_gpus,
@@ -125,23 +150,37 @@ def _local_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def _compare(asked: tuple[Role, ...], present: Mapping[str, float]) -> None:
-    for resource, field in (("CPU", "num_cpus"), ("GPU", "num_gpus")):
-        wanted = sum(role.count * getattr(role, field) for role in asked)
-        if wanted > present.get(resource, 0):
-            parts = ", ".join(f"{role.name} {role.count} x {getattr(role, field):g}" for role in asked)
-            raise ConfigError(
-                f"resources: the run asks for {wanted:g} {resource} ({parts}), the cluster has "
-                f"{present.get(resource, 0):g}; lower rollout.engines, learner.ranks or their threads, or add nodes"
+def misfits(rooms: Mapping[str, Sequence[Mapping[str, float]]], nodes: Sequence[Mapping[str, float]]) -> list[str]:
+    """Why these rooms are not to be had on nodes of these resources, with both numbers; empty where they may be.
+
+    Each actor has to find its own on one node, and all of them on all nodes together.
+    """
+    found = []
+    for resource, key in (("CPU", "threads"), ("GPU", "tensor_parallel")):
+        total, largest = (measure([node.get(resource, 0) for node in nodes]) for measure in (sum, max))
+        asked = {name: [room.get(resource, 0) for room in own] for name, own in rooms.items()}
+        wanted = sum(map(sum, asked.values()))
+        if wanted > total:
+            parts = ", ".join(f"{name} {len(own)} x {own[0]:g}" for name, own in asked.items())
+            found.append(
+                f"resources: the run asks for {wanted:g} {resource} ({parts}), the cluster has {total:g}; lower "
+                "rollout.engines, learner.ranks or their threads, or add nodes"
             )
+            continue
+        found += [
+            f"resources: one {name} actor asks for {own[0]:g} {resource}, the largest node has {largest:g}; an actor "
+            f"lives on one node: lower {name}.{key}, or add a larger node"
+            for name, own in asked.items()
+            if own[0] > largest
+        ]
+    return found
 
 
-def _reserve(role: Role, timeout_s: float = 120.0) -> PlacementGroup:
-    bundle = {"CPU": role.num_cpus} | ({"GPU": role.num_gpus} if role.num_gpus else {})
-    group = placement_group([dict(bundle) for _ in range(role.count)], strategy="PACK")
+def _reserve(name: str, own: Sequence[Mapping[str, float]], timeout_s: float = 120.0) -> PlacementGroup:
+    group = placement_group([dict(room) for room in own], strategy="PACK")
     if not group.wait(timeout_s):
         raise ConfigError(
-            f"resources: no node has room for {role.count} {role.name} actors of {bundle} within {timeout_s:g} s; "
-            f"free: {ray.available_resources()}"
+            f"resources: no room for {len(own)} {name} actors of {dict(own[0])} each on one node within {timeout_s:g} "
+            f"s; free: {ray.available_resources()}"
         )
     return group

@@ -74,6 +74,13 @@ def test_learner_options_that_do_nothing_are_refused():
     assert "learner.lora.targets: got an empty list" in text
 
 
+def test_an_engine_that_shares_memory_needs_the_gpu_of_a_rank():
+    ipc = "push.backend=ipc"
+    for wrong in (["rollout.engines=3", "learner.ranks=2"], ["rollout.tensor_parallel=2", "learner.ranks=2"]):
+        assert "push.backend: got ipc with" in problems_of(ipc, *wrong)
+    assert load(None, [*REQUIRED, ipc, "rollout.engines=2", "learner.ranks=2"]).push.backend == "ipc"
+
+
 def test_missing_values_are_named():
     with pytest.raises(ConfigError) as caught:
         load(None, ["name=x"])
