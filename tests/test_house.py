@@ -41,6 +41,7 @@ LEVELS = (
         "metrics",
         "observability",
         "packets",
+        "route",
         "tasks",
         "algo",
         "data",

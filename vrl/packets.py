@@ -23,6 +23,7 @@ from torch.distributed import (  # pyright: ignore[reportPrivateImportUsage]
 )
 
 from vrl.errors import WeightPushError
+from vrl.route import lead_gloo_to
 
 BUCKET_BYTES = 64 * 2**20  # a larger tensor travels alone
 _CHUNK = 2**22  # elements hashed at once
@@ -128,6 +129,7 @@ class PacketGroup:
 
     def __init__(self, store: TCPStore, name: str, *, rank: int, world_size: int, timeout_s: float) -> None:
         """Waits for all of `world_size`; every wait of the group ends after `timeout_s`. Raises WeightPushError."""
+        lead_gloo_to(store.host)
         timeout = timedelta(seconds=timeout_s)
         self._options = BroadcastOptions()
         self._options.rootRank = self._options.rootTensor = 0

@@ -31,6 +31,7 @@ from vrl.learner.lora import weights, without_adapters
 from vrl.learner.model import GroupedPolicy, TokenScores
 from vrl.learner.schedule import learning_rate
 from vrl.packets import value_digest
+from vrl.route import lead_gloo_to
 
 _COUNTS = {"steps", "skipped", "skipped_in_a_row"}  # of optimizer steps, as the learner stores them
 
@@ -46,6 +47,7 @@ def join_ranks(rank: int, world_size: int, master_address: str, master_port: int
     # Each rank is a process that sees one device, so its local rank is 0.
     os.environ.update(dict(zip(names, map(str, (rank, 0, world_size, 1, master_address, master_port)), strict=True)))
     backend = "nccl" if torch.cuda.is_available() else "gloo"
+    lead_gloo_to(master_address)
     deepspeed.init_distributed(
         dist_backend=backend, rank=rank, world_size=world_size, auto_mpi_discovery=False, verbose=False
     )

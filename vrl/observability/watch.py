@@ -6,7 +6,6 @@ takes the place of the old one by itself: same target file, new port. A door to 
 
 import json
 import os
-import socket
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from vrl.config import LogConfig
 from vrl.errors import ConfigError
 from vrl.observability.series import close_series, open_series
 from vrl.observability.spans import close_spans, open_spans
+from vrl.route import own_address
 
 _ENV = "VRL_WATCH"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -82,7 +82,7 @@ class Window:
             registry = open_series(watch.role)
             for collector in (*collectors, *([_Vllm()] if watch.role == "rollout" else [])):
                 registry.register(collector)
-            shown = "127.0.0.1" if watch.host in _LOOPBACK else _own_address()
+            shown = "127.0.0.1" if watch.host in _LOOPBACK else own_address()
             bound = watch.host if watch.role == "driver" else shown  # an actor may live on another node
             try:
                 self._server = prometheus_client.start_http_server(watch.port, bound, registry=registry)
@@ -128,13 +128,3 @@ def _publish(watch: Watch, address: str) -> None:
     tmp = path.with_suffix(".tmp")
     tmp.write_text(json.dumps([{"targets": [address], "labels": labels}]) + "\n")
     os.replace(tmp, path)
-
-
-def _own_address() -> str:
-    """The address of this node on the route that leads out; no packet is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # a documentation address
-        except OSError:
-            return socket.gethostbyname(socket.gethostname())
-        return probe.getsockname()[0]
