@@ -204,7 +204,7 @@ class ActorPool:
             except LostCallError as error:
                 lost = error
         self._require_any()
-        raise LostCallError(f"{lost}; it was the second worker that was lost with this call") from lost
+        raise LostCallError(f"{lost}; it was the second attempt at this call") from lost
 
     async def _free_slot(self, affinity: str) -> _Slot:
         while (slot := self._choose(affinity)) is None:
@@ -230,26 +230,29 @@ class ActorPool:
         try:
             return await asyncio.wait_for(ref, timeout_s)
         except RayTaskError as error:
-            if not isinstance(error.cause, WorkerError):
+            if not isinstance(error.cause, WorkerError | RayError):
                 raise error.cause from error
-            lost = self._lost(slot, method, str(error.cause))
-            self._fail(slot, actor, str(lost))
+            if isinstance(error.cause, RayError):
+                lost = self._lost(slot, f"could not {method}, as what it was given is lost: {_last_line(error.cause)}")
+            else:
+                lost = self._lost(slot, f"was lost during {method}: {error.cause}")
+                self._fail(slot, actor, str(lost))
         except TimeoutError:
-            lost = self._lost(slot, method, f"no answer in {timeout_s:g} s ({self.role}.timeout_s)")
+            lost = self._lost(slot, f"was lost during {method}: no answer in {timeout_s:g} s ({self.role}.timeout_s)")
             self._fail(slot, actor, str(lost))
         except RayActorError as error:
-            lost = self._lost(slot, method, f"it died: {_last_line(error)}")
+            lost = self._lost(slot, f"was lost during {method}: it died: {_last_line(error)}")
             self._fail(slot, actor, str(lost))
-        except RayError as error:  # what it was given is lost, not the actor
-            lost = self._lost(slot, method, str(error))
+        except RayError as error:
+            lost = self._lost(slot, f"could not {method}, as what it was given is lost: {error}")
         finally:
             slot.in_flight -= 1
             self._notify()
         raise lost
 
-    def _lost(self, slot: _Slot, method: str, cause: str) -> LostCallError:
+    def _lost(self, slot: _Slot, how: str) -> LostCallError:
         self.lost_calls += 1
-        return LostCallError(f"{self.role} worker {slot.index} was lost during {method}: {cause}")
+        return LostCallError(f"{self.role} worker {slot.index} {how}")
 
     def _fail(self, slot: _Slot, actor: Any, cause: str) -> None:
         """Replace the actor of a slot, once, however many of its calls say that it is lost."""

@@ -4,6 +4,7 @@ Opens data, folder, log and fleets, restores, validates on held-out samples, wri
 not know what a step is: vrl.train and vrl.sft do.
 """
 
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ from vrl.costs import patch_cost
 from vrl.data.ledger import MediaLedger
 from vrl.data.stream import SampleStream
 from vrl.driver import Progress, validate
-from vrl.errors import CheckpointError
+from vrl.errors import CheckpointError, LostCallError
 from vrl.fleets import Fleets, start_fleets
 from vrl.metrics import RunLog
 from vrl.observability.series import level
@@ -30,6 +31,8 @@ from vrl.rollout.feed import VAL_BYTES, BadSample, PromptFeed, Remembered
 from vrl.run import Stop, open_data, open_run, write_summary
 from vrl.shapes import model_shape
 from vrl.types import MediaWork, Sample
+
+logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -113,7 +116,7 @@ class Session:
             first_ordinal=self.progress.ordinal,
             bad=[BadSample(**bad) for bad in stored["bad"]],
         )
-        self._prepare_val = Remembered(self.media.watched(fleets.prepare), VAL_BYTES)
+        self._prepare_val = self._remembering()
         self._saved_step = checkpoint.step if checkpoint is not None else None
         self._started = time.monotonic()
         self._earlier_wall_s: float = stored["wall_s"]
@@ -133,11 +136,22 @@ class Session:
         """Mean rewards of the held-out samples, as `vrl.driver.validate` gives them; {} without samples or engines."""
         if not (self.val_samples and len(self.fleets.engines)):
             return {}
+        try:
+            return await self._validate()
+        except LostCallError as error:
+            logger.warning("validation begins again, with samples prepared anew: %s", error)
+            self._prepare_val = self._remembering()  # what was kept may have died with its node
+            return await self._validate()
+
+    async def _validate(self) -> dict[str, float]:
         prefetch, temperature = self.config.data.prefetch, self.config.val.temperature
         feed = PromptFeed(iter(self.val_samples), self._prepare_val, prefetch=prefetch, max_bad_fraction=0.0)
         wave = self.config.rollout.max_num_seqs
         with span("validate"):
             return await validate(feed, self.fleets.engines, self.fleets.rewards, wave=wave, temperature=temperature)
+
+    def _remembering(self) -> Remembered:
+        return Remembered(self.media.watched(self.fleets.prepare), VAL_BYTES)
 
     async def save_if_due(self, progress: Progress) -> None:
         """Save a checkpoint every `checkpoint.every` steps; the last step's is `end`'s."""

@@ -91,7 +91,7 @@ def test_calls_lost_with_an_actor_are_made_elsewhere():
 
 def test_a_call_that_kills_whoever_gets_it_is_given_up():
     async def scenario(pool: ActorPool) -> None:
-        with pytest.raises(LostCallError, match="second worker that was lost with this call"):
+        with pytest.raises(LostCallError, match="second attempt at this call"):
             await pool.call("die")
         assert pool.lost_calls == 2
         assert await pool.call("pid") > 0

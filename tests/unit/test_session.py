@@ -1,12 +1,19 @@
+import asyncio
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from fakes import FakeEngines, FakeRewards, prepare
 
 from vrl.checkpoint import Checkpoint
+from vrl.config import ModelConfig, RunConfig
+from vrl.data.toymodel import build_family
 from vrl.driver import Progress
-from vrl.errors import CheckpointError
-from vrl.session import stored_state
+from vrl.errors import CheckpointError, LostCallError
+from vrl.session import Session, stored_state
+from vrl.types import Sample
 
 
 def checkpoint(**changes):
@@ -33,3 +40,39 @@ def test_a_checkpoint_of_another_version_says_what_differs():
         stored_state(checkpoint(progress=old, cursor=1))
     with pytest.raises(CheckpointError, match="another version of vrl"):
         stored_state(Checkpoint(path=Path("x"), step=1, driver={}))
+
+
+def test_a_validation_whose_kept_samples_died_with_a_node_prepares_them_anew(tmp_path: Path):
+    build_family(tmp_path / "model", "qwen2_vl", sharp=False)
+    samples = [Sample(sample_id=str(i), task="vqa", question="?", answer="a") for i in range(3)]
+    prepared: list[str] = []
+
+    class Node(FakeEngines):
+        """Engines to which patches that were made before it died are of no use."""
+
+        died_after = 0
+
+        async def call(self, method: str, *args: Any, **sampling: Any) -> Any:
+            if any(int(patches) < self.died_after for patches in args[1:]):
+                raise LostCallError("what it was given is lost")
+            return await super().call(method, *args, **sampling)
+
+    async def number(sample: Sample) -> Any:
+        prepared.append(sample.sample_id)
+        return (await prepare(sample))[0], len(prepared) - 1
+
+    async def scenario() -> None:
+        model, engines = ModelConfig(path=str(tmp_path / "model")), Node()
+        fleets: Any = SimpleNamespace(model=model, prepare=number, engines=engines, rewards=FakeRewards())
+        config = RunConfig(name="model", runs_dir=str(tmp_path))  # a folder that is there
+        session = Session(config, "rl", fleets, None, samples, samples, None)  # pyright: ignore[reportArgumentType]
+        first = await session.validate()
+        assert first["mean"] == 0 and await session.validate() == first
+        assert prepared == ["0", "1", "2"]  # the second one saw what the first had kept
+        engines.died_after = 2
+        assert await session.validate() == first and prepared == ["0", "1", "2"] * 2
+        engines.died_after = 100
+        with pytest.raises(LostCallError):  # it is not the node then
+            await session.validate()
+
+    asyncio.run(scenario())

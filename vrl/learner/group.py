@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util import get_node_ip_address
 
 from vrl.causes import raised_by
@@ -173,6 +173,8 @@ class LearnerGroup:
             raised = raised_by(error)
             if raised is None:
                 raise LearnerLostError(f"a learner rank died during {method}: {error}") from error
+            if isinstance(raised, RayError):  # the step cannot be whole any more, and gradients cannot be taken back
+                raise LearnerLostError(f"what the learner was given for {method} was lost: {raised}") from error
             if isinstance(error, RayTaskError) and not isinstance(raised, VrlError):
                 await self._require_all_alive(method, error)
             raise raised from error
