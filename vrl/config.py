@@ -124,18 +124,33 @@ class RolloutConfig(EngineConfig):
 
 
 @dataclass(frozen=True)
+class JudgeEngineConfig:
+    """The vLLM engines of a run's own judge (kind vllm)."""
+
+    engines: int = at_least(1, 1)
+    tensor_parallel: int = at_least(1, 1)  # GPUs an engine
+    dtype: str = one_of("bfloat16", "float16", "float32")
+    max_context_tokens: int = at_least(1, 8192)  # of a question and its reply
+    kv_cache_gib: float = above_zero(1.0)  # on CPUs
+    gpu_memory_utilization: float = share(0.85)  # on GPUs
+    threads: int = at_least(1, 1)  # CPU threads an engine
+
+
+@dataclass(frozen=True)
 class JudgeConfig:
     """Who reads what a completion says, for the rewards that need it."""
 
-    kind: str = one_of("rules", "openai")  # rules: by form, without a model | openai: any endpoint of that protocol
+    # rules: by form, without a model | openai: any endpoint of that protocol | vllm: engines of the run's own
+    kind: str = one_of("rules", "openai", "vllm")
     base_url: str = ""  # of the endpoint, e.g. http://localhost:8000/v1
-    model: str = ""  # its name there
+    model: str = ""  # its name there; vllm: the folder of a language model with a chat template
     api_key_env: str = ""  # the environment variable that holds the key (never the key); empty: none is needed
     timeout_s: float = above_zero(30.0)  # of one question, waiting and retries included; then it is missing
     retries: int = at_least(0, 2)
     concurrency: int = at_least(1, 16)  # questions under way, a reward worker
     max_tokens: int = at_least(1, 1024)  # of a reply
     cache_dir: str = ""  # keep replies here, by content; empty: do not
+    engine: JudgeEngineConfig = field(default_factory=JudgeEngineConfig)
 
 
 @dataclass(frozen=True)

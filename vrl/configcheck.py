@@ -60,6 +60,8 @@ def check(config: RunConfig) -> list[str]:
         problems.append(
             f"reward.judge: got base_url={judge.base_url!r}, model={judge.model!r}, wanted both (kind=openai)"
         )
+    if judge.kind == "vllm" and not judge.model:
+        problems.append("reward.judge.model: got nothing, wanted the folder of a language model (kind=vllm)")
     problems += _secrets(judge)
     if judge.timeout_s >= config.reward.timeout_s:
         problems.append(

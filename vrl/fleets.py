@@ -4,7 +4,7 @@ Joins what must not know one another: engines and learner meet here. Does not kn
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,8 +17,10 @@ from vrl.observability.spans import span
 from vrl.placement import Placement
 from vrl.pool import ActorPool
 from vrl.push import WeightPush
+from vrl.reward.judge.engines import end
 from vrl.reward.worker import RewardWorker
 from vrl.rollout.engine import RolloutEngine
+from vrl.rollout.judge import JudgeEngine
 from vrl.types import Prompt, Sample
 from vrl.weights import choose_backend
 
@@ -80,7 +82,8 @@ async def start_fleets(
     """
     model = replace(config.model, path=model_path)
     backend = choose_backend(config.push, has_gpus=placement.has_gpus)
-    pools = _start_pools(config, placement, model, backend, engines=engines)
+    judges = _start_judges(config, placement) if engines else []
+    pools = _start_pools(config, placement, model, backend, judges, engines=engines)
     starting = asyncio.ensure_future(
         LearnerGroup.start(
             [placement.options("learner", rank) for rank in range(config.learner.ranks)],
@@ -93,7 +96,9 @@ async def start_fleets(
         )
     )
     try:
-        await asyncio.gather(starting, *(pool.ready() for pool in pools.values()))
+        await asyncio.gather(
+            starting, *(pool.ready() for pool in pools.values()), *(judge.ready.remote() for judge in judges)
+        )
         learner, per_engine = starting.result(), config.rollout.tensor_parallel
         push = WeightPush(pools["rollout"], learner, backend=backend, config=config.push, workers_per_engine=per_engine)
         async with asyncio.TaskGroup() as tasks:  # a task that fails ends the run
@@ -112,10 +117,17 @@ async def start_fleets(
         if not starting.cancel() and starting.exception() is None:  # done, and well
             starting.result().close()
         await _end(pools)
+        await end(judges)
 
 
 def _start_pools(
-    config: RunConfig, placement: Placement, model: ModelConfig, backend: str, *, engines: bool
+    config: RunConfig,
+    placement: Placement,
+    model: ModelConfig,
+    backend: str,
+    judges: Sequence[Any],
+    *,
+    engines: bool,
 ) -> dict[str, ActorPool]:
     def start_data(index: int) -> Any:
         prefix, max_tokens = config.sft.train_prefix, config.rollout.max_tokens
@@ -129,6 +141,7 @@ def _start_pools(
 
     def start_reward(index: int) -> Any:
         keywords = {"task_configs": config.tasks, "config": config.reward, "model_path": model.path}
+        keywords["judge_engines"] = judges
         return placement.start("reward", RewardWorker, index, **keywords)
 
     fault = config.fault
@@ -154,6 +167,12 @@ def _start_pools(
             fault=fault,
         ),
     }
+
+
+def _start_judges(config: RunConfig, placement: Placement) -> list[Any]:
+    judge, restarts = config.reward.judge, config.fault.max_restarts
+    count = judge.engine.engines if judge.kind == "vllm" else 0
+    return [placement.start_restarted("judge", JudgeEngine, i, restarts, config=judge) for i in range(count)]
 
 
 def vision_trains(config: RunConfig) -> bool:

@@ -48,6 +48,10 @@ def roles(config: RunConfig, *, gpus: bool, engines: bool = True) -> tuple[Role,
             Role(name="rollout", count=config.rollout.engines, **engine),
             Role(name="reward", count=config.reward.workers, num_cpus=1),
         ]
+        judge = config.reward.judge.engine
+        if config.reward.judge.kind == "vllm":
+            own = float(judge.tensor_parallel) if gpus else 0.0
+            found.append(Role(name="judge", count=judge.engines, num_cpus=judge.threads, num_gpus=own))
     return tuple(found)
 
 
@@ -121,6 +125,11 @@ class Placement:
     def start(self, role: str, actor_class: type, index: int, /, **keywords: Any) -> Any:
         """Actor `index` of a role, new or in the place of one that is gone; `keywords` go to the constructor."""
         return ray.remote(actor_class).options(**self.options(role, index)).remote(**keywords)
+
+    def start_restarted(self, role: str, actor_class: type, index: int, max_restarts: int, /, **keywords: Any) -> Any:
+        """An actor that Ray starts again by itself: one that holds nothing but what its constructor gives it."""
+        options = self.options(role, index) | {"max_restarts": max_restarts}
+        return ray.remote(actor_class).options(**options).remote(**keywords)
 
     def close(self) -> None:
         for group in self._groups.values():

@@ -72,6 +72,8 @@ def check_eval(config: EvalConfig) -> list[str]:
     problems += [f"{key}: got {name!r}, wanted one of {sorted(REWARDS)}" for key, name in chosen if name not in REWARDS]
     problems += asking_problems(config.model, config.media, config.rollout) + strategy_problems(config.strategy)
     judge = config.reward.judge
+    if judge.kind == "vllm":
+        problems.append("reward.judge.kind: got vllm, wanted rules or openai: only training runs have judge engines")
     if judge.kind == "openai" and not (judge.base_url and judge.model):
         problems.append(
             f"reward.judge: got base_url={judge.base_url!r}, model={judge.model!r}, wanted both (kind=openai)"

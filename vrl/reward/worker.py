@@ -39,9 +39,14 @@ class RewardWorker:
     """
 
     def __init__(
-        self, task_configs: Sequence[TaskConfig], config: RewardConfig | None = None, model_path: str = ""
+        self,
+        task_configs: Sequence[TaskConfig],
+        config: RewardConfig | None = None,
+        model_path: str = "",
+        judge_engines: Sequence[Any] = (),
     ) -> None:
         """`model_path`: the folder of the policy, whose tokenizer counts tokens for rewards that look at length.
+        `judge_engines`: actors of a judge of kind `vllm`.
 
         Raises ConfigError for a rubric at fault, a missing key of the judge, a missing package or tokenizer.
         """
@@ -50,7 +55,7 @@ class RewardWorker:
         self._config = config or RewardConfig()
         self._watched = self._rubric.with_diagnostics()
         asks = {field for task in self._watched.terms for field in self._watched.asks(task)}
-        self._judge: Any = make_judge(self._config.judge) if asks else None
+        self._judge: Any = make_judge(self._config.judge, judge_engines) if asks else None
         self._similarity: Any = make_similarity(self._config) if "claims" in asks else None
         self._tokenizer = _tokenizer(model_path) if self._rubric.counts_tokens() else None
 

@@ -66,7 +66,9 @@ class RolloutEngine:
         self._admission = asyncio.Lock()
         self._paused = False
         self._vision_trains = vision_trains
-        self._llm = start_llm(model, rollout, push_backend, seed, raw_logprobs, stats=stats)
+        self._llm = start_llm(
+            model, rollout, seed=seed, stats=stats, push_backend=push_backend, raw_logprobs=raw_logprobs
+        )
         hf_config = self._llm.model_config.hf_config
         self._rule = position_rule(hf_config)
         self._banned = banned_token_ids(hf_config)

@@ -16,7 +16,13 @@ _CPU_ENV = {
 
 
 def start_llm(
-    model: ModelConfig, rollout: RolloutConfig, push_backend: str, seed: int, raw_logprobs: bool, *, stats: bool
+    model: ModelConfig,
+    rollout: RolloutConfig,
+    *,
+    seed: int,
+    stats: bool,
+    push_backend: str = "gloo",
+    raw_logprobs: bool = False,
 ) -> Any:
     """An AsyncLLM that takes processed inputs and new weights. `stats`: it reports vLLM's own metrics."""
     os.environ["OMP_NUM_THREADS"] = str(rollout.threads)

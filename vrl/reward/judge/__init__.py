@@ -1,9 +1,11 @@
 """Judges read what a completion says: claims with times, a conclusion, how much it looks.
 
-Two kinds, one set of questions: `rules` needs no model, `openai` asks any endpoint that speaks the OpenAI protocol.
+Three kinds, one set of questions: `rules` needs no model, `openai` asks any endpoint that speaks the OpenAI protocol,
+`vllm` engines of the run's own.
 """
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from vrl.config import JudgeConfig
 from vrl.reward.record import Claim
@@ -34,12 +36,20 @@ class Judge(Protocol):
         ...
 
 
-def make_judge(config: JudgeConfig) -> Judge:
-    """The configured judge. Raises ConfigError where its key is named but not in the environment."""
+def make_judge(config: JudgeConfig, engines: Sequence[Any] = ()) -> Judge:
+    """The configured judge; `engines` are the actors of kind `vllm`. Raises ConfigError where its key is named but not
+    in the environment.
+    """
     if config.kind == "rules":
         from vrl.reward.judge.rules import RuleJudge
 
         return RuleJudge()
-    from vrl.reward.judge.service import ServiceJudge  # loads the openai client
+    from vrl.reward.judge.service import ServiceJudge
 
-    return ServiceJudge(config)
+    if config.kind == "vllm":
+        from vrl.reward.judge.engines import OwnEngines
+
+        return ServiceJudge(config, OwnEngines(engines))
+    from vrl.reward.judge.endpoint import Endpoint  # loads the openai client
+
+    return ServiceJudge(config, Endpoint(config))

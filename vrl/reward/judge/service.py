@@ -1,44 +1,45 @@
-"""A judge behind any endpoint that speaks the OpenAI protocol: a vLLM server, a gateway, a vendor.
+"""A judge that is a language model: asks it in words, reads its replies strictly.
 
 Bounded: at most `concurrency` questions under way, each with `timeout_s` for waiting, retries and all. Deterministic as
-far as the endpoint is: temperature 0, a fixed seed, replies kept on disk by content. The only door to openai.
+far as the model's engine is: temperature 0, a fixed seed, replies kept on disk by content. Where the model is, others
+know: vrl.reward.judge.endpoint and vrl.reward.judge.engines.
 """
 
 import asyncio
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
-
-import openai
+from typing import Any, Protocol, TypeVar
 
 from vrl.config import JudgeConfig
-from vrl.errors import ConfigError, JudgeError
+from vrl.errors import JudgeError
 from vrl.reward.judge import prompts
 from vrl.reward.judge.cache import ReplyCache
 from vrl.reward.record import Claim
 from vrl.types import Sample
 
 T = TypeVar("T")
+Request = dict[str, Any]  # as in the OpenAI protocol: model, messages, temperature, seed, max_tokens
 _SEED = 0
 
 
-class ServiceJudge:
-    """See `Judge`. Raises JudgeError for an endpoint that is down, too slow, or talks nonsense."""
+class Chat(Protocol):
+    """Where the model is."""
 
-    def __init__(self, config: JudgeConfig) -> None:
-        """Raises ConfigError where `api_key_env` names a variable that is not set. Does not connect."""
+    async def __call__(self, request: Request) -> str:
+        """The reply's text. Raises JudgeError."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class ServiceJudge:
+    """See `Judge`. Raises JudgeError for a model that is gone, too slow, or talks nonsense."""
+
+    def __init__(self, config: JudgeConfig, chat: Chat) -> None:
         self._config = config
-        key = os.environ.get(config.api_key_env) if config.api_key_env else "none"
-        if not key:
-            raise ConfigError(f"reward.judge.api_key_env: got {config.api_key_env!r}, which is not set; export the key")
-        # The key is always given, so that the client never sends OPENAI_API_KEY to somebody else's endpoint.
-        self._client = openai.AsyncOpenAI(
-            base_url=config.base_url,
-            api_key=key,
-            timeout=config.timeout_s / (config.retries + 1),
-            max_retries=config.retries,
-        )
+        self._chat = chat
         self._slots = asyncio.Semaphore(config.concurrency)
         self._cache = ReplyCache(Path(config.cache_dir)) if config.cache_dir else None
 
@@ -65,12 +66,12 @@ class ServiceJudge:
         return await self._ask(prompts.ask_same(sample, answer), prompts.read_same)
 
     async def close(self) -> None:
-        """End the connections."""
-        await self._client.close()
+        """Let go of the model."""
+        await self._chat.close()
 
     async def _ask(self, messages: prompts.Messages, read: Callable[[str], T]) -> T:
         config = self._config
-        request: dict[str, Any] = {
+        request: Request = {
             "model": config.model,
             "messages": messages,
             "temperature": 0.0,
@@ -81,19 +82,16 @@ class ServiceJudge:
         try:
             reply = stored if stored is not None else await self._send(request)
             answer = read(reply)
-        except (openai.OpenAIError, TimeoutError, ValueError) as error:
-            said = str(error)
-            if config.api_key_env:  # an endpoint may repeat what it was sent
-                said = said.replace(self._client.api_key, "***")
-            raise JudgeError(f"{config.base_url} {config.model}: {type(error).__name__}: {said}") from error
+        except (JudgeError, TimeoutError, ValueError) as error:
+            cause = error if isinstance(error, JudgeError) else f"{type(error).__name__}: {error}"
+            raise JudgeError(f"{config.base_url} {config.model}: {cause}".strip()) from error
         if self._cache is not None and stored is None:
             self._cache.put(request, reply)
         return answer
 
-    async def _send(self, request: dict[str, Any]) -> str:
+    async def _send(self, request: Request) -> str:
         async with asyncio.timeout(self._config.timeout_s), self._slots:
-            response = await self._client.chat.completions.create(**request)
-        content = response.choices[0].message.content if response.choices else None
+            content = await self._chat(request)
         if not content:
             raise ValueError("got an empty reply")
         return content

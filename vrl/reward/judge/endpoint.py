@@ -1,0 +1,42 @@
+"""Any endpoint that speaks the OpenAI protocol: a vLLM server, a gateway, a vendor. The only door to openai."""
+
+import os
+
+import openai
+
+from vrl.config import JudgeConfig
+from vrl.errors import ConfigError, JudgeError
+from vrl.reward.judge.service import Request
+
+
+class Endpoint:
+    """Sends a request there. Retried by the client, `retries` times."""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        """Raises ConfigError where `api_key_env` names a variable that is not set. Does not connect."""
+        self._secret = bool(config.api_key_env)
+        key = os.environ.get(config.api_key_env) if self._secret else "none"
+        if not key:
+            raise ConfigError(f"reward.judge.api_key_env: got {config.api_key_env!r}, which is not set; export the key")
+        # The key is always given, so that the client never sends OPENAI_API_KEY to somebody else's endpoint.
+        self._client = openai.AsyncOpenAI(
+            base_url=config.base_url,
+            api_key=key,
+            timeout=config.timeout_s / (config.retries + 1),
+            max_retries=config.retries,
+        )
+
+    async def __call__(self, request: Request) -> str:
+        """The reply's text. Raises JudgeError."""
+        try:
+            response = await self._client.chat.completions.create(**request)
+        except openai.OpenAIError as error:
+            said = str(error)
+            if self._secret:  # an endpoint may repeat what it was sent
+                said = said.replace(self._client.api_key, "***")
+            raise JudgeError(f"{type(error).__name__}: {said}") from error
+        return (response.choices[0].message.content if response.choices else "") or ""
+
+    async def close(self) -> None:
+        """End the connections."""
+        await self._client.close()
