@@ -56,13 +56,7 @@ def check(config: RunConfig) -> list[str]:
             "would carry their true place"
         )
     judge = config.reward.judge
-    if judge.kind == "openai" and not (judge.base_url and judge.model):
-        problems.append(
-            f"reward.judge: got base_url={judge.base_url!r}, model={judge.model!r}, wanted both (kind=openai)"
-        )
-    if judge.kind == "vllm" and not judge.model:
-        problems.append("reward.judge.model: got nothing, wanted the folder of a language model (kind=vllm)")
-    problems += _secrets(judge)
+    problems += judge_problems(judge)
     if judge.timeout_s >= config.reward.timeout_s:
         problems.append(
             f"reward.judge.timeout_s: got {judge.timeout_s}, wanted less than "
@@ -97,9 +91,15 @@ def _ipc_problems(config: RunConfig) -> list[str]:
     ]
 
 
-def _secrets(judge: JudgeConfig) -> list[str]:
-    """Keys in places that end up in config.yaml. What was got is not repeated: it may be one."""
+def judge_problems(judge: JudgeConfig) -> list[str]:
+    """What a judge lacks, and keys in places that end up in config.yaml. These are not repeated."""
     problems = []
+    if judge.kind == "openai" and not (judge.base_url and judge.model):
+        problems.append(
+            f"reward.judge: got base_url={judge.base_url!r}, model={judge.model!r}, wanted both (kind=openai)"
+        )
+    if judge.kind == "vllm" and not judge.model:
+        problems.append("reward.judge.model: got nothing, wanted the folder of a language model (kind=vllm)")
     if judge.api_key_env and not re.fullmatch(r"[A-Z][A-Z0-9_]*", judge.api_key_env):
         problems.append(
             "reward.judge.api_key_env: wanted the name of an environment variable, as in JUDGE_API_KEY; never the key"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vrl.config import EngineConfig, ModelConfig, RewardConfig
+from vrl.configcheck import judge_problems
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.fields import MISSING, at_least, one_of, out_of_range, share
 from vrl.inference.config import MediaConfig, StrategyConfig, asking_problems, strategy_problems
@@ -74,8 +75,5 @@ def check_eval(config: EvalConfig) -> list[str]:
     judge = config.reward.judge
     if judge.kind == "vllm":
         problems.append("reward.judge.kind: got vllm, wanted rules or openai: only training runs have judge engines")
-    if judge.kind == "openai" and not (judge.base_url and judge.model):
-        problems.append(
-            f"reward.judge: got base_url={judge.base_url!r}, model={judge.model!r}, wanted both (kind=openai)"
-        )
+    problems += judge_problems(judge)
     return problems
