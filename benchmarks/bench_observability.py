@@ -1,170 +1,180 @@
-"""What watching costs: the driver over stand-ins, with and without metrics, spans and the report's sample files.
+"""What watching costs: steps of one real toy run, with and without metrics, spans and the report's sample files.
 
-    python benchmarks/bench_observability.py [steps=60] [pairs=7] [step_s=0.45]
+    python benchmarks/bench_observability.py [pairs=100] [key=value ...]
 
-Runs in pairs, one with everything on (Prometheus endpoint, spans, a sample file every ten steps) and one with all off,
-over stand-ins that do what actors do between spans: nothing. All roles run in this process, so the cost of every actor
-is in the difference, where a real run spreads it over processes. The shape is the toy run's: 16 groups of 8, 16 frames
-of 56 x 56. Prints one JSON record; `overhead_share` is the median difference in CPU seconds a step over `step_s`, the
-time of a toy step on two quiet cores.
+The run is conf/toy.yaml from an untrained model (which learns to be brief, so that it learns). Between two steps, while
+no actor works, watching is turned on or off in every process: series and spans, the driver's row in all its forms, a
+sample file for every tenth watched step. Order within pairs alternates: on off, off on. What Prometheus' own scrapes
+cost is not in it. Prints one JSON record: `overhead_cpu_share` is the mean difference of a pair in CPU seconds of all
+processes over the mean unwatched step, `standard_error` its own; wall time is told beside it, and is noise on a machine
+that does other things.
 """
 
-import asyncio
+import json
+import math
+import os
 import statistics
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from record import emit
 
-from vrl.config import AlgoConfig, LogConfig, RunConfig
-from vrl.data.stream import SampleStream
-from vrl.driver import Driver, Progress
-from vrl.metrics import RunLog
-from vrl.observability.series import count, observe
-from vrl.observability.spans import timed
-from vrl.report.samples import write_samples
-from vrl.rollout.feed import PromptFeed
-from vrl.types import Completion, Prompt, Reward, Sample, Update, VersionSpan, VisionGrid
+from vrl.config import RunConfig
+from vrl.configfile import load
+from vrl.data.toy import make_toy
+from vrl.observability.series import close_series, open_series
+from vrl.observability.spans import close_spans, open_spans
+from vrl.run import Stop, guard_private_ray, run_to_end
+from vrl.types import RolloutGroup
 
-GROUPS, GROUP_SIZE, TOKENS = 16, 8, 8
-SAMPLES = [Sample(sample_id=str(i), task="vqa", question="What color is it?", answer="red") for i in range(64)]
-GRID = VisionGrid(kind="video", grid_thw=(8, 4, 4))
-PATCHES = np.zeros((GRID.num_patches, 1176), np.uint8)
+UNTRAINED = ["algo.overlong_tokens=16", "data.val=''", "gate.enabled=false", "checkpoint.export=false"]
+WARM_UP_STEPS = 6
+ORDER = (True, False, False, True)
+SAMPLES_EVERY = 10  # watched steps, as log.samples_every
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """What one step took."""
+
+    watched: bool
+    wall_s: float
+    cpu_s: float  # of the driver and all actors
 
 
 def main(arguments: list[str]) -> None:
-    """Run the pairs and print the record."""
-    given = dict(argument.split("=", 1) for argument in arguments)
-    steps, pairs = int(given.get("steps", 60)), int(given.get("pairs", 7))
-    step_s = float(given.get("step_s", 0.45))
-    run(steps, watched=True)  # warm-up: imports, caches
-    differences, plain = [], []
-    for i in range(pairs):
-        order = (True, False) if i % 2 else (False, True)
-        took = {watched: run(steps, watched=watched) / steps for watched in order}
-        differences.append(took[True] - took[False])
-        plain.append(took[False])
-    overhead_s = statistics.median(differences)
-    metrics = {
-        "overhead_ms_per_step": 1000 * overhead_s,
-        "overhead_share": overhead_s / step_s,
-        "unwatched_ms_per_step": 1000 * statistics.median(plain),
-        "pairs": pairs,
-    }
-    print("  ".join(f"{name} {value:.3g}" for name, value in metrics.items()), file=sys.stderr)
-    emit("observability", {"steps": steps, "step_s": step_s, "groups": GROUPS, "group_size": GROUP_SIZE}, metrics)
-
-
-def run(steps: int, *, watched: bool) -> float:
-    """Seconds of CPU time that `steps` steps of the driver take, over all threads of this process."""
+    """Run the steps and print the record."""
+    pairs = next((int(a.removeprefix("pairs=")) for a in arguments if a.startswith("pairs=")), 100)
+    overrides = [argument for argument in arguments if not argument.startswith("pairs=")]
     with tempfile.TemporaryDirectory(prefix="vrl-bench-") as folder:
-        run_dir = Path(folder) / "run"
-        run_dir.mkdir()
-        log_config = LogConfig(tensorboard=False, spans=watched)
-        if watched:
-            log_config = replace(log_config, prometheus_port=_free_port())
-        log = RunLog(run_dir, log_config, steps=steps)
-        started = time.process_time()
-        try:
-            asyncio.run(_drive(run_dir, log, steps, watched))
-            return time.process_time() - started
-        finally:
-            log.close()
+        make_toy(Path(folder) / "toy", clips=64, difficulty=0, seed=0, workers=2)
+        world = [f"runs_dir={folder}", f"model.path={folder}/toy/model", f"data.train={folder}/toy/train_basic.parquet"]
+        steps = [f"steps={WARM_UP_STEPS + 2 * pairs}", f"log.prometheus_port={_free_port()}"]
+        config = load("conf/toy.yaml", [*world, *steps, *UNTRAINED, *overrides])
+        guard_private_ray(config.ray_address)
+        taken: list[Step] = []
+        code = run_to_end(lambda stop: train(config, stop, taken))
+    if code:
+        sys.exit(code)
+    report(taken[WARM_UP_STEPS:])
 
 
-async def _drive(run_dir: Path, log: RunLog, steps: int, watched: bool) -> None:
-    config = RunConfig(name="bench", steps=steps, algo=AlgoConfig(groups_per_step=GROUPS))
-    workers = Workers()
+async def train(config: RunConfig, stop: Stop, taken: list[Step]) -> None:
+    """vrl.train's loop without gate and validation; every step is added to `taken`."""
+    from vrl.driver import Driver
+    from vrl.report.samples import write_samples
+    from vrl.session import open_session
 
-    async def on_step(step: int, groups: Any, advantages: Any) -> dict[str, float]:
-        if watched and (step % 10 == 0 or step == 1):
-            write_samples(run_dir, step, list(groups)[:4], list(advantages)[:4], [PATCHES] * 4)
-        return {"data/bad_samples": 0.0}
-
-    async def after_step() -> None:
-        return None
-
-    feed = PromptFeed(SampleStream(SAMPLES, seed=0, shuffle=True), workers.prepare, prefetch=32, max_bad_fraction=0.0)
-    driver = Driver(
-        config,
-        feed=feed,
-        engines=workers,
-        rewards=workers,
-        learner=workers,
-        log=log,
-        push_weights=workers.push_weights,
-        on_step=on_step,
-        after_step=after_step,
-        progress=Progress(),
-    )
-    await driver.run()
-    feed.close()
-
-
-class Workers:
-    """All roles at once: what they count and time is what the real ones do, the work itself is left out."""
-
-    def __init__(self) -> None:
-        self._version = 0
-
-    def __len__(self) -> int:
-        return 1
-
-    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return await getattr(self, method)(*args, **kwargs)
-
-    @timed("prepare")
-    async def prepare(self, sample: Sample) -> tuple[Prompt, Any]:
-        count("vrl_data_samples_total", outcome="prepared")
-        count("vrl_data_patches_total", len(PATCHES))
-        times = tuple(float(i) for i in range(16))
-        return Prompt(
-            sample=sample, token_ids=np.arange(64), vision=(GRID,), timestamps_s=times, duration_s=16.0
-        ), PATCHES
-
-    @timed("generate")
-    async def generate(self, prompts: Any, *patches: Any, **sampling: Any) -> Any:
-        count("vrl_rollout_prompt_tokens_total", 64 * len(prompts))
-        for _ in range(GROUP_SIZE * len(prompts)):
-            count("vrl_rollout_generated_tokens_total", TOKENS)
-            count("vrl_rollout_completions_total", finish="stop")
-        return tuple(tuple(self._completion() for _ in range(GROUP_SIZE)) for _ in prompts)
-
-    @timed("score")
-    async def score(self, prompt: Prompt, completions: Any, *shuffled: Any) -> tuple[Reward, ...]:
-        for i in range(len(completions)):
-            observe("vrl_reward_value", float(i % 2), task="vqa")
-        return tuple(Reward(value=float(i % 2), breakdown={"accuracy": i % 2}) for i in range(len(completions)))
-
-    @timed("forward_backward")
-    async def forward_backward(self, batch: Any, patches: Any) -> dict[str, float]:
-        count("vrl_learner_tokens_total", batch.num_tokens)
-        return {"loss/policy": 0.5, "loss/mismatch_kl": 0.0, "loss/entropy": 1.0, "loss/clip_frac": 0.0}
-
-    @timed("optimizer")
-    async def optim_step(self) -> Update:
-        self._version += 1
-        count("vrl_learner_updates_total", outcome="applied")
-        return Update(updates=self._version, lr=1e-3, grad_norm=1.0)
-
-    @timed("push")
-    async def push_weights(self, version: int) -> int:
-        count("vrl_learner_pushed_bytes_total", 1)
-        return 1
-
-    def _completion(self) -> Completion:
-        return Completion(
-            token_ids=np.arange(TOKENS),
-            rollout_logprobs=np.zeros(TOKENS, np.float32),
-            text="red<|im_end|>",
-            finish_reason="stop",
-            versions=(VersionSpan(start=0, end=TOKENS, policy_version=self._version),),
+    async with open_session(config, stop, kind="rl") as session:
+        fleets = session.fleets
+        switch = Switch(
+            config, [*fleets.data.alive, *fleets.engines.alive, *fleets.rewards.alive, *fleets.learner._ranks]
         )
+        await switch.turn(True)
+
+        async def on_step(
+            step: int, groups: Sequence[RolloutGroup], advantages: Sequence[np.ndarray]
+        ) -> dict[str, float]:
+            if switch.on and sum(one.watched for one in taken) % SAMPLES_EVERY == 0:
+                patches = [await group.patches for group in groups[:4]]
+                write_samples(config.run_dir, step, groups[:4], list(advantages)[:4], patches)
+            taken.append(switch.step())
+            await switch.turn(ORDER[step % len(ORDER)])
+            return {}
+
+        class Log:
+            """The session's, while watching is on."""
+
+            def log(self, step: int, metrics: Mapping[str, float]) -> None:
+                if switch.on:
+                    session.log.log(step, metrics)
+
+        async def after_step() -> None:
+            return None
+
+        driver = Driver(
+            config,
+            feed=session.feed,
+            engines=fleets.engines,
+            rewards=fleets.rewards,
+            learner=fleets.learner,
+            log=Log(),  # pyright: ignore[reportArgumentType]
+            push_weights=fleets.push_weights,
+            on_step=on_step,
+            after_step=after_step,
+            progress=session.progress,
+            patch_cost=session.patch_cost,
+        )
+        await fleets.push_weights(0)
+        await driver.run()
+
+
+class Switch:
+    """Turns watching on and off in the driver and in every actor, and takes the time between two turns."""
+
+    def __init__(self, config: RunConfig, actors: Sequence[Any]) -> None:
+        self.on = False
+        self._run_dir = config.run_dir
+        self._actors = actors
+
+    async def turn(self, on: bool) -> None:
+        pids = [await actor.__ray_call__.remote(_turn, on) for actor in self._actors]
+        _turn_this("driver", 0, self._run_dir, on)
+        self.on = on
+        self._processes = [psutil.Process(pid) for pid in (os.getpid(), *pids)]
+        self._since = self._now()
+
+    def step(self) -> Step:
+        """What was taken since the last turn."""
+        wall_s, cpu_s = (now - then for now, then in zip(self._now(), self._since, strict=True))
+        return Step(watched=self.on, wall_s=wall_s, cpu_s=cpu_s)
+
+    def _now(self) -> tuple[float, float]:
+        times = [process.cpu_times() for process in self._processes]
+        return time.monotonic(), sum(one.user + one.system for one in times)
+
+
+def _turn(_actor: Any, on: bool) -> int:
+    """In the process of an actor; returns its pid."""
+    own = json.loads(os.environ["VRL_WATCH"])
+    _turn_this(own["role"], own["rank"], Path(own["run_dir"]), on)
+    return os.getpid()
+
+
+def _turn_this(role: str, rank: int, run_dir: Path, on: bool) -> None:
+    close_spans()
+    close_series()
+    if on:
+        open_spans(run_dir, role, rank)
+        open_series(role)
+
+
+def report(taken: Sequence[Step]) -> None:
+    """Differences within pairs, in words and as a record."""
+    pairs = [taken[i : i + 2] for i in range(0, len(taken) - 1, 2)]
+    metrics: dict[str, float] = {"pairs": len(pairs)}
+    for clock in ("cpu", "wall"):
+        on, off = (
+            [getattr(next(one for one in pair if one.watched is watched), f"{clock}_s") for pair in pairs]
+            for watched in (True, False)
+        )
+        differences = [a - b for a, b in zip(on, off, strict=True)]
+        mean_off = statistics.fmean(off)
+        metrics |= {
+            f"overhead_{clock}_share": statistics.fmean(differences) / mean_off,
+            f"{clock}_standard_error": statistics.stdev(differences) / math.sqrt(len(pairs)) / mean_off,
+            f"median_{clock}_share": statistics.median(differences) / statistics.median(off),
+            f"unwatched_{clock}_s": mean_off,
+        }
+    print("  ".join(f"{name} {value:.3g}" for name, value in metrics.items()), file=sys.stderr)
+    emit("observability", {"groups_per_step": 16, "group_size": 8}, metrics)
 
 
 def _free_port() -> int:
