@@ -10,7 +10,8 @@ Three ways over the same weights, prompt, clip and completions, in turns, median
 
 `speedup_cN` is rows / grouped at N tokens a completion, `limit_ratio_cN` is grouped / limit. Log-probs of grouped and
 rows are compared before any timing. On a GPU the model has Qwen2-VL-7B's shape in bfloat16, and peak memory and MFU
-(model FLOPs of the grouped tokens over the device's dense bf16 peak) are added; that variant was not run here.
+(model FLOPs of the grouped tokens over the device's dense bf16 peak) are added; one of 80 GB needs
+gradient_checkpointing=true for the rows. Not run here: there was no GPU.
 """
 
 import statistics
@@ -48,6 +49,7 @@ class Settings:
     completion_tokens: tuple[int, ...] = (64, 256)
     repetitions: int = 7
     threads: int = 2
+    gradient_checkpointing: bool = False  # in all three ways
 
 
 def main(arguments: list[str]) -> None:
@@ -59,6 +61,8 @@ def main(arguments: list[str]) -> None:
     shape, device, dtype = ("7b", "cuda", torch.bfloat16) if on_gpu else ("small", "cpu", torch.float32)
     model = build(settings.family, shape, device=device, dtype=dtype)
     policy = GroupedPolicy(model, normalisation=NORMALISATION, temperature=1.0).to(device)
+    if settings.gradient_checkpointing:
+        policy.train().hf.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     metrics: dict[str, float] = {}
     for length in settings.completion_tokens:
         case = make_case(

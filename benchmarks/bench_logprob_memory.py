@@ -3,15 +3,15 @@
     python benchmarks/bench_logprob_memory.py [vocabularies=[65536,151936]] [hidden=64] ...
 
 Forward and backward from the row's hidden states to the summed log-probs, at every vocabulary x prompt length; each
-case in a process of its own, whose peak of resident memory beyond what it held before is the measure (on a GPU the
+case in a fresh process, whose peak of resident memory beyond what it held before is the measure (on a GPU the
 allocator's). `growth_prompt` and `growth_vocabulary` are our peak at the largest over the smallest prompt and
 vocabulary; the head's weight gradient, vocabulary x hidden, is taken off the latter: any learner has it.
 """
 
-import json
-import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +34,20 @@ class Settings:
 
 def main(arguments: list[str]) -> None:
     """Measure every case and print the record."""
-    if arguments[:1] == ["case"]:
-        print(json.dumps(peak_bytes(arguments[1] == "ours", *map(int, arguments[2:]))))
-        return
     merged = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.from_dotlist(arguments))
     settings: Any = OmegaConf.to_object(merged)
-    peaks = {
-        f"{way}_mib_v{vocabulary}_p{prompt}": measure(way, vocabulary, prompt, settings) / MIB
-        for way in ("ours", "whole")
-        for vocabulary in settings.vocabularies
-        for prompt in settings.prompts
-    }
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["vrl.learner.model"])  # imported once; a case is a fork of that process
+    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as fresh:
+        peaks = {
+            f"{way}_mib_v{vocabulary}_p{prompt}": fresh.submit(
+                peak_bytes, way == "ours", vocabulary, prompt, settings.completion_tokens, settings.hidden
+            ).result()
+            / MIB
+            for way in ("ours", "whole")
+            for vocabulary in settings.vocabularies
+            for prompt in settings.prompts
+        }
     (v_low, *_, v_high), (p_low, *_, p_high) = settings.vocabularies, settings.prompts
     gradients = {vocabulary: 4 * vocabulary * settings.hidden / MIB for vocabulary in settings.vocabularies}
     metrics = {
@@ -56,13 +59,6 @@ def main(arguments: list[str]) -> None:
     }
     print("  ".join(f"{name} {value:.4g}" for name, value in metrics.items()), file=sys.stderr)
     emit("logprob_memory", asdict(settings), metrics)
-
-
-def measure(way: str, vocabulary: int, prompt: int, settings: Settings) -> int:
-    """Peak bytes of one case, in a fresh process."""
-    sizes = (vocabulary, prompt, settings.completion_tokens, settings.hidden)
-    command = [sys.executable, __file__, "case", way, *map(str, sizes)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def peak_bytes(ours: bool, vocabulary: int, prompt: int, completion: int, hidden: int) -> int:

@@ -113,7 +113,8 @@ class Setting:
 def score_and_differentiate(
     rank: int, world_size: int, port: int, settings: Sequence[Setting], layouts: Sequence[Sequence[int]] | None = None
 ) -> list[tuple[dict[int, np.ndarray], dict[str, np.ndarray]]]:
-    """For every setting: the rank's log-probs by group, and the whole gradient of the mean log-prob by parameter.
+    """For every setting: the rank's log-probs by group, and the whole gradient of the mean log-prob by parameter, as it
+    reached the optimizer.
 
     `layouts[rank]` are the groups of the rank's one micro-batch; without it `pack` spreads them.
     """
@@ -124,8 +125,6 @@ def score_and_differentiate(
     from vrl.learner.model import GroupedPolicy, load_hf_model
 
     join_ranks(rank, world_size, "127.0.0.1", port)
-    from deepspeed.utils import safe_get_full_grad
-
     results = []
     for setting in settings:
         cases = make_cases(AutoConfig.from_pretrained(setting.path), MIXED * 2)
@@ -136,7 +135,8 @@ def score_and_differentiate(
             micro_batches = (MicroBatch(groups=tuple(cases.groups[i] for i in chosen), group_indices=chosen),)
         hf = load_hf_model(ModelConfig(path=str(setting.path), dtype="float32", freeze=list(setting.freeze)))
         policy = GroupedPolicy(hf, normalisation=normalisation(setting.path), temperature=1.0)
-        engine = LearnerEngine(policy, LearnerConfig(ranks=world_size, zero_stage=setting.zero_stage), total_steps=1)
+        learner = LearnerConfig(ranks=world_size, zero_stage=setting.zero_stage, beta1=0.0, max_grad_norm=1e9)
+        engine = LearnerEngine(policy, learner, total_steps=1)
         logprobs: dict[int, np.ndarray] = {}
         for micro_batch in micro_batches:
             row = flatten(micro_batch, policy.rule)
@@ -148,10 +148,23 @@ def score_and_differentiate(
             if len(ends):
                 parts = np.split(scores.detach().numpy(), ends[:-1])
                 logprobs |= dict(zip(micro_batch.group_indices, parts, strict=True))
+        engine.step()
         trained = [(name, p) for name, p in policy.hf.named_parameters() if p.requires_grad]
-        whole = {name: p.grad if setting.zero_stage == 0 else safe_get_full_grad(p) for name, p in trained}
-        results.append((logprobs, {name: gradient.numpy().copy() for name, gradient in whole.items()}))
+        results.append((logprobs, {name: _first_moment(engine, p).numpy().copy() for name, p in trained}))
     return results
+
+
+def _first_moment(engine: Any, parameter: torch.nn.Parameter) -> torch.Tensor:
+    """Adam's, whole; with beta1 = 0 it is the gradient that the last step was given."""
+    from deepspeed.utils import safe_get_full_optimizer_state
+
+    optimizer = engine._engine.optimizer
+    found: Any = (
+        optimizer.state[parameter]["exp_avg"]
+        if parameter in optimizer.state  # ZeRO 0, which DeepSpeed's accessor does not know
+        else safe_get_full_optimizer_state(parameter, "exp_avg")
+    )
+    return found
 
 
 def train(
@@ -179,6 +192,32 @@ def train(
     return shares, norms, moved, restored
 
 
+def interrupt(
+    rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any], folder: Path, dtype: str
+) -> Any:
+    """Digests of the weights after two updates; the state after the first is saved."""
+    worker, batch, cases = make_worker(rank, world_size, port, path, learner, dtype)
+    _update(worker, batch, cases, rank)
+    worker.save(folder)
+    _update(worker, batch, cases, rank)
+    return worker.checksums()
+
+
+def go_on(rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any], folder: Path, dtype: str) -> Any:
+    """The same by a learner that begins with the saved state; and those of the state."""
+    worker, batch, cases = make_worker(rank, world_size, port, path, learner, dtype)
+    worker.load(folder)
+    loaded = worker.checksums()
+    _update(worker, batch, cases, rank)
+    return worker.checksums(), loaded
+
+
+def _update(worker: Any, batch: PackedBatch, cases: Cases, rank: int) -> None:
+    for micro_batch in batch.micro_batches[rank]:
+        worker.forward_backward(micro_batch, batch.counts, *(cases.patches[i] for i in micro_batch.group_indices))
+    worker.optim_step()
+
+
 def move_a_little(rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any]) -> tuple[float, float]:
     """Largest move of a bfloat16 norm weight's float32 master in one update, and of the weight itself."""
     worker, batch, cases = make_worker(rank, world_size, port, path, learner, "bfloat16")
@@ -188,25 +227,30 @@ def move_a_little(rank: int, world_size: int, port: int, path: Path, learner: di
     norm = dict(worker._policy.hf.named_parameters())[name]
 
     def look() -> tuple[torch.Tensor, torch.Tensor]:
-        master: Any = safe_get_full_fp32_param(norm)
-        if master is None:  # ZeRO 0, which DeepSpeed's accessor does not know
-            optimizer = worker._engine._engine.optimizer
-            masters = (
-                pair
-                for groups in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True)
-                for pair in zip(*groups, strict=True)
-            )
-            master = next(copy for weight, copy in masters if weight is norm)
         weight = next(tensor for found, tensor in worker._engine.full_parameters() if found == name)
-        return master.clone(), weight.float().clone()
+        return safe_get_full_fp32_param(norm).clone(), weight.float().clone()
 
     before = look()
-    for micro_batch in batch.micro_batches[rank]:
-        worker.forward_backward(micro_batch, batch.counts, *(cases.patches[i] for i in micro_batch.group_indices))
-    worker.optim_step()
+    _update(worker, batch, cases, rank)
     master, weight = (float((a - b).detach().abs().max()) for a, b in zip(look(), before, strict=True))
     worker.close()
     return master, weight
+
+
+def accumulate(rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any]) -> tuple[float, float]:
+    """Gradient norms of two updates in bfloat16: of one loss, and of it and 64 times its 512th part."""
+    worker, batch, cases = make_worker(rank, world_size, port, path, learner, "bfloat16")
+    micro_batch = batch.micro_batches[rank][0]
+    row = flatten(micro_batch, worker._policy.rule)
+    pixels = np.concatenate([cases.patches[i] for i in micro_batch.group_indices if len(cases.patches[i])])
+    norms = []
+    for scales in ([1.0], [1.0] + 64 * [1 / 512]):
+        for scale in scales:
+            scores = worker._engine.forward(row, torch.from_numpy(pixels))
+            worker._engine.backward(scale * scores.logprobs_L.mean())
+        norms.append(worker.optim_step().grad_norm)
+    worker.close()
+    return norms[0], norms[1]
 
 
 def make_worker(

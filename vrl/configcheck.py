@@ -64,6 +64,11 @@ def check(config: RunConfig) -> list[str]:
         )
     if config.learner.offload and config.learner.zero_stage == 0:
         problems.append("learner.offload: got true with learner.zero_stage=0, wanted zero_stage 1, 2 or 3")
+    if config.learner.zero_stage == 0 and config.model.dtype == "bfloat16":
+        problems.append(
+            "learner.zero_stage: got 0 with model.dtype=bfloat16, wanted 1, 2 or 3: stage 0 would add up gradients in "
+            "bfloat16"
+        )
     lora = config.learner.lora
     if lora.rank and not lora.targets:
         problems.append("learner.lora.targets: got an empty list, wanted at least one linear of the language model")

@@ -183,7 +183,7 @@ def _learner(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: f
     sampled = groups * config.rollout.group_size * tokens.completion
     amounts = {
         "weights": 0.0 if learner.offload and learner.zero_stage == 3 else shape.num_parameters * size / shares[3],
-        "gradients": trained * size / shares[2],
+        "gradients": trained * 4 / shares[2],  # added up in float32
         "optimizer state": 0.0 if learner.offload else optimizer,
         "reference policy": float(shape.num_parameters * size)
         if config.algo.kl_coef and not learner.lora.rank

@@ -17,6 +17,7 @@ from vrl.export import export
 from vrl.rollout.engine import RolloutEngine
 from vrl.types import Prompt, Sample
 
+pytestmark = pytest.mark.timeout(300)
 NUM_TOKENS = 12
 
 

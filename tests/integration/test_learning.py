@@ -16,6 +16,7 @@ from vrl.learner.group import LearnerGroup
 from vrl.learning import learn
 from vrl.types import Completion, Prompt, Reward, Rollout, RolloutGroup, Sample, TrainingGroup, VersionSpan
 
+pytestmark = pytest.mark.timeout(300)
 ALGO = {
     "plus_plus": AlgoConfig(
         advantage="reinforce_plus_plus_baseline", mini_batches=2, epochs=2, kl_coef=0.1, kl_in="reward",

@@ -114,6 +114,7 @@ def test_a_missing_file_is_named():
         (["algo.policy_loss=reinforce", "algo.old_logprobs=rollout"], "reinforce takes no ratio"),
         (["rollout.top_p=0.95"], "log-probs over the tokens it kept"),
         (["rollout.top_k=20"], "log-probs over the tokens it kept"),
+        (["learner.zero_stage=0"], "stage 0 would add up gradients in bfloat16"),
     ],
 )
 def test_objectives_that_contradict_themselves_are_refused(overrides: list[str], said: str):

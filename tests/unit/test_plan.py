@@ -96,8 +96,9 @@ def test_counts_bound_a_real_prompt_of_the_largest_clip(tmp_path: Path, family: 
 
 
 def test_seven_billion_parameters_by_hand():
-    memory = learner_gib("learner.zero_stage=0", "learner.ranks=4", "model.freeze=[]")
+    memory = learner_gib("learner.zero_stage=1", "learner.ranks=1", "model.freeze=[]")
     assert memory["weights"] == pytest.approx(8_292_166_656 * 2 / GIB)
+    assert memory["gradients"] == pytest.approx(8_292_166_656 * 4 / GIB)
     assert memory["optimizer state"] == pytest.approx(8_292_166_656 * 12 / GIB)
     split = learner_gib("learner.zero_stage=3", "learner.ranks=4", "model.freeze=[]")
     assert split["weights"] == pytest.approx(memory["weights"] / 4)
@@ -110,7 +111,7 @@ def test_seven_billion_parameters_by_hand():
 
 def test_what_does_not_fit_is_named_with_the_key_to_change():
     found = plan(
-        load(SEVEN_B, ["learner.zero_stage=0", "data.frames.max_frames=1024", "rollout.gpu_memory_utilization=0.2"]),
+        load(SEVEN_B, ["learner.zero_stage=1", "data.frames.max_frames=1024", "rollout.gpu_memory_utilization=0.2"]),
         gpu_bytes=80 * GIB,
     )
     text = "\n".join(found.problems)

@@ -283,8 +283,8 @@ def _set_random_state(state: dict[str, Any]) -> None:
 
 
 def parameter_groups(hf: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms and embeddings (a tied head with them) do not, as in OLMo 2 (arXiv 2501.00656):
-    they set scales, which decay would shrink without end. An adapter's two matrices decay."""
+    """Matrices decay; embeddings (a tied head with them) do not, as in OLMo 2 (arXiv 2501.00656, section 3.4.2), nor do
+    biases and norms, which is our choice (OLMo 2 decays those). An adapter's two matrices decay."""
     embeddings = {id(module.weight) for module in hf.modules() if isinstance(module, nn.Embedding)}
     trained = [parameter for parameter in hf.parameters() if parameter.requires_grad]
     decays = {id(parameter): parameter.ndim >= 2 and id(parameter) not in embeddings for parameter in trained}
@@ -325,5 +325,6 @@ def _deepspeed_config(config: LearnerConfig, dtype: torch.dtype) -> dict[str, An
         "gradient_clipping": 0.0 if _clips_by_itself(config, dtype) else config.max_grad_norm,
         "zero_optimization": zero,
         "bf16": {"enabled": dtype == torch.bfloat16},
+        "data_types": {"grad_accum_dtype": "fp32"},  # of micro-batches: bfloat16 would lose small ones beside large
         "steps_per_print": 2**31,
     }
