@@ -48,6 +48,7 @@ bench: setup
 	$(BIN)/python benchmarks/bench_step.py
 	$(BIN)/python benchmarks/bench_observability.py
 	$(BIN)/python benchmarks/bench_learner.py
+	$(BIN)/python benchmarks/bench_logprob_memory.py
 	$(BIN)/python benchmarks/bench_inference.py
 
 # Left out: torchaudio and torchcodec break a CPU-only torch; scikit-learn, once there, is imported by transformers and

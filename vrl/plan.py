@@ -190,7 +190,7 @@ def _learner(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: f
         else 0.0,
         "activations of the language model": token * tokens.group * groups,
         "activations of the vision tower": patch * tokens.patches * groups,
-        "logits, their softmax and gradient": 3 * 4 * min(sampled * shape.vocabulary, _LOGIT_CHUNK),
+        "logits and their gradient": 5 * 4 * min(sampled * shape.vocabulary, _LOGIT_CHUNK),  # bench_logprob_memory
         "context and buffers": float(_LEARNER_OVERHEAD if gpu_bytes else 0),
     }
     parts = tuple(Amount(what=what, value=value, unit="bytes") for what, value in amounts.items() if value)

@@ -84,8 +84,8 @@ def test_bfloat16_weights_have_float32_masters_that_keep_small_updates(checkpoin
 @pytest.mark.parametrize("zero_stage", [1, 2, 3])
 def test_bfloat16_gradients_add_up_in_float32(checkpoint, zero_stage):
     settings = {"zero_stage": zero_stage, "micro_batch_tokens": SPLIT, "lr": 0.0}
-    for whole, with_crumbs in run_ranks(accumulate, 2, checkpoint, settings):
-        assert with_crumbs == pytest.approx(whole * (1 + 64 / 512), rel=0.01)  # a bfloat16 would not see one crumb
+    for whole, with_crumbs in run_ranks(accumulate, 1, checkpoint, settings):
+        assert with_crumbs == pytest.approx(whole * (1 + 32 / 512), rel=0.01)  # a bfloat16 would not see one crumb
 
 
 @pytest.mark.slow
