@@ -47,7 +47,7 @@ class Settings:
     visual_tokens: int = 512
     text_tokens: int = 40  # of the prompt, beside the clip
     completion_tokens: tuple[int, ...] = (64, 256)
-    repetitions: int = 7
+    repetitions: int = 5
     threads: int = 2
     gradient_checkpointing: bool = False  # in all three ways
 
@@ -72,8 +72,9 @@ def main(arguments: list[str]) -> None:
             completion_tokens=length,
             text_tokens=settings.text_tokens,
         )
-        metrics |= {f"{name}_c{length}": value for name, value in measure(policy, case, settings.repetitions).items()}
-    print("  ".join(f"{name} {value:.3g}" for name, value in metrics.items()), file=sys.stderr)
+        found = {f"{name}_c{length}": value for name, value in measure(policy, case, settings.repetitions).items()}
+        print("  ".join(f"{name} {value:.3g}" for name, value in found.items()), file=sys.stderr, flush=True)
+        metrics |= found
     emit("learner", asdict(settings) | {"shape": shape, "parameters": model.num_parameters()}, metrics)
 
 

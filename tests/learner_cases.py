@@ -166,11 +166,12 @@ def _first_moment(engine: Any, parameter: torch.nn.Parameter) -> torch.Tensor:
     from deepspeed.utils import safe_get_full_optimizer_state
 
     optimizer = engine._engine.optimizer
-    found: Any = (
-        optimizer.state[parameter]["exp_avg"]
-        if parameter in optimizer.state  # ZeRO 0, which DeepSpeed's accessor does not know
-        else safe_get_full_optimizer_state(parameter, "exp_avg")
-    )
+    if parameter in optimizer.state:  # ZeRO 0, which DeepSpeed's accessor does not know
+        return optimizer.state[parameter]["exp_avg"]
+    if hasattr(optimizer, "_hp_optimizer_states_linked"):  # by the first group's step, when the others had no state
+        optimizer._hp_optimizer_states_linked = False
+        optimizer._lazy_init_hp_params_optimizer_state()
+    found: Any = safe_get_full_optimizer_state(parameter, "exp_avg")
     return found
 
 
