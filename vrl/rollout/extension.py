@@ -1,8 +1,8 @@
 """What runs inside a vLLM worker process: the receiving half of the gloo transport, weight digests and the parity tap.
 
 vLLM imports this module in every worker (worker_extension_cls) and mixes EngineExtension into its worker class;
-importing it registers the transport. Methods are called by name through AsyncLLM.collective_rpc and return plain
-values.
+importing it registers the transport and ties the worker's life to its engine's. Methods are called by name through
+AsyncLLM.collective_rpc and return plain values.
 """
 
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
 
 from vrl.errors import WeightPushError
 from vrl.packets import PacketGroup, join_store, row_digest, unpack, value_digest
+from vrl.rollout.lifeline import hold_lifeline
 
 _ROWS = 1024  # of the identity matrix that reads packed weights back
 
@@ -104,6 +105,7 @@ class GlooTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
 
 if "gloo" not in WeightTransferEngineFactory._registry:
     WeightTransferEngineFactory.register_engine("gloo", GlooTransferEngine)
+hold_lifeline()
 
 
 def parameter_name(model: Any, name: str) -> str:

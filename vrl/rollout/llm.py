@@ -4,6 +4,7 @@ import os
 from typing import Any, cast
 
 from vrl.config import ModelConfig, RolloutConfig
+from vrl.rollout.lifeline import offer_lifeline
 
 _MIN_BATCH_TOKENS = 8192  # of one forward; at least a whole prompt, so that any clip fits the encoder cache
 _CPU_BLOCK_TOKENS = 32  # vLLM's 128 would keep short prompts out of the prefix cache
@@ -25,6 +26,7 @@ def start_llm(
     raw_logprobs: bool = False,
 ) -> Any:
     """An AsyncLLM that takes processed inputs and new weights. `stats`: it reports vLLM's own metrics."""
+    offer_lifeline()
     os.environ["OMP_NUM_THREADS"] = str(rollout.threads)
     if push_backend == "ipc":
         os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # its handles reach the worker as pickles

@@ -1,0 +1,45 @@
+"""vLLM's core, and what it shares, when the process that started it is killed and nobody is there to clean up."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from leaks import leaked_memory
+
+from vrl.data.toymodel import build_family
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
+ENGINE = """
+import sys, time
+from vrl.config import ModelConfig, RolloutConfig
+from vrl.rollout.engine import RolloutEngine
+model = ModelConfig(path=sys.argv[1], dtype="float32", max_context_tokens=256)
+engine = RolloutEngine(model, RolloutConfig(max_tokens=4, max_num_seqs=4, kv_cache_gib=0.1))
+print("ready", flush=True)
+time.sleep(3600)
+"""
+
+
+def test_p8_the_core_of_a_killed_engine_ends_too_and_leaves_no_shared_memory(tmp_path: Path):
+    build_family(tmp_path, "qwen2_vl", sharp=False)
+    leaked = leaked_memory()
+    command = [sys.executable, "-c", ENGINE, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as engine:
+        assert engine.stdout is not None
+        try:
+            while engine.stdout.readline() not in ("ready\n", ""):
+                pass
+            family = psutil.Process(engine.pid).children(recursive=True)
+            assert any("EngineCore" in " ".join(process.cmdline()) for process in family)
+            os.kill(engine.pid, signal.SIGKILL)
+            _, alive = psutil.wait_procs(family, timeout=30)
+            assert alive == []
+            assert leaked_memory() - leaked == set()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(engine.pid, signal.SIGKILL)
