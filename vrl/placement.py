@@ -145,6 +145,7 @@ class Placement:
     def _start_private(self, asked: tuple[Role, ...]) -> None:
         num_cpus = sum(role.count * role.num_cpus for role in asked)
         ray.init(
+            address="local",  # its own, whatever cluster runs on this machine
             num_cpus=max(int(num_cpus), os.cpu_count() or 1),
             include_dashboard=False,
             log_to_driver=False,

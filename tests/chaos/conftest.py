@@ -1,11 +1,10 @@
-"""One small Ray for the chaos tests that use light actors, and the small world of whole runs."""
+"""One small Ray for the chaos tests that use light actors."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from integration.test_run import cold, data, toy  # noqa: F401  (fixtures)
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +15,7 @@ def light_ray() -> Iterator[None]:
 
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]  # actors import chaos.light
     ray.init(
+        address="local",
         num_cpus=1,  # the actors ask for none; Ray starts as many idle workers in advance as there are CPUs
         include_dashboard=False,
         log_to_driver=False,

@@ -63,7 +63,7 @@ class Fleet:
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    ray.init(num_cpus=6, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": ENV})
+    ray.init(address="local", num_cpus=6, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": ENV})
     try:
         fleet = Fleet(tmp_path_factory.mktemp("models"))
         yield fleet

@@ -75,20 +75,20 @@ class Vrl:
                 continue  # it ended while we looked
         return found
 
-    def assert_nothing_left(self) -> None:
-        """No process and no shared memory survives the command (processes get a moment to follow it)."""
+    def assert_nothing_left(self, memory: str = "") -> None:
+        """No process and no shared memory, named `memory`..., survives the command (they get a moment to follow it)."""
         deadline = time.monotonic() + 30
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.2)
         assert self._end() == []
-        assert left_of(self.shared_memory) == set()
+        assert {name for name in left_of(self.shared_memory) if name.startswith(memory)} == set()
 
     def _end(self) -> list[str]:
         """Kill all processes of the command; returns what they were."""
         left = []
         for pid in self.alive():
             with contextlib.suppress(OSError):  # it ended while we looked
-                left.append(Path(f"/proc/{pid}/cmdline").read_text())
+                left.append(Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip())
                 os.kill(pid, signal.SIGKILL)
         return left
 

@@ -1,0 +1,55 @@
+"""P9: a whole node dies, and with it an engine. Ray's own cluster on one machine, placed as runs are placed."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from chaos.world import World, live, require_whole
+from ray.cluster_utils import Cluster
+
+from vrl.placement import Placement, Role
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
+STORE = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A head with room for two reward workers and one engine; the other engine needs a second node."""
+    if ray.is_initialized():
+        ray.shutdown()
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))  # of all nodes' workers
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, **STORE})
+    yield cluster
+    cluster.shutdown()
+
+
+def test_p9_a_node_that_dies_takes_one_engine_along_and_another_node_brings_it_back(tmp_path: Path, cluster: Cluster):
+    second = cluster.add_node(num_cpus=1, **STORE)
+    cluster.wait_for_nodes()
+
+    def wanted(_gpus: bool) -> tuple[Role, ...]:
+        return Role(name="reward", count=2, num_cpus=1), Role(name="rollout", count=2, num_cpus=1)
+
+    async def scenario(world: World) -> None:
+        await world.at_step(3)
+        cluster.remove_node(second, allow_graceful=False)
+        await world.at_step(world.driver.progress.step + 5)  # on the engine that is left
+        assert world.engines.restarts == 0
+        cluster.add_node(num_cpus=1, **STORE)
+        await world.restarted()
+        world.driver.stop_soon()
+
+    with Placement(str(cluster.address), wanted) as placement:
+        world = live(tmp_path, scenario, steps=10**6, start=placement.start)
+    require_whole(world, steps=world.driver.progress.step)
+    assert world.engines.restarts == 1 and world.driver.ledger.dropped == {}
+
+
+def test_a_private_ray_is_its_own_beside_a_cluster(cluster: Cluster):
+    with Placement("", lambda _gpus: (Role(name="reward", count=1, num_cpus=1),)):
+        assert ray.get_runtime_context().gcs_address != cluster.address and len(ray.nodes()) == 1
