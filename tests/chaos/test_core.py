@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from leaks import leaked_memory
+from leaks import left_of, shared_memory_of
 
 from vrl.data.toymodel import build_family
 
@@ -27,7 +27,6 @@ time.sleep(3600)
 
 def test_p8_the_core_of_a_killed_engine_ends_too_and_leaves_no_shared_memory(tmp_path: Path):
     build_family(tmp_path, "qwen2_vl", sharp=False)
-    leaked = leaked_memory()
     command = [sys.executable, "-c", ENGINE, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as engine:
         assert engine.stdout is not None
@@ -36,10 +35,11 @@ def test_p8_the_core_of_a_killed_engine_ends_too_and_leaves_no_shared_memory(tmp
                 pass
             family = psutil.Process(engine.pid).children(recursive=True)
             assert any("EngineCore" in " ".join(process.cmdline()) for process in family)
+            shared = shared_memory_of([engine.pid, *(process.pid for process in family)])
             os.kill(engine.pid, signal.SIGKILL)
             _, alive = psutil.wait_procs(family, timeout=30)
             assert alive == []
-            assert leaked_memory() - leaked == set()
+            assert shared and left_of(shared) == set()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(engine.pid, signal.SIGKILL)

@@ -128,7 +128,7 @@ def test_a_stopped_actor_is_found_by_the_call_that_it_holds():
         os.kill(victim, signal.SIGSTOP)
         started = time.monotonic()
         answered = await asyncio.gather(*(pool.call("pid") for _ in range(2)))
-        assert victim not in answered and 2.0 <= time.monotonic() - started < 5
+        assert victim not in answered and 2.0 <= time.monotonic() - started < 20
         assert pool.lost_calls == 1
 
     run(scenario, timeout_s=2.0, answers_while_busy=False)

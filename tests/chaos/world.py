@@ -85,7 +85,7 @@ def live(
 
     async def main() -> World:
         engines = ActorPool(
-            "rollout", lambda i: start("rollout", LightEngine, i, index=i), num_engines, timeout_s=60, fault=fault,
+            "rollout", lambda i: start("rollout", LightEngine, i, index=i), num_engines, timeout_s=600, fault=fault,
             heartbeat="ready", answers_while_busy=True, quarantine=True,
         )  # fmt: skip
         rewards = ActorPool(
