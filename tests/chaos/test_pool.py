@@ -30,6 +30,12 @@ class Worker:
         await asyncio.sleep(pause_s)
         return os.getpid()
 
+    async def keep(self) -> list[Any]:
+        return [ray.put(bytes(10**6))]  # lives as long as this actor
+
+    async def take(self, what: bytes) -> int:
+        return len(what)
+
     async def die(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -142,6 +148,19 @@ def test_idle_death_is_noticed_before_anyone_calls():
         assert pool.lost_calls == 0
 
     run(scenario)
+
+
+def test_an_argument_that_died_with_its_node_costs_the_call_and_no_actor():
+    async def scenario(pool: ActorPool) -> None:
+        (ref,) = await pool.call("keep")
+        assert await pool.call("take", ref) == 10**6
+        os.kill((await pids(pool)).pop(), signal.SIGKILL)
+        await until(lambda: pool.restarts == 1)
+        with pytest.raises(LostCallError, match="what it was given is lost"):
+            await pool.call("take", ref)
+        assert (pool.restarts, pool.num_lost) == (1, 0) and await pool.call("pid") > 0
+
+    run(scenario, count=1)
 
 
 def test_what_a_method_raises_is_nobodys_death():
