@@ -20,7 +20,7 @@ for name in ("psm_", "kept_"):
 print(os.getpid(), flush=True)
 time.sleep(60)
 """
-CORE = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {WORKER!r}])"
+CORE = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {WORKER!r}]); time.sleep(60)"
 ENGINE = """
 import subprocess, sys
 from vrl.rollout.lifeline import hold_lifeline, offer_lifeline
