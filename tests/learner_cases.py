@@ -1,7 +1,6 @@
 """Groups with random tokens and pixels for any family, and ranks of the learner that run in their own processes."""
 
 import multiprocessing
-import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -92,9 +91,9 @@ def run_ranks(target: Callable[..., Any], world_size: int, *args: Any, timeout_s
 
     Raises the first failure, or TimeoutError; the other ranks, which may wait for the failed one, are then killed.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    from vrl.learner.group import free_port
+
+    _, port = free_port()
     deadline = time.monotonic() + timeout_s
     with _FRESH.Pool(world_size) as pool:
         ranks = [pool.apply_async(target, (rank, world_size, port, *args)) for rank in range(world_size)]

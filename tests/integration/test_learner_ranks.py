@@ -115,7 +115,7 @@ def test_adapters_do_not_depend_on_it_either(trained, settings):
         (2, 1, "bfloat16", ""),
         (2, 2, "bfloat16", "offload"),
         (2, 3, "bfloat16", ""),
-        (2, 3, "float32", "lora"),
+        (2, 2, "float32", "lora"),
     ],
 )
 def test_a_resumed_learner_goes_on_as_if_it_had_never_stopped(checkpoint, tmp_path, ranks, zero_stage, dtype, switch):

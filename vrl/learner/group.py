@@ -4,8 +4,10 @@ Does not place actors (it takes options for each rank) and does not decide when 
 """
 
 import asyncio
+import random
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from vrl.errors import LearnerError, LearnerLostError, VrlError
 from vrl.types import MicroBatch, PackedBatch, StepCounts, Update
 
 _DEATH_S = 10.0  # for Ray to notice that a process is gone
+_PORTS = range(20_000, 32_768)  # above Ray's workers, below the ephemeral ones
 _PLACEMENT = ("scheduling_strategy", "resources", "label_selector")  # options that say where, not how much
 
 
@@ -49,7 +52,7 @@ class LearnerGroup:
     ) -> "LearnerGroup":
         """Start one rank for each entry of `options` (Ray actor options) and wait until all have joined."""
         where = {key: value for key, value in options[0].items() if key in _PLACEMENT}
-        address, port = await ray.remote(_free_port).options(num_cpus=0, **where).remote()
+        address, port = await ray.remote(free_port).options(num_cpus=0, **where).remote()
         from vrl.learner.worker import LearnerWorker  # not above: the rendezvous task needs no torch
 
         worker = ray.remote(LearnerWorker)
@@ -190,11 +193,14 @@ class LearnerGroup:
                 raise LearnerLostError(f"a learner rank died during {method}: {error}; another: {cause}") from error
 
 
-def _free_port() -> tuple[str, int]:
-    """An address of this node and a port that was free on it a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return get_node_ip_address(), probe.getsockname()[1]
+def free_port() -> tuple[str, int]:
+    """An address of this node and a port that was free on it a moment ago: not one of those that the system gives to
+    whoever asks for any, since it may do so before ours is taken. Raises LearnerError where it finds none."""
+    for port in random.SystemRandom().sample(_PORTS, 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return get_node_ip_address(), port
+    raise LearnerError(f"learner ranks: got no free port among 100 of {_PORTS}, wanted one")
 
 
 def _in_order(batch: PackedBatch) -> list[MicroBatch]:
