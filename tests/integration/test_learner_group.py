@@ -14,6 +14,8 @@ from vrl.data.toymodel import build_family
 from vrl.errors import CheckpointError, LearnerError
 from vrl.learner.group import LearnerGroup
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture(scope="module")
 def local_ray():
@@ -26,7 +28,7 @@ async def start(path, ranks):
     return await LearnerGroup.start(
         [{"num_cpus": 1}] * ranks,
         model_config=ModelConfig(path=str(path), dtype="float32"),
-        learner_config=LearnerConfig(ranks=ranks, zero_stage=2, lr=1e-3, timeout_s=100),
+        learner_config=LearnerConfig(ranks=ranks, zero_stage=2, lr=1e-3, timeout_s=280),
         algo_config=AlgoConfig(),
         temperature=1.0,
         total_steps=4,
