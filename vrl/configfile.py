@@ -34,11 +34,8 @@ def load(
     layers, problems = _read(path, overrides)
     merged: Any = OmegaConf.structured(schema)
     for layer in layers:
-        for piece in _leaves(layer):  # one leaf at a time: a merge stops at its first fault, and users want all
-            try:
-                merged = OmegaConf.merge(merged, piece)
-            except OmegaConfBaseException as error:
-                problems.append(_first_line(error))
+        merged, faults = _merge(merged, layer)
+        problems += faults
     missing = sorted(str(key) for key in OmegaConf.missing_keys(merged))
     problems += [f"{key}: missing, wanted a value ({key}=...)" for key in missing]
     for key in missing:  # stands in, so that the checks below see all that was given
@@ -81,6 +78,20 @@ def _read(path: str | Path | None, overrides: Sequence[str]) -> tuple[list[Any],
         except YAMLError as error:
             problems.append(f"{override!r}: not valid YAML after '=': {' '.join(str(error).split())}")
     return layers, problems
+
+
+def _merge(below: Any, layer: Any) -> tuple[Any, list[str]]:
+    """The layer over what is below it, and its faults. A merge stops at its first: then it is done leaf by leaf."""
+    leaves, faults = _leaves(layer), []
+    try:
+        return OmegaConf.merge(below, layer), []
+    except OmegaConfBaseException:
+        for leaf in leaves:
+            try:
+                below = OmegaConf.merge(below, leaf)
+            except OmegaConfBaseException as error:
+                faults.append(_first_line(error))
+    return below, faults
 
 
 def _leaves(layer: Any, prefix: str = "") -> list[Any]:

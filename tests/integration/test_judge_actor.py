@@ -38,6 +38,8 @@ from vrl.rollout.feed import PromptFeed
 from vrl.rollout.judge import JudgeEngine
 from vrl.types import Caption, Completion, Prompt, Sample
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
 TOLD = (Caption(start_s=0, end_s=4, text="There is a blue ball."),)
 ROW = {"task": "think_timestamps", "question": "What color is it?", "answer": "blue", "captions": TOLD}
 SAMPLES = [Sample(sample_id=str(i), **ROW) for i in range(8)]  # type: ignore[arg-type]
@@ -145,7 +147,6 @@ def test_training_goes_on_and_what_is_missing_is_counted(
         assert ("reward/temporal" in row) == (answer is honest)
 
 
-@pytest.mark.slow
 def test_an_engine_of_our_own_answers_and_comes_back_after_it_was_killed(local_ray: None, tmp_path: Path) -> None:
     build_toy_model(tmp_path)
     engine = JudgeEngineConfig(dtype="float32", max_context_tokens=1024, kv_cache_gib=0.1)

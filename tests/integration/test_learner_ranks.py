@@ -48,7 +48,7 @@ def trained(checkpoint, tmp_path_factory):
         (1, 0, SPLIT),
         (2, 2, SPLIT),
         (2, 3, SPLIT),
-        (1, 3, SPLIT, "checkpointing"),
+        pytest.param((1, 3, SPLIT, "checkpointing"), marks=pytest.mark.slow),
         pytest.param((1, 2, SPLIT), marks=pytest.mark.slow),
         pytest.param((2, 2, SPLIT, "offload"), marks=pytest.mark.slow),
         pytest.param((1, 3, SPLIT, "offload"), marks=pytest.mark.slow),
