@@ -299,8 +299,13 @@ class ValConfig:
     """Validation: mean reward on held-out samples, greedy."""
 
     every: int = at_least(0, 0)  # steps; 0: only before the first and after the last
+    first: int = at_least(0, 0)  # step before which none of these is worth its time
     samples: int = at_least(1, 256)
     temperature: float = at_least(0, 0.0)
+
+    def due(self, step: int) -> bool:
+        """Is there a validation after this step of many?"""
+        return bool(self.every) and step >= self.first and step % self.every == 0
 
 
 @dataclass(frozen=True)

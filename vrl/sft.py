@@ -79,8 +79,7 @@ class _Run:
             "data/cache_hit_frac": cache_hit_frac(job.prompt for job in prepared),
             "data/bad_samples": float(len(self.session.feed.bad)),
         }
-        every = self.config.val.every
-        if self.progress.step == self.config.steps or (every and self.progress.step % every == 0):
+        if self.progress.step == self.config.steps or self.config.val.due(self.progress.step):
             metrics |= await self._validate()
         metrics["step/seconds"] = time.monotonic() - started
         self.session.log.log(self.progress.step, {"policy_version": self.progress.policy_version, **metrics})

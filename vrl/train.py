@@ -117,7 +117,7 @@ class _Run:
             shown = list(groups)[: config.log.samples_groups]
             patches = [await group.patches for group in shown]
             write_samples(config.run_dir, step, shown, list(advantages)[: len(shown)], patches)
-        if config.val.every and step % config.val.every == 0 and step < config.steps:
+        if config.val.due(step) and step < config.steps:
             metrics |= val_metrics(await self._validate())
         return metrics
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from vrl.config import ValConfig
 from vrl.configfile import as_yaml, load
 from vrl.errors import ConfigError
 from vrl.evaluation.config import EvalConfig, check_eval
@@ -124,3 +125,9 @@ def test_objectives_that_contradict_themselves_are_refused(overrides: list[str],
 def test_a_correction_for_a_sequence_ratio_is_fine():
     config = load(None, [*REQUIRED, "algo.policy_loss=gspo", "algo.correction=sequence_mask"])
     assert config.algo.correction == "sequence_mask"
+
+
+def test_validations_come_every_so_many_steps_from_the_first_on():
+    assert [step for step in range(1, 31) if ValConfig(every=10).due(step)] == [10, 20, 30]
+    assert [step for step in range(1, 31) if ValConfig(every=5, first=18).due(step)] == [20, 25, 30]
+    assert not any(ValConfig().due(step) for step in range(31))
