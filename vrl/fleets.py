@@ -172,7 +172,7 @@ def _start_pools(
 def _start_judges(config: RunConfig, placement: Placement) -> list[Any]:
     judge, restarts = config.reward.judge, config.fault.max_restarts
     count = judge.engine.engines if judge.kind == "vllm" else 0
-    return [placement.start_restarted("judge", JudgeEngine, i, restarts, config=judge) for i in range(count)]
+    return [placement.start("judge", JudgeEngine, i, max_restarts=restarts, config=judge) for i in range(count)]
 
 
 def vision_trains(config: RunConfig) -> bool:

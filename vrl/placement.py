@@ -122,12 +122,11 @@ class Placement:
             "max_restarts": 0,  # a restarted actor would have no weights; whoever restarts it must push them first
         }
 
-    def start(self, role: str, actor_class: type, index: int, /, **keywords: Any) -> Any:
-        """Actor `index` of a role, new or in the place of one that is gone; `keywords` go to the constructor."""
-        return ray.remote(actor_class).options(**self.options(role, index)).remote(**keywords)
+    def start(self, role: str, actor_class: type, index: int, /, *, max_restarts: int = 0, **keywords: Any) -> Any:
+        """Actor `index` of a role, new or in the place of one that is gone; `keywords` go to the constructor.
 
-    def start_restarted(self, role: str, actor_class: type, index: int, max_restarts: int, /, **keywords: Any) -> Any:
-        """An actor that Ray starts again by itself: one that holds nothing but what its constructor gives it."""
+        `max_restarts`: by Ray itself, of an actor that holds nothing but what its constructor gives it.
+        """
         options = self.options(role, index) | {"max_restarts": max_restarts}
         return ray.remote(actor_class).options(**options).remote(**keywords)
 

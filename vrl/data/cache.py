@@ -56,7 +56,7 @@ class VisionCache:
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         if tmp := self._staged(memo, digest.encode()):
-            os.replace(tmp, memo)
+            self._renamed(tmp, memo)
         return digest
 
     @contextmanager
@@ -92,8 +92,8 @@ class VisionCache:
             return
         with self._locked("lock"):
             total = self._total() - _size(path) + size
-            os.replace(tmp, path)
-            self._store_total(total if total <= self._most_bytes else self._evict())
+            if self._renamed(tmp, path):
+                self._store_total(total if total <= self._most_bytes else self._evict())
 
     def _evict(self) -> int:
         """Delete the least recently used entries down to the kept share if there are too many; the bytes that stay."""
@@ -136,6 +136,16 @@ class VisionCache:
             tmp.unlink(missing_ok=True)
             return None
         return tmp
+
+    def _renamed(self, tmp: Path, path: Path) -> bool:
+        """Make a staged file appear. False, and a warning, where the disk refuses."""
+        try:
+            os.replace(tmp, path)
+        except OSError as error:
+            logger.warning("data.cache.dir: %s was not kept: %s", path, error)
+            tmp.unlink(missing_ok=True)
+            return False
+        return True
 
     def _place(self, room: str, name: str) -> Path:
         return self._root / room / name[:2] / name

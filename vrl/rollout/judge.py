@@ -21,7 +21,6 @@ class JudgeEngine:
     def __init__(self, config: JudgeConfig) -> None:
         """Starts vLLM and waits until it is ready."""
         stats, engine = watch_actor(), config.engine
-        self._name = config.model
         self._requests = itertools.count()
         self._tokenizer: Any = AutoTokenizer.from_pretrained(config.model)
         self._llm = start_llm(

@@ -128,6 +128,15 @@ def test_a_disk_that_refuses_costs_the_entry_and_leaves_nothing(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+def test_a_rename_that_is_refused_costs_the_entry_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cache = make(tmp_path)
+    (tmp_path / "entries" / key(1)[:2] / key(1) / "a folder where a file should be").mkdir(parents=True)
+    before = (tmp_path / "bytes").read_text()
+    cache.put(key(1), vision(1))
+    assert "was not kept" in caplog.text
+    assert list((tmp_path / "tmp").iterdir()) == [] and (tmp_path / "bytes").read_text() == before
+
+
 def test_processes_that_share_a_folder_keep_its_bound_and_its_entries_whole(tmp_path: Path) -> None:
     bound = 40 * 4300
     code = textwrap.dedent(f"""

@@ -229,10 +229,16 @@ def test_diagnostics_are_asked_for_only_where_they_are_wanted_and_change_no_rewa
     assert [reward.breakdown["visual_evidence"] for reward in watched] == [0.5, 0.5]
 
 
-def test_an_endpoint_that_repeats_the_key_does_not_get_it_into_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("status", "said"), [(401, "wrong key: secret-of-the-judge"), (200, '{"score": "secret-of-the-judge"}')]
+)
+def test_an_endpoint_that_repeats_the_key_does_not_get_it_into_the_log(
+    monkeypatch: pytest.MonkeyPatch, status: int, said: str
+) -> None:
     monkeypatch.setenv("JUDGE_KEY", "secret-of-the-judge")
     with (
-        endpoint(lambda request: (401, "wrong key: secret-of-the-judge")) as (url, _),
-        pytest.raises(JudgeError, match=r"wrong key: \*\*\*"),
+        endpoint(lambda request: (status, said)) as (url, _),
+        pytest.raises(JudgeError, match=r"\*\*\*") as caught,
     ):
         asyncio.run(judge(url, api_key_env="JUDGE_KEY").visual(SAMPLE, THINKING))
+    assert "secret" not in str(caught.value)

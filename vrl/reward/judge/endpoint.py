@@ -31,11 +31,12 @@ class Endpoint:
         try:
             response = await self._client.chat.completions.create(**request)
         except openai.OpenAIError as error:
-            said = str(error)
-            if self._secret:  # an endpoint may repeat what it was sent
-                said = said.replace(self._client.api_key, "***")
-            raise JudgeError(f"{type(error).__name__}: {said}") from error
-        return (response.choices[0].message.content if response.choices else "") or ""
+            raise JudgeError(f"{type(error).__name__}: {self._without_key(str(error))}") from error
+        return self._without_key((response.choices[0].message.content if response.choices else "") or "")
+
+    def _without_key(self, said: str) -> str:
+        """An endpoint may repeat what it was sent; replies are kept on disk, and quoted where they cannot be read."""
+        return said.replace(self._client.api_key, "***") if self._secret else said
 
     async def close(self) -> None:
         """End the connections."""
