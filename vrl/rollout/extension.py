@@ -5,7 +5,7 @@ importing it registers the transport and ties the worker's life to its engine's.
 AsyncLLM.collective_rpc and return plain values.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,7 @@ class GlooTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
                 damaged = damaged or error
         if damaged is not None:
             raise damaged
-        names = {parameter_name(self.model, name) for name, _ in self._received}
+        names = set(parameter_names(self.model, [name for name, _ in self._received]).values())
         missing = sorted(dict(self.model.named_parameters()).keys() - names)
         if missing:
             raise WeightPushError(
@@ -108,14 +108,18 @@ if "gloo" not in WeightTransferEngineFactory._registry:
 hold_lifeline()
 
 
-def parameter_name(model: Any, name: str) -> str:
-    """The engine parameter that a Hugging Face tensor is loaded into, by the name mappers of model and parts."""
-    for prefix, module in model.named_modules():  # outer modules come first
-        mapper = getattr(module, "hf_to_vllm_mapper", None)
-        head = f"{prefix}." if prefix else ""
-        if mapper is not None and name.startswith(head):
-            name = head + (mapper.map_name(name.removeprefix(head)) or "")
-    return name
+def parameter_names(model: Any, names: Iterable[str]) -> dict[str, str]:
+    """The engine parameter that each Hugging Face tensor is loaded into, by the name mappers of model and parts."""
+    parts = [(f"{prefix}." if prefix else "", module) for prefix, module in model.named_modules()]  # outer ones first
+    mappers = [(head, part.hf_to_vllm_mapper) for head, part in parts if hasattr(part, "hf_to_vllm_mapper")]
+
+    def mapped(name: str) -> str:
+        for head, mapper in mappers:
+            if name.startswith(head):
+                name = head + (mapper.map_name(name.removeprefix(head)) or "")
+        return name
+
+    return {name: mapped(name) for name in names}
 
 
 class EngineExtension:
@@ -167,8 +171,7 @@ class EngineExtension:
 
     def vrl_parameter_names(self, names: list[str]) -> dict[str, str]:
         """Which engine parameter holds each Hugging Face tensor."""
-        model = self.model_runner.get_model()
-        return {name: parameter_name(model, name) for name in names}
+        return parameter_names(self.model_runner.get_model(), names)
 
 
 class _VisionRuns:
