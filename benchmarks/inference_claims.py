@@ -1,22 +1,30 @@
-"""Do election and back-fill pay, on the toy world's test clips, with models that were trained for them?
+"""Do election and back-fill pay, on toy clips that no model was trained on? Models of several seeds, one record.
 
-    python benchmarks/inference_claims.py claim=election models=[runs/a,runs/b,runs/c] questions=toy/test.parquet
-    python benchmarks/inference_claims.py claim=backfill models=[...] encoder=toy/encoder frames=4 max_event_s=2
+    python benchmarks/inference_claims.py claim=election models=[runs/a,runs/b,runs/c] questions=toy/test_basic.parquet
+    python benchmarks/inference_claims.py claim=backfill models=[...] questions=... encoder=toy-long/encoder
 
-  election   against one greedy pass, and against majority vote with as many candidates as election drew on average,
-             rounded up; wanted: better than both with at most 3.5 candidates. The models must cite frames (cold start:
-             conf/toy_thinking_sft.yaml), a model for each training seed
-  backfill   against uniform frames under the same budget, on questions whose event is at most `max_event_s` long; the
-             models must know vqa, grounding and key_elements, the encoder is that of `vrl toy --encoder`
+  election   against one greedy pass, and against majority vote: of as many candidates as election drew on average,
+             rounded up (`majority`), and of election's own candidates (`own_majority`: what weights and referee add);
+             wanted: better than all with at most 3.5 candidates. Models: conf/toy_cited_sft.yaml, then toy_rler.yaml
+  backfill   against uniform frames under the same budget, on questions whose event is at most `max_event_s` long.
+             Models: conf/toy_long_sft.yaml
 
 An answer is right where it votes for the same as the truth (vrl.inference.reading). Differences are of paired
-questions, with 95 % intervals by bootstrap over clips, questions of all models together. One JSON record.
+questions, in shares, with 95 % intervals by bootstrap over clips; a clip is drawn with the answers of all models.
+
+`evidence_auc`, `confidence_auc`, `citations_auc`: of two candidates for one question, one right and one wrong, how
+often the right one has more evidence, confidence, or cited frames in the true span, and of how many such pairs; 0.5 is
+chance, and then no weighing helps.
+
+`answers` is a folder: what a model answered is kept there and not asked again.
 """
 
 import asyncio
+import json
 import math
 import sys
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +36,26 @@ from vrl.config import FrameConfig, ModelConfig, RewardConfig, RolloutConfig
 from vrl.data.dataset import read_samples
 from vrl.evaluation.interval import difference, draw_counts
 from vrl.inference.answer import answer_question
-from vrl.inference.config import BackfillConfig, MajorityConfig, MediaConfig, StrategyConfig, data_config
+from vrl.inference.config import (
+    BackfillConfig,
+    ElectionConfig,
+    MajorityConfig,
+    MediaConfig,
+    StrategyConfig,
+    data_config,
+)
+from vrl.inference.desk import open_desk
 from vrl.inference.inquiry import Desk
 from vrl.inference.reading import vote_key
-from vrl.inference.record import Answer
+from vrl.inference.record import Answer, Candidate
+from vrl.inference.vote import plurality
 from vrl.run import guard_private_ray
+from vrl.tasks.think_keyframes import in_spans
 from vrl.types import Sample
 
-RESAMPLES, LEVEL = 2000, 0.95
+RESAMPLES, LEVEL = 4000, 0.95
 CONTEXT = 512
+Run = dict[str, list[Answer]]  # one model's answers, by strategy
 
 
 @dataclass
@@ -45,16 +64,18 @@ class Settings:
 
     claim: str = "election"  # or backfill
     models: list[str] = field(default_factory=list)
-    questions: str = "toy/test.parquet"
+    questions: str = "toy/test_basic.parquet"
+    answers: str = ""  # folder; empty: answers are not kept
     encoder: str = ""
     frames: int = 16  # the budget
-    max_event_s: float = 2.0
-    limit: int = 200  # questions
+    max_event_s: float = 1.5
+    limit: int = 300  # questions
     max_tokens: int = 96
+    referee_discount: float = 0.5
 
 
 def main(arguments: list[str]) -> None:
-    """Ask every model, compare, print the record."""
+    """Ask every model, compare, print the table and the record."""
     merged = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.from_dotlist(arguments))
     settings: Any = OmegaConf.to_object(merged)
     if not settings.models or settings.claim not in ("election", "backfill"):
@@ -63,18 +84,12 @@ def main(arguments: list[str]) -> None:
         )
     guard_private_ray("")
     samples = choose(settings)
-    runs = [asyncio.run(ask_model(settings, model, samples)) for model in settings.models]
-    right = {name: np.concatenate([graded(samples, run[name]) for run in runs]) for name in runs[0]}
-    clips = [f"{i} {sample.media[0].path}" for i in range(len(runs)) for sample in samples]
-    counts, everything = draw_counts(clips, RESAMPLES, 0), np.arange(len(clips))
-    metrics: dict[str, Any] = {f"accuracy_{name}": float(values.mean()) for name, values in right.items()}
-    for name in right:
-        if name != settings.claim:
-            gain, _ = difference((right[name], everything), (right[settings.claim], everything), counts, LEVEL)
-            metrics[f"gain_over_{name}"] = [gain.value, gain.low, gain.high]
+    runs = [kept(settings, number, samples) for number in range(len(settings.models))]
+    metrics = compare(settings.claim, samples, runs)
     told = [answer for run in runs for answer in run[settings.claim]]
-    metrics["candidates"] = float(np.mean([answer.num_candidates for answer in told]))
-    metrics["resampled_frac"] = float(np.mean([bool(answer.trace.get("moments_s")) for answer in told]))
+    metrics |= of_election(samples, runs) if settings.claim == "election" else of_backfill(told)
+    for name, value in metrics.items():
+        print(f"{name:28} {shown(value)}", file=sys.stderr)
     emit("inference_claims", {**vars(settings), "asked": len(samples)}, metrics)
 
 
@@ -83,30 +98,42 @@ def choose(settings: Settings) -> tuple[Sample, ...]:
     samples = read_samples(Path(settings.questions), ["vqa"])
     if settings.claim == "backfill":
         samples = tuple(s for s in samples if s.spans and sum(b - a for a, b in s.spans) <= settings.max_event_s)
+    else:
+        samples = tuple(replace(sample, task="think_keyframes") for sample in samples)
     return samples[: settings.limit]
 
 
-def graded(samples: tuple[Sample, ...], answers: list[Answer]) -> np.ndarray:
-    """1 where an answer votes for the truth, else 0: float64 [N]."""
-    pairs = zip(samples, answers, strict=True)
-    keys = [(vote_key(sample, answer.answer), vote_key(sample, sample.answer)) for sample, answer in pairs]
-    return np.array([float(bool(got) and got == truth) for got, truth in keys])
+def kept(settings: Settings, number: int, samples: Sequence[Sample]) -> Run:
+    """The answers of one model: from the folder of answers, or asked now."""
+    path = Path(settings.answers) / f"{settings.claim}-{number}.json" if settings.answers else None
+    if path is not None and path.is_file():
+        found = json.loads(path.read_text())
+        run = {name: [Answer(**answer) for answer in answers] for name, answers in found["answers"].items()}
+        asked = [settings.models[number], [sample.sample_id for sample in samples]]
+        if [found["model"], [answer.sample_id for answer in run[settings.claim]]] != asked:
+            sys.exit(f"{path}: got answers of {found['model']} or to other questions, wanted another folder")
+        return run
+    run = asyncio.run(ask_model(settings, settings.models[number], samples))
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        answers = {name: [asdict(answer) for answer in answers] for name, answers in run.items()}
+        path.write_text(json.dumps({"model": settings.models[number], "answers": answers}))
+    return run
 
 
-async def ask_model(settings: Settings, model: str, samples: tuple[Sample, ...]) -> dict[str, list[Answer]]:
+async def ask_model(settings: Settings, model: str, samples: Sequence[Sample]) -> Run:
     """The answers of the claimed strategy and of those it is compared with."""
-    from vrl.inference.desk import open_desk
-
     count = settings.frames
     frames = FrameConfig(fps=2.0, min_frames=count, max_frames=count, min_pixels=3136, max_pixels=3136)
-    data = data_config(MediaConfig(frames=frames), settings.questions)
-    rollout = RolloutConfig(max_tokens=settings.max_tokens, max_num_seqs=64, kv_cache_gib=0.25)
-    retrieval = BackfillConfig(encoder=settings.encoder, retrieval_fps=2.0, segment_frames=1, window_s=1.0)
-    config = StrategyConfig(name=settings.claim, backfill=retrieval)
-    rules = RewardConfig(thinking_tokens=[0, 64])
+    rollout = RolloutConfig(max_tokens=settings.max_tokens, max_num_seqs=64, kv_cache_gib=0.25, threads=1)
+    config = StrategyConfig(
+        name=settings.claim,
+        election=ElectionConfig(referee_discount=settings.referee_discount),
+        backfill=BackfillConfig(encoder=settings.encoder, retrieval_fps=2.0, segment_frames=1, window_s=1.0),
+    )
     policy = ModelConfig(path=model, dtype="float32", max_context_tokens=CONTEXT)
-    if settings.claim == "election":
-        samples = tuple(replace(sample, task="think_keyframes") for sample in samples)
+    data = data_config(MediaConfig(frames=frames), settings.questions)
+    rules = RewardConfig(thinking_tokens=[0, 64])
     async with open_desk(policy, data, rollout, config, rules=rules) as desk:
         found = {settings.claim: await ask_all(desk, samples, config)}
         found["single"] = await ask_all(desk, samples, replace(config, name="single"))
@@ -117,9 +144,106 @@ async def ask_model(settings: Settings, model: str, samples: tuple[Sample, ...])
     return found
 
 
-async def ask_all(desk: Desk, samples: tuple[Sample, ...], config: StrategyConfig) -> list[Answer]:
+async def ask_all(desk: Desk, samples: Sequence[Sample], config: StrategyConfig) -> list[Answer]:
     """All at once; a question that cannot be asked ends the measurement."""
     return list(await asyncio.gather(*(answer_question(sample, desk, config) for sample in samples)))
+
+
+def compare(claim: str, samples: Sequence[Sample], runs: Sequence[Run]) -> dict[str, Any]:
+    """Accuracies, and what the claimed strategy gains over each other one."""
+    names = [*runs[0], "own_majority"] if claim == "election" else list(runs[0])
+    right = {name: np.concatenate([graded(samples, answered(run, name)) for run in runs]) for name in names}
+    counts = draw_counts([sample.media[0].path for _ in runs for sample in samples], RESAMPLES, 0)
+    everything = np.arange(len(runs) * len(samples))
+    metrics: dict[str, Any] = {}
+    for name, values in right.items():
+        metrics[f"accuracy_{name}"] = float(values.mean())
+        metrics[f"accuracy_{name}_by_model"] = values.reshape(len(runs), -1).mean(axis=1).tolist()
+    for name in names:
+        if name != claim:
+            gain, _ = difference((right[name], everything), (right[claim], everything), counts, LEVEL)
+            metrics[f"gain_over_{name}"] = [gain.value, gain.low, gain.high]
+    return metrics
+
+
+def answered(run: Run, name: str) -> list[str]:
+    """What a strategy answered to every question."""
+    if name != "own_majority":
+        return [answer.answer for answer in run[name]]
+    return [
+        plurality([as_candidate(one) for one in answer.trace["candidates"]]).winner.answer for answer in run["election"]
+    ]
+
+
+def as_candidate(one: Mapping[str, Any]) -> Candidate:
+    """A candidate of a trace, as far as a vote counts it."""
+    return Candidate(answer=one["answer"], key=one["key"], text=one["text"], confidence=one["confidence"])
+
+
+def graded(samples: Sequence[Sample], answers: Sequence[str]) -> np.ndarray:
+    """1 where an answer votes for the truth, else 0: float64 [N]."""
+    pairs = zip(samples, answers, strict=True)
+    keys = [(vote_key(sample, answer), vote_key(sample, sample.answer)) for sample, answer in pairs]
+    return np.array([float(bool(got) and got == truth) for got, truth in keys])
+
+
+def of_backfill(told: Sequence[Answer]) -> dict[str, Any]:
+    """How often frames were chosen anew."""
+    return {"resampled_frac": float(np.mean([bool(answer.trace["moments_s"]) for answer in told]))}
+
+
+def of_election(samples: Sequence[Sample], runs: Sequence[Run]) -> dict[str, Any]:
+    """How many candidates it took, whether what weighs them tells right from wrong, and what the referee did."""
+    pairs = [pair for run in runs for pair in zip(samples, run["election"], strict=True)]
+    said = [
+        (s, a, a.trace["referee"]["said"], a.trace["election"]["leader"] == vote_key(s, s.answer)) for s, a in pairs
+    ]
+
+    def refused(leader_is_right: bool) -> float | None:
+        verdicts = [said == "no" for _, _, said, right in said_of if right == leader_is_right]
+        return float(np.mean(verdicts)) if verdicts else None
+
+    said_of = [one for one in said if one[2] in ("yes", "no")]
+    turned = [(a.trace["after_referee"]["leader"] == vote_key(s, s.answer)) - right for s, a, _, right in said]
+    return {
+        "candidates": float(np.mean([answer.num_candidates for _, answer in pairs])),
+        "evidence_auc": told_apart(pairs, lambda sample, answer, one: one["evidence"]),
+        "confidence_auc": told_apart(pairs, lambda sample, answer, one: one["confidence"]),
+        "citations_auc": told_apart(pairs, cited_share),
+        "split_frac": float(np.mean([len({one["key"] for one in a.trace["candidates"]}) > 1 for _, a in pairs])),
+        "referee_asked_frac": len(said_of) / len(said),
+        "referee_refuses_right": refused(True),
+        "referee_refuses_wrong": refused(False),
+        "referee_mended": turned.count(1),
+        "referee_broke": turned.count(-1),
+    }
+
+
+def told_apart(
+    pairs: Sequence[tuple[Sample, Answer]], score: Callable[[Sample, Answer, Mapping[str, Any]], float]
+) -> list[float | None]:
+    """Share of (right, wrong) pairs of candidates for one question that a score puts in order, ties half; and pairs."""
+    wins: list[float] = []
+    for sample, answer in pairs:
+        truth = vote_key(sample, sample.answer)
+        scores: dict[bool, list[float]] = {True: [], False: []}
+        for one in answer.trace["candidates"]:
+            if one["key"]:
+                scores[one["key"] == truth].append(score(sample, answer, one))
+        wins += [float(a > b) + 0.5 * (a == b) for a in scores[True] for b in scores[False]]
+    return [float(np.mean(wins)) if wins else None, len(wins)]
+
+
+def cited_share(sample: Sample, answer: Answer, one: Mapping[str, Any]) -> float:
+    """Share of a candidate's cited frames that lie in the true span; crops show the same moments."""
+    inside = [in_spans(sample, answer.timestamps_s[k - 1]) for k in one["keyframes"]]
+    return float(np.mean(inside)) if inside else 0.0
+
+
+def shown(value: Any) -> str:
+    """Numbers for the table."""
+    numbers = value if isinstance(value, list) else [value]
+    return "  ".join("-" if number is None else f"{number:.3f}" for number in numbers)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     toy = commands.add_parser("toy", help="make the embedded world: real clips, questions, a tiny model")
     toy.add_argument("out", type=Path, help="folder to write")
     toy.add_argument("--clips", type=int, default=0, help="training clips; 0: enough for the demo")
-    toy.add_argument("--difficulty", type=int, default=0, choices=range(4))
+    toy.add_argument("--difficulty", type=int, default=0, choices=range(5), help="4: short events in long clips")
     toy.add_argument("--seed", type=int, default=0)
     toy.add_argument("--workers", type=int, default=2)
     toy.add_argument("--encoder", action="store_true", help="train a dual encoder too, for locate-and-back-fill")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -115,10 +116,49 @@ def test_other_settings_do_not_mix_with_what_is_there(killed_and_finished: Path,
     assert code == 2 and "rollout.max_tokens: got 8" in output and "made with 16" in output
 
 
-def test_a_second_strategy_is_compared_with_the_first(killed_and_finished: Path, asked: list[str]):
-    code, output = run(*asked, "name=toy-majority", "strategy.name=majority")
+@pytest.fixture(scope="module")
+def voted(killed_and_finished: Path, asked: list[str]) -> Path:
+    code, output = run(*asked, "name=toy-majority", "strategy.name=majority", "failures=wrong")
     assert code == 0, output
-    second = killed_and_finished.parent / "toy-majority"
-    assert results(second)["metrics"]["candidates"]["value"] == 3
-    code, output = run("eval", "--compare", str(killed_and_finished), str(second))
-    assert code == 0 and "| score |" in output and "Differences are second minus first" in output
+    return killed_and_finished.parent / "toy-majority"
+
+
+def test_majority_gives_the_answer_of_most_candidates(voted: Path):
+    assert results(voted)["metrics"]["candidates"]["value"] == 3
+    answers = [json.loads(line) for line in predictions(voted)]
+    answered = [answer for answer in answers if not answer["failure"]]
+    assert len(answers) == 40 and len(answered) > 30
+    for answer in answered:
+        keys = Counter(one["key"] for one in answer["trace"]["candidates"] if one["key"])
+        assert dict(keys) == answer["trace"]["votes"] and sum(keys.values()) <= 3
+        winners = [one for one in answer["trace"]["candidates"] if one["text"] == answer["text"]]
+        assert winners and keys[winners[0]["key"]] == max(keys.values(), default=0)
+
+
+def test_two_runs_are_compared_item_by_item(voted: Path, killed_and_finished: Path, asked: list[str]):
+    code, output = run(*asked, "ray_address=nowhere:1")  # scored as the other one: failures are wrong
+    assert code == 0, output
+    first, second = (
+        {row["sample_id"]: row["score"] for row in scores(folder)} for folder in (killed_and_finished, voted)
+    )
+    assert first.keys() == second.keys()
+    code, output = run("eval", "--compare", str(killed_and_finished), str(voted))
+    assert code == 0, output
+    cells = score_line(output)
+    gaps = [second[name] - first[name] for name in first]
+    means = [sum(run.values()) / len(run) for run in (first, second)]
+    assert cells[:3] == pytest.approx([100 * value for value in (*means, sum(gaps) / len(gaps))], abs=0.051)
+    assert cells[3] <= cells[2] <= cells[4] and 0 < cells[5] <= 1
+    assert any(gaps) or cells[2:5] == [0, 0, 0]
+    code, output = run("eval", "--compare", str(voted), str(voted))
+    assert code == 0 and score_line(output)[2:] == [0, 0, 0, 1]
+
+
+def score_line(output: str) -> list[float]:
+    """First, second, difference, low, high (percent), p of the score, as the comparison prints them."""
+    (line,) = [line for line in output.splitlines() if line.startswith("| score |")]
+    return [float(cell.strip(" %")) for cell in line.strip("| ").split("|")[1:]]
+
+
+def scores(run_dir: Path) -> list[dict]:
+    return [json.loads(line) for line in (run_dir / "scores.jsonl").read_text().splitlines()]

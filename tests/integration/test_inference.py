@@ -18,6 +18,7 @@ import openai
 import pytest
 
 from vrl.data.toy import make_toy
+from vrl.data.toyencoder import build_toy_encoder
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
@@ -88,6 +89,33 @@ def test_a_killed_infer_goes_on_and_repeats_nothing(world: Path):
     assert len(asked) == len(set(asked)) > len(before)
     assert f"{len(asked)} questions, {len(before)} answered before" in output
     assert all(json.loads(line)["num_candidates"] == 3 for line in after)
+
+
+def test_backfill_looks_where_a_real_encoder_finds_what_the_model_names(world: Path):
+    """The model is untrained: any words are elements to it, and the encoder finds the nearest stretch for them."""
+    build_toy_encoder(world / "toy" / "encoder", steps=5)
+    command = ["infer", str(Path("conf/toy_infer.yaml").resolve()), "name=filled", "questions=toy/test.parquet"]
+    command += [*MODEL, "task=vqa", "strategy.name=backfill", "strategy.backfill.encoder=toy/encoder"]
+    process, mark = start(world, *command)
+    try:
+        output = process.communicate(timeout=280)[0]
+    finally:
+        end_all(mark)
+    assert process.returncode == 0, output
+    answers = [json.loads(line) for line in lines(world / "runs" / "filled" / "predictions.jsonl")]
+    found = [answer for answer in answers if answer["trace"]["key_elements"]["hits"]]
+    assert len(found) > len(answers) / 2
+    for answer in found:
+        assert {"embed", "search", "locate"} <= answer["trace"]["stages_s"].keys() and answer["num_calls"] == 3
+        moments_s, intervals_s = answer["trace"]["moments_s"], answer["trace"]["intervals_s"]
+        for hit in answer["trace"]["key_elements"]["hits"]:
+            assert any(start_s <= hit["start_s"] < end_s for start_s, end_s in intervals_s)
+        assert bool(moments_s) != bool(answer["trace"]["uniform_because"])
+        if moments_s:
+            assert len(answer["timestamps_s"]) == len(moments_s) == 16  # one budget, and these frames were shown
+            assert answer["timestamps_s"] == pytest.approx(moments_s, abs=0.063)  # half a frame of 8 a second
+            assert any(start_s <= moment < end_s for moment in moments_s for start_s, end_s in intervals_s)
+    assert any(answer["trace"]["moments_s"] for answer in found)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """A tiny dual encoder for frames and phrases of the toy world, trained in seconds and saved as an ordinary CLIP folder.
 
-It learns whether a phrase such as `red circle` is true of a frame. Stands in for a CLIP or SigLIP checkpoint; knows no
-clip as a whole and no question.
+It learns whether a phrase such as `red circle` or `circle` is true of a frame. Stands in for a CLIP or SigLIP
+checkpoint; knows no clip as a whole and no question.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ _FRAMES = 16  # of a scene, evenly spread
 _BATCH = 64
 _STEPS = 300
 _LEVELS = 2  # difficulties that scenes are drawn from, in turn
-PHRASES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+PHRASES = (*SHAPES, *(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES))
 
 
 def build_toy_encoder(out: Path, seed: int = 0, steps: int = _STEPS) -> None:
@@ -89,8 +89,9 @@ def _scenes(rng: np.random.Generator) -> tuple[list[np.ndarray], torch.Tensor]:
         scene = draw_scene(rng, number % _LEVELS)
         drawn = render(scene)
         for index in range(0, scene.num_frames, max(1, scene.num_frames // _FRAMES)):
-            there = [(thing.colour_at(index // FRAMES_PER_TICK), thing.shape) for thing in scene.things]
-            phrases = {f"{colour} {shape}" for colour, shape in there}
+            colours = [(thing.colour_at(index // FRAMES_PER_TICK), thing.shape) for thing in scene.things]
+            there = [(colour, shape) for colour, shape in colours if colour]
+            phrases = {f"{colour} {shape}" for colour, shape in there} | {shape for _, shape in there}
             frames.append(drawn[index])
             truth.append([float(phrase in phrases) for phrase in PHRASES])
     return frames, torch.tensor(truth)

@@ -1,8 +1,10 @@
 """The toy world on disk: real H.264 clips and the parquet files that ask about them.
 
-    out/clips/<split>/000000.mp4 ...   out/<split>.parquet   out/<split>_basic.parquet   out/world.json
+    out/clips/<split>/000000.mp4 ...   out/<split>.parquet   out/<split>_basic.parquet   out/<split>_cited.parquet
+    out/world.json
 
-Splits are train, val and test; the basic files hold the rows that ask for no moment (toyworld_questions.is_basic).
+Splits are train, val and test; the basic files hold the rows that ask for no moment (toyworld_questions.is_basic), the
+cited ones what RLER's cold start learns from (toyworld_cited).
 
 What happens, how it looks and what is asked live in toyworld_scene, toyworld_render and toyworld_questions; this file
 encodes, spreads the work over processes and writes. The same arguments give the same frames and the same parquet bytes.
@@ -21,6 +23,7 @@ import av
 import numpy as np
 
 from vrl.data.dataset import write_parquet
+from vrl.data.toyworld_cited import cited_rows
 from vrl.data.toyworld_questions import ask, is_basic
 from vrl.data.toyworld_render import render
 from vrl.data.toyworld_scene import FPS, LEVELS, draw_scene
@@ -30,7 +33,7 @@ from vrl.types import Sample
 SPLITS = ("train", "val", "test")
 
 _MANIFEST = "world.json"
-_WORLD_VERSION = 3  # raise it when the same seed gives other clips or other rows
+_WORLD_VERSION = 4  # raise it when the same seed gives other clips or other rows
 # Sharp enough for colours to survive; a key frame every 4 s. Without zerolatency, x264's lookahead lets what lay in
 # memory before choose between encodings: about one clip in ten differed from run to run.
 _ENCODER = {"crf": "14", "preset": "veryfast", "tune": "zerolatency", "g": "32"}
@@ -83,7 +86,11 @@ def generate(
             progress(done, len(clips))
     for split in SPLITS:
         write_parquet(rows[split], out / f"{split}.parquet")
-        write_parquet([sample for sample in rows[split] if is_basic(sample)], out / f"{split}_basic.parquet")
+        basic = [sample for sample in rows[split] if is_basic(sample)]
+        write_parquet(basic, out / f"{split}_basic.parquet")
+        write_parquet(
+            cited_rows(basic, np.random.default_rng([seed, SPLITS.index(split)])), out / f"{split}_cited.parquet"
+        )
     (out / _MANIFEST).write_text(json.dumps(asdict(world), indent=1) + "\n")  # last: it says that the rest is whole
 
 
@@ -143,6 +150,6 @@ def _is_complete(out: Path, world: World) -> bool:
         if out.is_dir()
         else []
     )
-    if [name for name in strange if name.removesuffix(".parquet").removesuffix("_basic") not in SPLITS]:
+    if [name for name in strange if name.removesuffix(".parquet").partition("_")[0] not in SPLITS]:
         raise ConfigError(f"{out}: got a folder that holds {', '.join(strange)}, wanted a new or empty one")
     return False

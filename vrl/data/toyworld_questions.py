@@ -1,7 +1,7 @@
 """What can be asked about a toy scene, with the truth: dataset rows of the tasks vqa, grounding and key_elements.
 
-Works on the scene, never on pixels. Every row of the task vqa carries the spans in which its answer can be seen; the
-`source` of a row is `toyworld/<kind of question>`.
+Works on the scene, never on pixels. Every row of the task vqa carries the spans in which its answer can be seen and the
+key elements that it names; the `source` of a row is `toyworld/<kind of question>`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,8 +38,9 @@ _MAX_OPTIONS = 4
 
 def ask(scene: Scene, *, clip_id: str, path: str, rng: np.random.Generator) -> tuple[Sample, ...]:
     """All rows of one clip whose file is `path`: its visual questions, its events and its elements."""
-    told = captions(scene)
-    rows = (*_visual_questions(scene, rng), *_events(scene), _elements(scene))
+    told, elements = captions(scene), _elements(scene)
+    visual = [replace(row, key_elements=_named(row.question)) for row in _visual_questions(scene, rng)]
+    rows = (*visual, *_events(scene), elements)
     return tuple(
         replace(
             row,
@@ -137,6 +138,12 @@ def _elements(scene: Scene) -> Sample:
         spans=_seconds((thing.born, thing.gone) for thing in things),
         source=f"{SOURCE}/elements",
     )
+
+
+def _named(question: str) -> tuple[str, ...]:
+    """The shapes that a question names, which is what to look for; every shape where it names none."""
+    named = [shape for shape in SHAPES if shape in question]
+    return tuple(sorted(named, key=question.index)) or SHAPES
 
 
 def _event(kind: str, question: str, ticks: tuple[int, int]) -> Sample:

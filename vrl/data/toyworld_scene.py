@@ -83,7 +83,7 @@ class Level:
     ticks: tuple[int, int]
     grid: int  # ticks: every edge is a multiple of it
     life: tuple[int, int]  # of a thing, in steps of the grid
-    min_phase: int  # in steps of the grid
+    min_phase: int  # in steps of the grid, of either colour where there are two
     things: tuple[int, int]
     colours: int
     distractors: int
@@ -101,6 +101,9 @@ LEVELS = (
           distractors=2, noise=10, motion=True),
     Level(side=112, cell=28, radius=11, ticks=(32, 48), grid=1, life=(4, 28), min_phase=2, things=(3, 4), colours=8,
           distractors=4, noise=16, motion=True),
+    # Easy to see and hard to find: half a minute of nothing, and a shape for half a second to twelve.
+    Level(side=56, cell=56, radius=18, ticks=(64, 64), grid=1, life=(1, 24), min_phase=24, things=(1, 1), colours=4,
+          distractors=0, noise=0, motion=False),
 )
 # fmt: on
 

@@ -1,12 +1,12 @@
 """RLER-Inference over a live desk: draw candidates until the election is clear, then let a referee see the evidence.
 
 The rules are in vrl.inference.election. The referee is the same model, greedy, shown only the frames that the leader's
-supporters cite; its wording, and that it is asked as a question with the options yes and no, are our definition.
+supporters cite and asked in the words of vrl.tasks.referee.
 """
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from vrl.errors import DataError
@@ -15,10 +15,8 @@ from vrl.inference.election import Outcome, Slot, elect, schedule, stop_reason
 from vrl.inference.inquiry import Inquiry
 from vrl.inference.record import Answer, Candidate
 from vrl.inference.vote import shown
-from vrl.types import Sample, View
-
-_REFEREE = "{question}\nSomeone answers: {answer}\nDo these frames show it?"
-_YES_NO = ("yes", "no")
+from vrl.tasks.referee import NO, YES, answer_words, referee_sample
+from vrl.types import View
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,27 +74,15 @@ async def _referee(
         return Verdict(said="not asked", why="the leader's supporters cite no frame")
     times_s = [timestamps_s[k - 1] for k in cited]
     view = View(times_s=tuple(times_s + times_s[-1:] * (len(times_s) % 2)))  # frames go in pairs
+    sample, winner = inquiry.sample, outcome.winner
+    words = answer_words(sample, winner.key if sample.answer_type == "choice" else winner.answer)
     try:
-        (prompt,), patches = await inquiry.show([_question(inquiry.sample, outcome.winner, task)], view)
+        (prompt,), patches = await inquiry.show([referee_sample(sample, words, task)], view)
     except DataError as error:
         return Verdict(said="not asked", why=str(error))
     (reply,) = await inquiry.draw(prompt, patches, temperature=0.0)
-    said = {"A": "yes", "B": "no"}.get(reply.key, "unreadable")
+    said = {YES: "yes", NO: "no"}.get(reply.key, "unreadable")
     return Verdict(said=said, frames=tuple(cited))
-
-
-def _question(sample: Sample, winner: Candidate, task: str) -> Sample:
-    """The referee's question about the first clip, whose frames the citations count."""
-    answer = sample.options[ord(winner.key) - 65] if sample.answer_type == "choice" else winner.answer
-    return replace(
-        sample,
-        task=task,
-        question=_REFEREE.format(question=sample.question, answer=answer),
-        answer="",
-        answer_type="choice",
-        options=_YES_NO,
-        media=tuple(media for media in sample.media if media.kind == "video")[:1],
-    )
 
 
 def _standing(outcome: Outcome, candidates: Sequence[Candidate]) -> dict[str, Any]:

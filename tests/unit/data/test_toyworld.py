@@ -15,7 +15,7 @@ from vrl.data.toyworld import SPLITS, generate
 from vrl.data.toyworld_questions import ask, captions
 from vrl.data.toyworld_render import render
 from vrl.data.toyworld_scene import FPS, FRAMES_PER_TICK, GREY, LEVELS, TICK_S, Phase, Scene, Thing, draw_scene
-from vrl.data.toyworld_words import COLOURS
+from vrl.data.toyworld_words import COLOURS, SHAPES
 from vrl.errors import ConfigError
 from vrl.tasks import TASKS
 from vrl.tasks.task import Clip
@@ -159,7 +159,7 @@ def test_an_interrupted_world_is_written_anew(world: Path, tmp_path: Path) -> No
 
 def test_bad_arguments_are_all_named_and_foreign_folders_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        generate(tmp_path / "x", train=0, val=1, test=1, difficulty=4, seed=-1, workers=0)
+        generate(tmp_path / "x", train=0, val=1, test=1, difficulty=5, seed=-1, workers=0)
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["train", "difficulty", "seed", "workers"]
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(ConfigError, match=r"thesis\.tex"):
@@ -216,6 +216,16 @@ def test_hand_made_scene_asks_for_the_right_moment() -> None:
         (2.5, 3.0, "There is a blue square."),
         (3.0, 4.0, "Nothing is visible."),
     ]
+
+
+def test_visual_questions_carry_the_shapes_to_look_for() -> None:
+    square = _thing("square", (0, 2, "red"), (2, 6, "blue"))
+    circle = _thing("circle", (3, 5, "green"), xy=(42, 42))
+    rows = ask(_scene(square, circle), clip_id="c", path="c.mp4", rng=np.random.default_rng(0))
+    found = {row.question: row.key_elements for row in rows if row.task == "vqa"}
+    assert found["What color is the circle?"] == ("circle",)
+    assert found["What color is the square when the circle appears?"] == ("square", "circle")
+    assert found["How many colored shapes are there?"] == SHAPES
 
 
 def test_an_unclear_first_shape_is_not_asked_for() -> None:
@@ -278,7 +288,8 @@ def test_every_level_draws_legal_scenes_and_rows_that_its_tasks_accept(difficult
         assert len({thing.shape for thing in scene.things}) == len(scene.things)
         for thing in scene.things:
             assert 0 <= thing.born < thing.gone <= scene.ticks
-            assert all(phase.ticks[1] - phase.ticks[0] >= level.min_phase * level.grid for phase in thing.phases)
+            lengths = [phase.ticks[1] - phase.ticks[0] for phase in thing.phases]
+            assert len(lengths) == 1 or min(lengths) >= level.min_phase * level.grid
             assert all(tick % level.grid == 0 for phase in thing.phases for tick in phase.ticks)
             assert all(thing.radius <= c < scene.side - thing.radius for c in (*thing.start_xy, *thing.end_xy))
         alone = sum((render(_only(scene, thing)) != render(_only(scene))).any(axis=-1).sum() for thing in scene.things)

@@ -1,0 +1,51 @@
+"""Rows of RLER's cold start: every verdict recomputed from when the thing is there and in which colour."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vrl.data.toyworld_cited import cited_rows
+from vrl.data.toyworld_questions import ask, is_basic
+from vrl.data.toyworld_scene import draw_scene
+from vrl.tasks import TASKS
+from vrl.tasks.referee import NO, YES
+from vrl.tasks.task import Clip
+from vrl.types import Sample
+
+
+@pytest.fixture(scope="module")
+def basic() -> list[Sample]:
+    rows = []
+    for clip in range(60):
+        rng = np.random.default_rng(clip)
+        rows += ask(draw_scene(rng, 0), clip_id=f"{clip:03d}", path=f"{clip}.mp4", rng=rng)
+    return [row for row in rows if is_basic(row)]
+
+
+def test_a_verdict_is_yes_where_the_frames_show_the_colour(basic: list[Sample]) -> None:
+    asked = {row.sample_id: row for row in basic}
+    verdicts = [row for row in cited_rows(basic, np.random.default_rng(0)) if row.task == "vqa"]
+    for row in verdicts:
+        about = asked[row.sample_id.rpartition("-")[0]]
+        ((start_s, end_s),) = about.spans
+        (media,) = row.media
+        assert media.end_s is not None and 0 <= media.start_s < media.end_s <= 8
+        shows = media.start_s < end_s and media.end_s > start_s and f"answers: {about.answer}\n" in row.question
+        assert (row.answer == YES) == shows, row
+    kinds = [row.sample_id.rpartition("-")[2] for row in verdicts]
+    assert kinds.count("yes") == len(kinds) / 2 > 20
+    assert min(kinds.count("wrong"), kinds.count("elsewhere")) > 5
+    assert {row.answer for row in verdicts} == {YES, NO}
+
+
+def test_every_visual_question_is_asked_with_citations(basic: list[Sample]) -> None:
+    visual = [row for row in basic if row.task == "vqa"]
+    cited = [row for row in cited_rows(basic, np.random.default_rng(0)) if row.task == "think_keyframes"]
+    assert [replace(row, sample_id="", task="vqa") for row in cited] == [replace(row, sample_id="") for row in visual]
+    ids = [row.sample_id for row in cited_rows(basic, np.random.default_rng(0))]
+    assert len(set(ids)) == len(ids)
+    clip = Clip(duration_s=8.0, timestamps_s=tuple(k * 0.5 for k in range(16)))
+    for row in cited:
+        parsed = TASKS[row.task].parse(TASKS[row.task].target(row, clip))
+        assert parsed is not None and parsed.answer == row.answer and parsed.keyframes

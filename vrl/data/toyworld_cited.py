@@ -1,0 +1,59 @@
+"""What RLER's cold start learns from in the toy world: answers with citations, and a referee's verdicts on them.
+
+Every question about a colour as the task think_keyframes, and for every open one two verdicts, a yes and a no, each on
+a few frames as someone might cite them. Works on rows, never on pixels.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from vrl.data.toyworld_scene import TICK_S
+from vrl.data.toyworld_words import COLOURS
+from vrl.tasks.referee import NO, YES, referee_sample
+from vrl.types import Sample
+
+_LENGTHS = (2, 4, 6)  # ticks, which are frames at 2 a second; they go in pairs
+_COLOURS = tuple(COLOURS)[:4]  # of the easy levels
+
+
+def cited_rows(samples: Sequence[Sample], rng: np.random.Generator) -> list[Sample]:
+    """The rows made of the visual questions among `samples`, each of which has one span; ids say which is which."""
+    rows: list[Sample] = []
+    for sample in samples:
+        if sample.task == "vqa":
+            rows.append(replace(sample, sample_id=f"{sample.sample_id}-cited", task="think_keyframes"))
+            rows += _verdicts(sample, rng) if sample.answer_type == "text" else ()
+    return rows
+
+
+def _verdicts(sample: Sample, rng: np.random.Generator) -> Iterator[Sample]:
+    """Yes: the true colour, and frames some of which show it. No: another colour, or frames that do not show it."""
+    length = int(rng.choice(_LENGTHS))
+    yield _verdict(sample, "yes", sample.answer, YES, _windows(sample, length, shows=True), length, rng)
+    elsewhere = _windows(sample, length, shows=False)
+    if elsewhere and rng.random() < 0.5:
+        yield _verdict(sample, "elsewhere", sample.answer, NO, elsewhere, length, rng)
+    else:
+        others = [colour for colour in _COLOURS if colour != sample.answer]
+        wrong = others[int(rng.integers(len(others)))]
+        yield _verdict(sample, "wrong", wrong, NO, _windows(sample, length, shows=True), length, rng)
+
+
+def _windows(sample: Sample, length: int, *, shows: bool) -> list[int]:
+    """First ticks of all stretches of so many ticks that share some with the span, or none."""
+    ((start_s, end_s),) = sample.spans
+    ticks = round(sample.captions[-1].end_s / TICK_S)  # captions cover the clip
+    first, end = round(start_s / TICK_S), round(end_s / TICK_S)
+    return [tick for tick in range(ticks - length + 1) if (tick < end and first < tick + length) == shows]
+
+
+def _verdict(
+    sample: Sample, name: str, answer: str, verdict: str, starts: Sequence[int], length: int, rng: np.random.Generator
+) -> Sample:
+    """The question about `length` ticks from one of the starts on."""
+    start_s = starts[int(rng.integers(len(starts)))] * TICK_S
+    row = referee_sample(sample, answer, verdict=verdict)
+    cut = replace(row.media[0], start_s=start_s, end_s=start_s + length * TICK_S)
+    return replace(row, sample_id=f"{sample.sample_id}-{name}", media=(cut,), source="toyworld/referee")
