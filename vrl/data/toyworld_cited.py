@@ -1,7 +1,7 @@
 """What RLER's cold start learns from in the toy world: answers with citations, and a referee's verdicts on them.
 
-Every question about a colour as the task think_keyframes, and for every open one two verdicts, a yes and a no, each on
-a few frames as someone might cite them. Works on rows, never on pixels.
+Every question about a colour as the task think_keyframes, and two verdicts on each, a yes and a no, on a few frames as
+someone might cite them. Works on rows, never on pixels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 
 from vrl.data.toyworld_scene import TICK_S
 from vrl.data.toyworld_words import COLOURS
-from vrl.tasks.referee import NO, YES, referee_sample
+from vrl.tasks.referee import NO, YES, answer_words, referee_sample
 from vrl.types import Sample
 
 _LENGTHS = (2, 4, 6)  # ticks, which are frames at 2 a second; they go in pairs
@@ -24,19 +24,19 @@ def cited_rows(samples: Sequence[Sample], rng: np.random.Generator) -> list[Samp
     for sample in samples:
         if sample.task == "vqa":
             rows.append(replace(sample, sample_id=f"{sample.sample_id}-cited", task="think_keyframes"))
-            rows += _verdicts(sample, rng) if sample.answer_type == "text" else ()
+            rows += _verdicts(sample, rng)
     return rows
 
 
 def _verdicts(sample: Sample, rng: np.random.Generator) -> Iterator[Sample]:
     """Yes: the true colour, and frames some of which show it. No: another colour, or frames that do not show it."""
-    length = int(rng.choice(_LENGTHS))
-    yield _verdict(sample, "yes", sample.answer, YES, _windows(sample, length, shows=True), length, rng)
+    length, true = int(rng.choice(_LENGTHS)), answer_words(sample, sample.answer)
+    yield _verdict(sample, "yes", true, YES, _windows(sample, length, shows=True), length, rng)
     elsewhere = _windows(sample, length, shows=False)
     if elsewhere and rng.random() < 0.5:
-        yield _verdict(sample, "elsewhere", sample.answer, NO, elsewhere, length, rng)
+        yield _verdict(sample, "elsewhere", true, NO, elsewhere, length, rng)
     else:
-        others = [colour for colour in _COLOURS if colour != sample.answer]
+        others = [colour for colour in _COLOURS if colour != true]
         wrong = others[int(rng.integers(len(others)))]
         yield _verdict(sample, "wrong", wrong, NO, _windows(sample, length, shows=True), length, rng)
 

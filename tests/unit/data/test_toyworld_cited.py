@@ -9,7 +9,7 @@ from vrl.data.toyworld_cited import cited_rows
 from vrl.data.toyworld_questions import ask, is_basic
 from vrl.data.toyworld_scene import draw_scene
 from vrl.tasks import TASKS
-from vrl.tasks.referee import NO, YES
+from vrl.tasks.referee import NO, YES, answer_words
 from vrl.tasks.task import Clip
 from vrl.types import Sample
 
@@ -31,7 +31,8 @@ def test_a_verdict_is_yes_where_the_frames_show_the_colour(basic: list[Sample]) 
         ((start_s, end_s),) = about.spans
         (media,) = row.media
         assert media.end_s is not None and 0 <= media.start_s < media.end_s <= 8
-        shows = media.start_s < end_s and media.end_s > start_s and f"answers: {about.answer}\n" in row.question
+        true = f"answers: {answer_words(about, about.answer)}\n"
+        shows = media.start_s < end_s and media.end_s > start_s and true in row.question
         assert (row.answer == YES) == shows, row
     kinds = [row.sample_id.rpartition("-")[2] for row in verdicts]
     assert kinds.count("yes") == len(kinds) / 2 > 20
