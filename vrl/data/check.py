@@ -61,7 +61,12 @@ class CheckReport:
 
     @property
     def bad(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if finding.reason)
+        """Bad files, each once whatever parts of it are wanted, and parts that good ones do not have."""
+        found: dict[tuple[str, Media | None], Finding] = {}
+        for finding in self.findings:
+            if finding.reason:
+                found.setdefault((finding.path, finding.media if finding.reason == "cut" else None), finding)
+        return tuple(found.values())
 
 
 def check_dataset(

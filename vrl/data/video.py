@@ -23,6 +23,7 @@ from vrl.config import FrameConfig, MediaLimitsConfig
 from vrl.data.facts import MediaFacts
 from vrl.data.limits import require_at_most, require_size
 from vrl.data.sampling import CUT_SLACK_S, choose_frames, choose_moments
+from vrl.data.whole import require_whole
 from vrl.errors import DataError
 from vrl.types import Frames, Media
 
@@ -59,8 +60,8 @@ class VideoProbe:
 def probe(path: Path) -> VideoProbe:
     """Read the index of a clip.
 
-    Raises DataError: format (a playlist, a manifest, a format that is not opened), corrupt (cannot be read), no_video
-    (no video stream or frame). MemoryError passes through.
+    Raises DataError: format (a playlist, a manifest, a format that is not opened), corrupt (cannot be read, or is cut
+    off), no_video (no video stream or frame). MemoryError passes through.
     """
     with _open(path) as container:
         if not container.streams.video:
@@ -88,6 +89,7 @@ def _open(path: Path) -> Iterator[Any]:
 
 
 def _describe(path: Path, container: Any) -> VideoProbe:
+    require_whole(path, container.format.name)
     stream = container.streams.video[0]
     packets = [
         (packet.pts, packet.duration or 0, packet.is_keyframe, packet.is_discard)

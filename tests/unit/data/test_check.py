@@ -6,7 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clips import blank, shorten_edit_list, write_clip, write_sound
@@ -15,6 +18,7 @@ from PIL import Image
 from vrl.cli import main
 from vrl.data.check import check_dataset, summarise
 from vrl.data.dataset import read_samples, write_parquet
+from vrl.data.toyworld import generate
 from vrl.errors import DataError
 from vrl.types import Media, Sample
 
@@ -92,20 +96,67 @@ def test_a_check_that_is_killed_goes_on_where_it_stood(tmp_path: Path) -> None:
     for name in names[1:]:
         (tmp_path / name).write_bytes((tmp_path / names[0]).read_bytes())
     write_parquet([sample(name, clip(name)) for name in names], tmp_path / "rows.parquet")
-    journal = tmp_path / "rows.check.jsonl"
-    command = [sys.executable, "-m", "vrl", "data", "check", str(tmp_path / "rows.parquet"), "--workers", "1"]
-    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not (journal.is_file() and journal.read_text().count("\n") >= 3):
-        assert child.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
+    journal = killed_at(3, tmp_path / "rows.parquet")
     before = journal.read_text().count("\n")
     assert 3 <= before < 30
     report = check_dataset(tmp_path / "rows.parquet")
     assert report.looked_at == 30 - before
     assert len(report.findings) == 30 and not report.bad
+
+
+WAYS: tuple[Callable[[Path], Any], ...] = (
+    lambda path: path.write_bytes(b""),
+    lambda path: path.write_text("hello"),
+    lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    write_sound,
+    lambda path: blank(path, 0.2, 0.6),
+)
+
+
+@pytest.mark.slow
+def test_a_dataset_with_twenty_bad_files_is_sorted_though_the_check_was_killed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each bad file is named once, however many rows and parts of it are wanted."""
+    generate(tmp_path / "toy", train=40, val=1, test=1)
+    dataset = tmp_path / "toy" / "train.parquet"
+    rows = [row for row in read_samples(dataset) if row.media]
+    clips = sorted({row.media[0].path for row in rows})
+    for index, path in enumerate(clips[::2]):
+        WAYS[index % len(WAYS)](tmp_path / "toy" / path)
+    parts = [replace(row, sample_id=f"{row.sample_id}-cut", media=(replace(row.media[0], end_s=1.0),)) for row in rows]
+    write_clip(tmp_path / "toy" / "long.mp4", [i / 8 for i in range(800)])
+    for index in range(10):  # so that the check is still at work when it is killed
+        (tmp_path / "toy" / f"{index}.mp4").write_bytes((tmp_path / "toy" / "long.mp4").read_bytes())
+    write_parquet([*rows, *parts, *(sample(f"{i}.mp4", clip(f"{i}.mp4")) for i in range(10))], dataset)
+    journal = killed_at(5, dataset)
+    before = journal.read_text().count("\n")
+    assert main(["data", "check", str(dataset)]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    report = json.loads(dataset.with_name("train.check.json").read_text())
+    assert sorted(bad["path"] for bad in report["bad_media"]) == clips[::2] and report["bad"] == 20
+    assert set(report["reasons"]) == {"empty", "corrupt", "no_video"}
+    assert [sum(path in line for line in shown) for path in clips] == [1, 0] * 20
+    seen = [json.loads(line) for line in journal.read_text().splitlines()]
+    decoded = [(line["path"], line["end_s"]) for line in seen if line["reason"] != "empty"]
+    assert 5 <= before < len(decoded) == len(set(decoded)) == 90 - 2 * 4  # four files are empty, each of two parts
+    good = [row.sample_id for row in read_samples(dataset) if row.media[0].path not in clips[::2]]
+    assert [row.sample_id for row in read_samples(dataset.with_name("train.clean.parquet"))] == good
+
+
+def killed_at(num_lines: int, dataset: Path) -> Path:
+    """The journal of a check that is killed once it holds so many lines."""
+    journal = dataset.with_name(f"{dataset.stem}.check.jsonl")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "vrl", "data", "check", str(dataset), "--workers", "1"], stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not (journal.is_file() and journal.read_text().count("\n") >= num_lines):
+        assert child.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    return journal
 
 
 def test_a_dataset_that_cannot_be_read_is_no_bad_media(tmp_path: Path) -> None:

@@ -111,12 +111,14 @@ def test_decord_in_its_endless_loop_costs_the_timeout_and_a_second(
     tmp_path: Path, path: Path, endless: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     to_the_end = "reader = decord.VideoReader(str(path)); reader.get_batch(range(0, len(reader), len(reader) // 16))"
-    decoder = decoder_that_runs(to_the_end, DATA, tmp_path, monkeypatch)
     start = time.monotonic()
+    decoder = decoder_that_runs(to_the_end, DATA, tmp_path, monkeypatch)
+    started = time.monotonic()
     with pytest.raises(DataError, match="decode_timeout_s=1") as caught:
         decoder.read(endless, CLIP)
     assert caught.value.reason == "timeout"
-    assert time.monotonic() - start < 1 + 1 + 2  # timeout, a new child, and what a busy machine adds
+    cost_s, new_child_s = time.monotonic() - started, started - start
+    assert cost_s < DATA.decode_timeout_s + max(1.0, 5 * new_child_s)  # a busy machine starts children slowly
     assert_works(decoder, path)
     decoder.close()
 

@@ -50,8 +50,10 @@ NASTY: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("a.mp4", {}),
     "fragmented": ("a.mp4", {"container_options": {"movflags": "frag_keyframe+empty_moov"}}),
     "matroska": ("a.mkv", {}),
+    "live matroska": ("a.mkv", {"container_options": {"live": "1"}}),  # its length is not written down
     "mpegts": ("a.ts", {}),
     "flv": ("a.flv", {}),
+    "avi": ("a.avi", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}),
     "wrong suffix": ("a.avi.txt", {"container": "mp4"}),
     "b-frames": ("a.mp4", {"options": B_FRAMES}),
     "open gop h264": ("a.mp4", {"options": {"x264-params": OPEN_GOP}}),
@@ -88,8 +90,9 @@ def test_each_frame_is_the_one_that_is_shown_at_its_time(tmp_path: Path, case: s
     assert frames.duration_s == pytest.approx(times_s[-1] - times_s[0] + 0.125, abs=0.7)
 
 
-def test_a_single_frame_is_shown_twice(tmp_path: Path) -> None:
-    frames = read(write_clip(tmp_path / "a.mp4", [0.0]))
+@pytest.mark.parametrize(("name", "codec", "pix_fmt"), [("a.mp4", "libx264", "yuv420p"), ("a.gif", "gif", "rgb8")])
+def test_a_single_frame_is_shown_twice(tmp_path: Path, name: str, codec: str, pix_fmt: str) -> None:
+    frames = read(write_clip(tmp_path / name, [0.0], codec=codec, pix_fmt=pix_fmt))
     assert_frames(frames.pixels_THWC, [0, 0])
     assert frames.timestamps_s.tolist() == [0.0, 0.0]
 
@@ -211,6 +214,11 @@ def faststart(path: Path) -> Path:
 BAD: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
     "no index": ("a.mp4", "corrupt", lambda path: torn(write_clip(path, TIMES_S), 0.5)),
     "torn behind the index": ("a.mp4", "corrupt", lambda path: torn(faststart(path), 0.7)),
+    "torn fragments": ("a.mp4", "corrupt", lambda path: torn(write_clip(path, TIMES_S, **NASTY["fragmented"][1]), 0.7)),
+    "torn matroska": ("a.mkv", "corrupt", lambda path: torn(write_clip(path, TIMES_S), 0.9)),
+    "torn webm": ("a.webm", "corrupt", lambda path: torn(write_clip(path, TIMES_S, **NASTY["vp9"][1]), 0.5)),
+    "torn avi": ("a.avi", "corrupt", lambda path: torn(write_clip(path, TIMES_S, **NASTY["avi"][1]), 0.5)),
+    "torn gif": ("a.gif", "corrupt", lambda path: torn(write_clip(path, TIMES_S, **NASTY["gif"][1]), 0.5)),
     "blank pictures": ("a.mp4", "corrupt", lambda path: blank(write_clip(path, TIMES_S), 0.3, 0.5)),
     "empty": ("a.mp4", "corrupt", lambda path: path.write_bytes(b"")),
     "text": ("a.mp4", "corrupt", lambda path: path.write_text("hello " * 100)),
@@ -239,6 +247,14 @@ def test_a_bad_clip_is_refused_with_its_name_and_a_reason(tmp_path: Path, case: 
     name, reason, make = BAD[case]
     make(tmp_path / name)
     assert refusal(tmp_path / name).reason == reason
+
+
+@pytest.mark.parametrize("case", ["plain", "matroska", "live matroska", "avi", "gif"])
+def test_what_stands_behind_the_end_of_a_clip_does_no_harm(tmp_path: Path, case: str) -> None:
+    name, how = NASTY[case]
+    path = write_clip(tmp_path / name, TIMES_S, **how)
+    path.write_bytes(path.read_bytes() + bytes(1000))
+    assert_frames(read(path).pixels_THWC, list(range(48)))
 
 
 @pytest.mark.parametrize("text", ["hello", "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"])
