@@ -35,6 +35,7 @@ DOORS = {
     "openai": {"vrl/reward/judge/endpoint.py"},
     "starlette": {"vrl/serve/app.py"},
     "pydantic": {"vrl/serve/body.py"},
+    "wandb": {"vrl/observability/charts.py"},
     "pyarrow": {"vrl/data/dataset.py", "vrl/report/samples.py", "vrl/evaluation/rows.py"},
 }
 

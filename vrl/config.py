@@ -335,6 +335,8 @@ class LogConfig:
     samples_groups: int = at_least(0, 4)  # groups in a sample file
     tensorboard: bool = True  # when installed
     spans: bool = True  # of every process, for `vrl trace` and the report's time line
+    wandb: str = one_of("", "offline", "online")  # Weights & Biases; offline: in the run folder, for `wandb sync`
+    wandb_project: str = "vrl"
     prometheus_port: int = at_least(0, 0)  # of the driver; actors take free ones; 0: no process serves metrics
     prometheus_host: str = "127.0.0.1"  # not loopback: the driver serves here, actors on their nodes' addresses
 

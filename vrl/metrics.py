@@ -1,4 +1,4 @@
-"""What a run tells at every step: the catalogue of metrics, metrics.jsonl, the terminal, TensorBoard and Prometheus.
+"""What a run tells at every step: the catalogue of metrics, metrics.jsonl, the terminal, charts and Prometheus.
 
 `RunLog.log` writes one JSON object a step. Nothing here computes a metric: roles report numbers, the driver names them.
 What the processes count between steps is in vrl.observability.series.
@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vrl.config import LogConfig
+from vrl.observability.charts import Charts
 from vrl.observability.spans import record
 from vrl.observability.watch import Window, clear_targets, watch_of
 from vrl.types import Update
@@ -173,16 +173,28 @@ class RowCollector(Collector):
 
 
 class RunLog:
-    """The record of one run: metrics.jsonl, a progress line, TensorBoard and a Prometheus endpoint where asked."""
+    """The record of one run: metrics.jsonl, a progress line, charts and a Prometheus endpoint where asked."""
 
-    def __init__(self, run_dir: Path, config: LogConfig, *, steps: int, first_step: int = 0, title: str = "") -> None:
-        """Rows after `first_step` that an interrupted run left in metrics.jsonl are removed."""
+    def __init__(
+        self,
+        run_dir: Path,
+        config: LogConfig,
+        *,
+        steps: int,
+        first_step: int = 0,
+        title: str = "",
+        told: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Rows after `first_step` that an interrupted run left in metrics.jsonl are removed.
+
+        `told`: what charts say of the run's configuration. Raises ConfigError as Charts does.
+        """
         self._file = run_dir / "metrics.jsonl"
         self._steps = steps
         _truncate(self._file, first_step)
         self._console = Console(stderr=True)
         self._started = time.monotonic()
-        self._board = _tensorboard(run_dir, first_step) if config.tensorboard else None
+        self._charts = Charts(run_dir, config, first_step=first_step, told=told or {})
         self._run_dir = run_dir
         clear_targets(run_dir)
         self._last_row = RowCollector()
@@ -209,9 +221,7 @@ class RunLog:
             stream.write(json.dumps(row, allow_nan=False) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
-        for name, value in row.items():
-            if self._board is not None and name != "step":
-                self._board.add_scalar(name, value, step)
+        self._charts.add(step, metrics)
         if "step/seconds" in row:
             now_s = time.time()
             record("step", now_s - row["step/seconds"], now_s, step=step)
@@ -228,8 +238,7 @@ class RunLog:
     def close(self) -> None:
         if self._progress is not None:
             self._progress.stop()
-        if self._board is not None:
-            self._board.close()
+        self._charts.close()
         self._window.close()
         clear_targets(self._run_dir)
 
@@ -271,12 +280,3 @@ def _truncate(path: Path, first_step: int) -> None:
     tmp = path.with_suffix(".tmp")
     tmp.write_text("".join(json.dumps(row) + "\n" for row in rows))
     os.replace(tmp, path)
-
-
-def _tensorboard(run_dir: Path, first_step: int) -> Any:
-    if find_spec("tensorboard") is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    # The run's folder goes on; readers drop the points after `first_step` that an interrupted run left there.
-    return SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step + 1 if first_step else None)

@@ -47,7 +47,8 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
     stored_state(checkpoint)
     engines = kind == "rl" or (config.sft.generate and bool(val_samples))
     first_step = checkpoint.step if checkpoint is not None else 0
-    log = RunLog(config.run_dir, config.log, steps=config.steps, first_step=first_step, title=config.name)
+    told = asdict(config)
+    log = RunLog(config.run_dir, config.log, steps=config.steps, first_step=first_step, title=config.name, told=told)
     _show_bounds(config)
     log.say(
         f"{config.name}: {len(train_samples)} training and {len(val_samples)} validation samples, model {model_path}"
