@@ -4,6 +4,7 @@ Exit codes: 0 success, 1 the run failed, 2 wrong configuration or data, 130 and 
 """
 
 import argparse
+import errno
 import logging
 import os
 import shlex
@@ -15,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from vrl import __version__
-from vrl.errors import CheckpointError, ConfigError, DataError, VrlError
+from vrl.errors import CheckpointError, ConfigError, DataError, StorageError, VrlError
 
 _LAYOUTS = (
     "video-r1", "video-r2", "llava-video", "charades-sta", "next-gqa", "time-r1", "verl", "easyr1", "jsonl",
@@ -39,12 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _explain(console, error)
         return 2
     except VrlError as error:
-        _explain(console, error)
-        if args.run in (_sft, _train):
-            kept = [word for word in args.overrides if not word.lstrip("-").startswith("resume=")]
-            command = ["vrl", "sft" if args.run is _sft else "train", args.config, *kept, "resume=auto"]
-            console.print(f"  go on with: {shlex.join(command)}", highlight=False, markup=False, soft_wrap=True)
-        return 1
+        return _failed(console, args, error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _failed(console, args, StorageError(f"{error}; make room"))
+
+
+def _failed(console: Console, args: argparse.Namespace, error: VrlError) -> int:
+    """Say why a command failed and, of a run, which one goes on from its last checkpoint; the exit code."""
+    _explain(console, error)
+    if args.run in (_sft, _train):
+        kept = [word for word in args.overrides if not word.lstrip("-").startswith("resume=")]
+        command = ["vrl", "sft" if args.run is _sft else "train", args.config, *kept, "resume=auto"]
+        console.print(f"  go on with: {shlex.join(command)}", highlight=False, markup=False, soft_wrap=True)
+    return 1
 
 
 def _explain(console: Console, error: VrlError) -> None:

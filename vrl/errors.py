@@ -13,6 +13,7 @@ VrlError
   LearnerError      a learner rank failed, or a loss or gradient is not finite
   WeightPushError   weights did not arrive whole
   CheckpointError   a checkpoint is missing, torn or does not match
+  StorageError      a run's files cannot be written, its disk being full
   ParityError       engine and learner disagree
 """
 
@@ -99,6 +100,10 @@ class WeightPushError(VrlError):
 
 class CheckpointError(VrlError):
     """A checkpoint is missing, torn or does not match the run."""
+
+
+class StorageError(VrlError):
+    """A file of a run cannot be written: its disk is full, say. What was written before is whole."""
 
 
 class ParityError(VrlError):

@@ -5,6 +5,7 @@ not know what a step is: vrl.train and vrl.sft do.
 """
 
 import logging
+import shutil
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from vrl.costs import patch_cost
 from vrl.data.ledger import MediaLedger
 from vrl.data.stream import SampleStream
 from vrl.driver import Progress, validate
-from vrl.errors import CheckpointError, LostCallError
+from vrl.errors import CheckpointError, LostCallError, StorageError
 from vrl.fleets import Fleets, start_fleets
 from vrl.metrics import RunLog
 from vrl.observability.series import level
@@ -186,17 +187,19 @@ class Session:
         self.log.say(f"{ended} after {progress.step} steps in {self.wall_s} s; see {self.config.run_dir}")
 
     async def _save(self, progress: Progress, *, export: bool) -> None:
-        """Raises CheckpointError where it cannot be written; the older checkpoints are whole then."""
+        """Raises StorageError where it cannot be written: half of it takes no room, and the older ones are whole."""
+        tmp = begin(self.config.run_dir / "checkpoints", progress.step)
         try:
-            await self._write(progress, export=export)
+            await self._write(tmp, progress, export=export)
         except (OSError, RuntimeError) as error:  # RuntimeError: PyTorch's word for a full disk
-            raise CheckpointError(
-                f"checkpoint of step {progress.step}: {error}; the older ones in {self.config.run_dir} are whole: make "
-                "room and resume"
+            free_mib = shutil.disk_usage(tmp.parent).free / 2**20
+            shutil.rmtree(tmp, ignore_errors=True)
+            raise StorageError(
+                f"checkpoint of step {progress.step}: {error} ({free_mib:.0f} MiB free); the older ones in "
+                f"{tmp.parent} are whole: make room and resume"
             ) from error
 
-    async def _write(self, progress: Progress, *, export: bool) -> None:
-        tmp = begin(self.config.run_dir / "checkpoints", progress.step)
+    async def _write(self, tmp: Path, progress: Progress, *, export: bool) -> None:
         await self.fleets.learner.save(tmp / "learner")
         if export:
             await self.fleets.learner.export(tmp / "hf")

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from fakes import FakeEngines, FakeRewards, prepare
 
-from vrl.checkpoint import Checkpoint
-from vrl.config import ModelConfig, RunConfig
+from vrl.checkpoint import Checkpoint, newest
+from vrl.config import CheckpointConfig, ModelConfig, RunConfig
 from vrl.data.toymodel import build_family
 from vrl.driver import Progress
-from vrl.errors import CheckpointError, LostCallError
+from vrl.errors import CheckpointError, LostCallError, StorageError
 from vrl.session import Session, stored_state
 from vrl.types import Sample
 
@@ -40,6 +40,36 @@ def test_a_checkpoint_of_another_version_says_what_differs():
         stored_state(checkpoint(progress=old, cursor=1))
     with pytest.raises(CheckpointError, match="another version of vrl"):
         stored_state(Checkpoint(path=Path("x"), step=1, driver={}))
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("file write failed")])
+def test_a_save_that_fails_takes_no_room_and_leaves_the_older_ones(tmp_path: Path, error: Exception):
+    build_family(tmp_path / "model", "qwen2_vl", sharp=False)
+    checkpoints = tmp_path / "model" / "checkpoints"
+
+    class Learner:
+        """Whose disk is full at step 4."""
+
+        async def save(self, folder: Path) -> None:
+            folder.mkdir()
+            (folder / "state").write_bytes(bytes(1000))
+            if "step_000004" in str(folder):
+                raise error
+
+    async def scenario() -> None:
+        model = ModelConfig(path=str(tmp_path / "model"))
+        fleets: Any = SimpleNamespace(model=model, prepare=prepare, learner=Learner())
+        config = RunConfig(name="model", runs_dir=str(tmp_path), checkpoint=CheckpointConfig(every=2))
+        one = [Sample(sample_id="0", task="vqa", question="?", answer="a")]
+        session = Session(config, "rl", fleets, None, one, [], None)  # pyright: ignore[reportArgumentType]
+        await session.save_if_due(Progress(step=2))
+        with pytest.raises(StorageError, match=rf"checkpoint of step 4: .*{error.args[-1]}.* MiB free.*make room"):
+            await session.save_if_due(Progress(step=4))
+
+    asyncio.run(scenario())
+    found = newest(checkpoints)
+    assert found is not None and found.step == 2
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["latest", "step_000002"]
 
 
 def test_a_validation_whose_kept_samples_died_with_a_node_prepares_them_anew(tmp_path: Path):
