@@ -22,7 +22,7 @@ from vrl.push import WeightPush
 from vrl.rollout.feed import PromptFeed
 from vrl.types import Sample
 
-GROUPS_PER_STEP = 4
+GROUPS_PER_STEP, PREFETCH = 4, 8
 SAMPLES = [Sample(sample_id=str(i), task="vqa", question="?") for i in range(400)]
 # Who is silent for so long on a busy machine is not only late.
 FAULT = FaultConfig(heartbeat_s=0.3, silence_s=10.0, max_restarts=20, backoff_s=0.1)
@@ -52,10 +52,14 @@ class World:
         while self.driver.progress.step < step:
             await asyncio.sleep(0.01)
 
-    async def restarted(self) -> None:
-        """Until one engine was replaced and has the weights; the run may be over by then, the fleets are not."""
-        while not self.engines.restarts or self.engines.newcomer.is_set():
-            await asyncio.sleep(0.05)
+    async def restarted(self, times: int = 1) -> None:
+        """Until engines were replaced so often and have the weights; the run may be over by then, the fleets are not.
+
+        Raises TimeoutError where that takes minutes.
+        """
+        async with asyncio.timeout(150):
+            while self.engines.restarts < times or self.engines.newcomer.is_set():
+                await asyncio.sleep(0.05)
 
 
 def start_here(_role: str, actor_class: type, _index: int, /, **keywords: Any) -> Any:
@@ -101,7 +105,7 @@ def live(
         stream = SampleStream(samples, seed=0, shuffle=True)
         stream.restore(stream.state() | {"ordinal": first.ordinal})
         feed = PromptFeed(
-            stream, prepare_sample, prefetch=8, max_bad_fraction=max_bad_fraction, first_ordinal=first.ordinal
+            stream, prepare_sample, prefetch=PREFETCH, max_bad_fraction=max_bad_fraction, first_ordinal=first.ordinal
         )
 
         async def on_step(step: int, groups: Any, *_: Any) -> dict[str, float]:
