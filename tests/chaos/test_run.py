@@ -62,14 +62,11 @@ def at_step(command: Vrl, run_dir: Path, step: int) -> None:
 
 
 def require_ended(command: Vrl, code: int) -> str:
-    """Its output, once it has ended with `code` and, within half a minute, all that it had started.
-
-    Named semaphores of a killed core stay (its killed actor would have to remove them), no other shared memory does.
-    """
+    """Its output, once it has ended with `code` and, within half a minute, all that it had started."""
     output = command.wait(500)
     if code == -signal.SIGKILL:
         end_agents(command)
-    command.assert_nothing_left("psm_")
+    command.assert_nothing_left()
     assert command.process.returncode == code, output
     return output
 

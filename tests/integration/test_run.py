@@ -75,13 +75,13 @@ class Vrl:
                 continue  # it ended while we looked
         return found
 
-    def assert_nothing_left(self, memory: str = "") -> None:
-        """No process and no shared memory, named `memory`..., survives the command (they get a moment to follow it)."""
+    def assert_nothing_left(self) -> None:
+        """No process and no shared memory survives the command (they get a moment to follow it)."""
         deadline = time.monotonic() + 30
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.2)
         assert self._end() == []
-        assert {name for name in left_of(self.shared_memory) if name.startswith(memory)} == set()
+        assert left_of(self.shared_memory) == set()
 
     def _end(self) -> list[str]:
         """Kill all processes of the command; returns what they were."""

@@ -5,11 +5,13 @@ importing it registers the transport and ties the worker's life to its engine's.
 AsyncLLM.collective_rpc and return plain values.
 """
 
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from tqdm import tqdm
 from vllm.distributed.weight_transfer.base import (
     WeightTransferEngine,
     WeightTransferInitInfo,
@@ -106,6 +108,7 @@ class GlooTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
 if "gloo" not in WeightTransferEngineFactory._registry:
     WeightTransferEngineFactory.register_engine("gloo", GlooTransferEngine)
 hold_lifeline()
+tqdm.set_lock(threading.RLock())  # its own is a named semaphore in a process that was spawned: a kill would leave it
 
 
 def parameter_names(model: Any, names: Iterable[str]) -> dict[str, str]:
