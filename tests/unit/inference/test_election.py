@@ -56,6 +56,17 @@ def test_a_discount_turns_a_close_election():
     assert after.shares == pytest.approx({"b": 0.6, "a": 0.4})
 
 
+@pytest.mark.parametrize(
+    ("cited", "discount", "leader"),
+    [((1, 2), 0.5, "a"), ((1, 2), 0.38, "a"), ((1, 2), 0.37, "b"), ((3, 4), 0.5, "b")],
+)
+def test_what_a_discount_must_be_to_turn_two_of_three(cited: tuple[int, ...], discount: float, leader: str):
+    """Two who cite alike weigh 2 x discount against .75 of the one who stands alone; who cite apart, 1 x discount."""
+    voters = [voter("a", 0.6, (1, 2)), voter("a", 0.6, cited), voter("b", 0.6, (5, 6))]
+    assert elect(voters, RULES).leader == "a"
+    assert elect(voters, RULES, {"a": discount}).leader == leader
+
+
 def test_extreme_evidence_is_left_out_from_four_on():
     """Evidence .50 .52 .54 .95: median .53, deviations .03 .01 .01 .42, their median .02: beyond .05 is out."""
     voters = [voter("a", 0.50), voter("a", 0.52), voter("a", 0.54), voter("b", 0.95)]
