@@ -1,7 +1,7 @@
 """Where to look in a clip: intervals from what was located, and which moments are shown, under one frame budget. Pure.
 
 Source: VideoReasoner's public code for windows, merging and the dense and sparse parts; how the event and the windows
-are joined, and what happens on failure, is our definition.
+are joined and share the dense part, and what happens on failure, is our definition.
 """
 
 from collections.abc import Sequence
@@ -38,13 +38,19 @@ def plan_moments(
 ) -> tuple[float, ...]:
     """Exactly `budget` moments, rising: dense inside the (merged) intervals, sparse outside.
 
-    Inside lie `dense_share` of the budget at most, at `dense_fps` at most, spread evenly over the intervals' seconds.
-    The rest is taken from the uniform grid of the whole budget: first points in cells that hold no dense moment, evenly
-    thinned where there are too many, then points in cells that do.
+    Inside lie `dense_share` of the budget at most, at `dense_fps` at most, as many in one interval as in another as far
+    as that rate allows: spread over all seconds alike, as VideoReasoner's code has it, a long wrong guess would leave
+    next to nothing for a short event. The rest is taken from the uniform grid of the whole budget: first points in
+    cells that hold no dense moment, evenly thinned where there are too many, then points in cells that do.
     """
     total_s = sum(end - start for start, end in intervals)
     count = min(int(config.dense_share * budget), max(1, round(total_s * config.dense_fps))) if total_s else 0
-    dense = [_at(intervals, (i + 0.5) * total_s / count) for i in range(count)]
+    shares = _deal([max(1, round((end - start) * config.dense_fps)) for start, end in intervals], count)
+    dense = [
+        start + (i + 0.5) * (end - start) / share
+        for (start, end), share in zip(intervals, shares, strict=True)
+        for i in range(share)
+    ]
     cell_s = duration_s / budget
     taken = {int(moment / cell_s) for moment in dense}
     free = [k for k in range(budget) if k not in taken]
@@ -55,13 +61,14 @@ def plan_moments(
     return tuple(sorted([*dense, *(k * cell_s for k in kept)]))
 
 
-def _at(intervals: Sequence[Interval], offset_s: float) -> float:
-    """The moment so many seconds into the intervals laid end to end."""
-    for start, end in intervals:
-        if offset_s <= end - start:
-            return start + offset_s
-        offset_s -= end - start
-    return intervals[-1][1]
+def _deal(room: Sequence[int], count: int) -> list[int]:
+    """`count` moments dealt in turn to intervals that have `room` left, to all where none has."""
+    given = [0] * len(room)
+    while (left := count - sum(given)) > 0:
+        free = [i for i in range(len(room)) if given[i] < room[i]] or list(range(len(room)))
+        for i in _thin(free, min(left, len(free))):
+            given[i] += 1
+    return given
 
 
 def _thin(items: Sequence[int], count: int) -> list[int]:

@@ -36,7 +36,19 @@ def test_the_dense_rate_is_bounded():
     assert len(moments) == 16
 
 
-def test_two_intervals_share_by_their_length():
+def test_a_long_guess_leaves_a_short_event_its_frames():
+    """Eleven seconds and one: four each, where seconds alike would leave the short one less than one."""
+    moments = plan_moments(((2.0, 13.0), (23.5, 24.5)), 32.0, 16, RULES)
+    assert [moment for moment in moments if 23.5 <= moment <= 24.5] == [23.625, 23.875, 24.125, 24.375]
+    assert {3.375, 6.125, 8.875, 11.625} < set(moments) and len(moments) == 16
+
+
+def test_more_intervals_than_moments_are_thinned():
+    moments = plan_moments([(10.0 * k, 10.0 * k + 1.0) for k in range(4)], 40.0, 4, BackfillConfig(dense_share=0.5))
+    assert [moment for moment in moments if moment % 10 == 0.5] == [10.5, 30.5]
+
+
+def test_a_short_interval_gets_no_more_than_the_rate_allows():
     moments = plan_moments(((0.0, 1.0), (20.0, 23.0)), 40.0, 16, BackfillConfig(dense_fps=2.0))
     inside = [moment for moment in moments if moment < 1.0 or 20.0 <= moment <= 23.0]
     assert [round(moment, 2) for moment in inside if moment >= 20] == [20.25, 20.75, 21.25, 21.75, 22.25, 22.75]
