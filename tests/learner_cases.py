@@ -175,22 +175,29 @@ def _first_moment(engine: Any, parameter: torch.nn.Parameter) -> torch.Tensor:
 
 
 def train(
-    rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any], folder: Path
+    rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any], folder: Path, turns: bool = False
 ) -> tuple[list[dict[str, float]], list[float], bool, bool]:
     """Two updates, a save and a load: the rank's share of metrics by step, gradient norms, and whether
-    weights moved after the save and came back with the load."""
+    weights moved after the save and came back with the load. `turns`: what only training needs is put away between."""
     worker, batch, cases = make_worker(rank, world_size, port, path, learner)
     shares, norms = [], []
     for _ in range(2):
+        if turns:
+            worker.enter_gpu()
         found = [
             worker.forward_backward(micro_batch, batch.counts, *(cases.patches[i] for i in micro_batch.group_indices))
             for micro_batch in batch.micro_batches[rank]
         ]
         shares.append({name: sum(share[name] for share in found) for name in found[0]})
         norms.append(worker.optim_step().grad_norm)
+        if turns:
+            worker.leave_gpu()
+            worker.leave_gpu()
     saved = worker.checksums()
     worker.save(folder)
     worker.export(folder / "hf")
+    if turns:
+        worker.enter_gpu()
     worker.forward_backward_sft(MicroBatch(groups=(), group_indices=()), StepCounts(num_loss_tokens=1, num_sequences=1))
     worker.optim_step()  # no gradient, but momentum
     moved = worker.checksums() != saved

@@ -86,14 +86,29 @@ def check(config: RunConfig) -> list[str]:
 
 
 def _ipc_problems(config: RunConfig) -> list[str]:
-    """Handles of memory are good on the GPU they are of: every engine lives on that of a learner rank."""
-    engines, ranks, tensor_parallel = config.rollout.engines, config.learner.ranks, config.rollout.tensor_parallel
-    if config.push.backend != "ipc" or (tensor_parallel == 1 and engines <= ranks):
+    """Handles of memory are good on the GPU they are of: every engine lives on that of a learner rank, in turns."""
+    if config.push.backend != "ipc":
         return []
-    return [
-        f"push.backend: got ipc with rollout.engines={engines} of tensor_parallel={tensor_parallel} and "
-        f"learner.ranks={ranks}, wanted engines of one GPU and no more of them than ranks; or push.backend=nccl"
-    ]
+    engines, ranks, tensor_parallel = config.rollout.engines, config.learner.ranks, config.rollout.tensor_parallel
+    age, stage = config.algo.max_policy_age, config.learner.zero_stage
+    rules = (
+        (
+            tensor_parallel > 1 or engines > ranks,
+            f"push.backend: got ipc with rollout.engines={engines} of tensor_parallel={tensor_parallel} and "
+            f"learner.ranks={ranks}, wanted engines of one GPU and no more of them than ranks; or push.backend=nccl",
+        ),
+        (
+            age > 0,
+            f"algo.max_policy_age: got {age} with push.backend=ipc, wanted 0: learner and engines share GPUs, and the "
+            "engines sleep while the learner works; or push.backend=nccl",
+        ),
+        (
+            stage != 2 and not config.learner.offload,
+            f"learner.zero_stage: got {stage} with push.backend=ipc, wanted 2, or learner.offload=true: only so does "
+            "DeepSpeed let the learner's state leave the GPU while the engines generate",
+        ),
+    )
+    return [text for wrong, text in rules if wrong]
 
 
 def judge_problems(judge: JudgeConfig) -> list[str]:

@@ -10,6 +10,7 @@ handed ready-made fleets and never touches Ray, a model or a pixel; with fakes i
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -53,12 +54,13 @@ class Driver:
         learner: Any,
         log: RunLog,
         push_weights: Callable[[int], Coroutine[Any, Any, int]],
+        learners_turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
         on_step: Callable[[int, Sequence[RolloutGroup], Sequence[np.ndarray]], Coroutine[Any, Any, dict[str, float]]],
         after_step: Callable[[], Coroutine[Any, Any, None]],
         progress: Progress,
         patch_cost: PatchCost = LIKE_TOKENS,
     ) -> None:
-        """`push_weights(version)` returns the bytes sent.
+        """`push_weights(version)` returns the bytes sent; no engine generates in `learners_turn()`.
 
         `on_step` runs samples and validation after a step and returns metrics to add to its row; `after_step` runs
         once the row is written: a checkpoint stands for rows that are there.
@@ -70,6 +72,7 @@ class Driver:
         self._learner = learner
         self._log = log
         self._push_weights = push_weights
+        self._learners_turn = learners_turn
         self._on_step = on_step
         self._after_step = after_step
         algo = config.algo
@@ -133,10 +136,11 @@ class Driver:
             if not groups:
                 return
             described = describe([*groups, *replaced], self.progress.policy_version)
-            lesson = await learn(groups, self._learner, self.config, self._patch_cost)
-            self.progress.policy_version += lesson.applied
-            metrics = {"policy_version": self.progress.policy_version, **lesson.metrics}
-            metrics |= await self._push() if lesson.applied else {"push/seconds": 0.0, "push/bytes_per_s": 0.0}
+            async with self._learners_turn():
+                lesson = await learn(groups, self._learner, self.config, self._patch_cost)
+                self.progress.policy_version += lesson.applied
+                pushed = await self._push() if lesson.applied else {"push/seconds": 0.0, "push/bytes_per_s": 0.0}
+            metrics = {"policy_version": self.progress.policy_version, **lesson.metrics, **pushed}
             metrics |= {**described, "group/refills": float(len(replaced))}
             self.buffer.settle(groups, lesson.left_out)
             self.progress.step += 1

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from vrl.config import ModelConfig, RunConfig
 from vrl.data.worker import DataWorker
 from vrl.errors import DataError, LostCallError
@@ -21,7 +23,7 @@ from vrl.reward.judge.engines import end
 from vrl.reward.worker import RewardWorker
 from vrl.rollout.engine import RolloutEngine
 from vrl.rollout.judge import JudgeEngine
-from vrl.types import Prompt, Sample
+from vrl.types import PackedBatch, Prompt, Sample
 from vrl.weights import choose_backend
 
 _TOWER = "model.visual."  # what the names of its parameters begin with, in all three families
@@ -53,6 +55,11 @@ class Fleets:
         with span("push"):
             return await self.push.to_all(policy_version)
 
+    async def logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]:
+        """The learner's, while no engine generates."""
+        async with self.push.learners_turn():
+            return await self.learner.logprobs(batch, patches)
+
     def faults(self) -> dict[str, float]:
         """What was survived since the fleets started, under the names of the metric catalogue."""
         pools = (self.data, self.engines, self.rewards)
@@ -78,12 +85,14 @@ async def start_fleets(
 ) -> AsyncIterator[Fleets]:
     """Start every role at once and wait until all are ready; end them all on the way out.
 
+    Where engines share the learner's GPUs, the learner comes first and makes room for them.
     `total_updates`: optimizer updates of the whole run, over which the learning rate is scheduled.
     """
     model = replace(config.model, path=model_path)
     backend = choose_backend(config.push, has_gpus=placement.has_gpus)
-    judges = _start_judges(config, placement) if engines else []
-    pools = _start_pools(config, placement, model, backend, judges, engines=engines)
+    gpus = asyncio.Lock() if backend == "ipc" and engines else None
+    judges: list[Any] = []
+    pools: dict[str, ActorPool] = {}
     starting = asyncio.ensure_future(
         LearnerGroup.start(
             [placement.options("learner", rank) for rank in range(config.learner.ranks)],
@@ -96,11 +105,17 @@ async def start_fleets(
         )
     )
     try:
+        if gpus is not None:  # an engine takes its share of what is free when it starts
+            await (await asyncio.shield(starting)).leave_gpu()
+        judges = _start_judges(config, placement) if engines else []
+        pools = _start_pools(config, placement, model, backend, judges, gpus, engines=engines)
         await asyncio.gather(
             starting, *(pool.ready() for pool in pools.values()), *(judge.ready.remote() for judge in judges)
         )
         learner, per_engine = starting.result(), config.rollout.tensor_parallel
-        push = WeightPush(pools["rollout"], learner, backend=backend, config=config.push, workers_per_engine=per_engine)
+        push = WeightPush(
+            pools["rollout"], learner, backend=backend, config=config.push, workers_per_engine=per_engine, gpus=gpus
+        )
         async with asyncio.TaskGroup() as tasks:  # a task that fails ends the run
             newcomers = tasks.create_task(push.to_newcomers(), name="push_to_newcomers")
             yield Fleets(
@@ -126,6 +141,7 @@ def _start_pools(
     model: ModelConfig,
     backend: str,
     judges: Sequence[Any],
+    gpus: asyncio.Lock | None,
     *,
     engines: bool,
 ) -> dict[str, ActorPool]:
@@ -147,7 +163,12 @@ def _start_pools(
     fault = config.fault
     return {
         "data": ActorPool(
-            "data", start_data, config.data.workers, timeout_s=_PREPARE_TIMEOUT_S, fault=fault, max_in_flight=1
+            "data",
+            start_data,
+            config.data.workers,
+            timeout_s=_PREPARE_TIMEOUT_S,
+            fault=fault,
+            max_in_flight=1,
         ),
         "rollout": ActorPool(
             "rollout",
@@ -158,6 +179,7 @@ def _start_pools(
             heartbeat="ready",
             answers_while_busy=True,
             quarantine=True,
+            turn=gpus,
         ),
         "reward": ActorPool(
             "reward",

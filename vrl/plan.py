@@ -32,6 +32,8 @@ _SOURCE_FRAME_BYTES = 1920 * 1080 * 3  # a decoder holds its frames in the clip'
 _LOGIT_CHUNK = 2**26  # logits that the learner holds at once
 _ENGINE_OVERHEAD = 3 * GIB  # CUDA graphs, activations of a prefill, NCCL buffers: our guess
 _LEARNER_OVERHEAD = 2 * GIB  # CUDA context, NCCL and reduction buffers: our guess
+_ASLEEP = 2 * GIB  # CUDA context and graphs of an engine that sleeps: our guess
+_STAYS = ("weights", "context and buffers")  # of a learner rank, while an engine has its GPU
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +54,7 @@ class Plan:
     work: tuple[Amount, ...]
     engine: tuple[Amount, ...]  # one GPU of an engine (the process, on a CPU)
     learner: tuple[Amount, ...]  # one rank
+    shared: tuple[Amount, ...]  # a GPU on which a rank and an engine take turns
     host: tuple[Amount, ...]  # of the whole run
     problems: tuple[str, ...]
 
@@ -96,6 +99,7 @@ def plan(config: RunConfig, *, gpu_bytes: float) -> Plan:
     shape = model_shape(config.model.path)
     tokens = _tokens(config, shape)
     engine, learner = _engine(config, shape, tokens, gpu_bytes), _learner(config, shape, tokens, gpu_bytes)
+    shared = _shared(config, learner, gpu_bytes)
     slots = (config.algo.max_policy_age + 1) * config.algo.groups_per_step
     step = config.algo.groups_per_step
     work = (
@@ -113,8 +117,9 @@ def plan(config: RunConfig, *, gpu_bytes: float) -> Plan:
         work=work,
         engine=engine.amounts(),
         learner=learner,
+        shared=shared,
         host=_host(config, shape, tokens, slots),
-        problems=tuple(_problems(config, tokens, engine, learner, gpu_bytes)),
+        problems=tuple(_problems(config, tokens, engine, learner, shared, gpu_bytes)),
     )
 
 
@@ -198,24 +203,44 @@ def _learner(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: f
     return (*parts, total)
 
 
+def _shared(config: RunConfig, learner: tuple[Amount, ...], gpu_bytes: float) -> tuple[Amount, ...]:
+    """Both turns on a shared GPU (push.backend=ipc), of which it has to hold the larger: they are never at once."""
+    if config.push.backend != "ipc" or not gpu_bytes:
+        return ()
+    stays = sum(amount.value for amount in learner if amount.what in _STAYS)
+    turns = {
+        "the learner works, the engine sleeps": learner[-1].value + _ASLEEP,
+        "the engine generates, of the learner only weights": stays + gpu_bytes * config.rollout.gpu_memory_utilization,
+    }
+    turns["the larger of both"] = max(turns.values())
+    return tuple(Amount(what=what, value=value, unit="bytes") for what, value in turns.items())
+
+
 def _host(config: RunConfig, shape: ModelShape, tokens: _Tokens, slots: int) -> tuple[Amount, ...]:
     patch_bytes = 3 * shape.frames_per_step * shape.patch**2  # uint8
     clip = tokens.patches * patch_bytes
     held = slots + config.data.prefetch
     trained = shape.num_trained(config.model.freeze, config.learner.lora)
-    offloaded = trained * 12 if config.learner.offload else 0
+    offloaded = trained * 12 if config.learner.offload or config.push.backend == "ipc" else 0
+    asleep = shape.num_parameters * value_bytes(config.model) if config.push.backend == "ipc" else 0
     amounts = {
         "patches of one clip": clip,
         f"object store: {held} clips ({slots} groups under way, {config.data.prefetch} ahead)": clip * held,
         "a data worker, full-HD frames": config.data.frames.max_frames * _SOURCE_FRAME_BYTES + 2 * clip,
         "offloaded optimizer state, all ranks": offloaded,
+        "weights of all engines, while they sleep": asleep * config.rollout.engines,
         "one checkpoint on disk": trained * 12 + shape.num_parameters * value_bytes(config.model),
     }
     return tuple(Amount(what=what, value=float(value), unit="bytes") for what, value in amounts.items() if value)
 
 
 def _problems(
-    config: RunConfig, tokens: _Tokens, engine: _EngineMemory, learner: tuple[Amount, ...], gpu_bytes: float
+    config: RunConfig,
+    tokens: _Tokens,
+    engine: _EngineMemory,
+    learner: tuple[Amount, ...],
+    shared: tuple[Amount, ...],
+    gpu_bytes: float,
 ) -> list[str]:
     """What will not fit, as 'got, wanted, what to change'."""
     found = []
@@ -232,13 +257,17 @@ def _problems(
             f"{engine.group / GIB:.1f} GiB for one group; raise rollout.tensor_parallel (or rollout.kv_cache_gib on "
             "a CPU), or lower rollout.group_size or rollout.max_tokens"
         )
-    total = learner[-1].value
-    share = 0.5 if config.push.backend == "ipc" else 1.0
-    if gpu_bytes and total > gpu_bytes * share:
+    total = shared[0].value if shared else learner[-1].value
+    if gpu_bytes and total > gpu_bytes:
         found.append(
-            f"a learner rank needs {total / GIB:.1f} GiB, wanted at most {gpu_bytes * share / GIB:.1f}; raise "
+            f"a learner rank needs {total / GIB:.1f} GiB, wanted at most {gpu_bytes / GIB:.1f}; raise "
             "learner.ranks or learner.zero_stage, set learner.gradient_checkpointing or learner.offload, or lower "
             "learner.micro_batch_tokens"
+        )
+    if shared and shared[1].value > gpu_bytes:
+        found.append(
+            f"an engine and the weights of a rank need {shared[1].value / GIB:.1f} GiB of one GPU, wanted at most "
+            f"{gpu_bytes / GIB:.1f}; lower rollout.gpu_memory_utilization"
         )
     return found
 
@@ -255,9 +284,10 @@ def show(found: Plan, console: Console) -> None:
         "Work, at most": _lines(found.work),
         "One engine process": _lines(found.engine),
         "One learner rank": _lines(found.learner),
+        "One GPU that both share, in turns": _lines(found.shared),
         "Host memory and disk": _lines(found.host),
     }
-    for title, lines in parts.items():
+    for title, lines in [(title, lines) for title, lines in parts.items() if lines]:
         table.add_section()
         table.add_row(f"[bold]{title}", "")
         for what, value in lines:

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -69,12 +70,14 @@ class ActorPool:
         answers_while_busy: bool = False,
         max_in_flight: int | None = None,
         quarantine: bool = False,
+        turn: asyncio.Lock | None = None,
     ) -> None:
         """Starts `count` actors: `start(index)` returns a handle, now and for every restart.
 
         `heartbeat` is a method that raises or stays silent when an actor is of no use; one that does not answer while
         busy is asked when idle only, as calls have their own `timeout_s`. `max_in_flight` calls at most are given to
-        one actor. With `quarantine` a restarted actor gets no call before `admit`; `newcomer` is set meanwhile.
+        one actor. With `quarantine` a restarted actor gets no call before `admit`; `newcomer` is set meanwhile. `turn`
+        is held while an actor restarts, where others fill at times what it needs.
         """
         self.role = role
         self.restarts = 0
@@ -87,6 +90,7 @@ class ActorPool:
         self._answers_while_busy = answers_while_busy
         self._max_in_flight = max_in_flight
         self._quarantine = quarantine
+        self._restart_lock = turn
         self._slots = [_Slot(index=i, actor=start(i), budget=RestartBudget(fault)) for i in range(count)]
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -282,13 +286,14 @@ class ActorPool:
 
     async def _restart(self, slot: _Slot, pause_s: float) -> None:
         await asyncio.sleep(pause_s)
-        slot.actor = self._start(slot.index)
-        try:
-            await asyncio.wait_for(slot.actor.__ray_ready__.remote(), _START_TIMEOUT_S)
-        except (RayError, TimeoutError) as error:
-            ray.kill(slot.actor)
-            self._replace(slot, f"{self.role} worker {slot.index} did not start: {_last_line(error)}")
-            return
+        async with self._restart_lock or nullcontext():
+            slot.actor = self._start(slot.index)
+            try:
+                await asyncio.wait_for(slot.actor.__ray_ready__.remote(), _START_TIMEOUT_S)
+            except (RayError, TimeoutError) as error:
+                ray.kill(slot.actor)
+                self._replace(slot, f"{self.role} worker {slot.index} did not start: {_last_line(error)}")
+                return
         self.restarts += 1
         self._turn(slot, _State.QUARANTINED if self._quarantine else _State.SERVING)
 

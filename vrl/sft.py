@@ -11,6 +11,7 @@ from vrl.algo.packing import pack, to_sft_group
 from vrl.config import RunConfig
 from vrl.data.ledger import cache_hit_frac
 from vrl.driver import val_metrics
+from vrl.errors import ConfigError
 from vrl.metrics import update_metrics
 from vrl.resume import resuming
 from vrl.rollout.feed import VAL_BYTES, PreparedPrompt, PromptFeed, Remembered
@@ -24,6 +25,11 @@ async def train_sft(config: RunConfig, stop: Stop) -> None:
 
     Raises ConfigError, DataError or CheckpointError before any actor starts.
     """
+    if config.push.backend == "ipc" and config.sft.generate and config.data.val:
+        raise ConfigError(
+            "push.backend: got ipc in a cold start that generates, wanted auto, or sft.generate=false: only RL gives "
+            "engines and learner turns on one GPU"
+        )
 
     async def attempt(config: RunConfig, _resumes: int) -> None:
         async with open_session(config, stop, kind="sft") as session:

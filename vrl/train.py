@@ -51,6 +51,7 @@ class _Run:
             learner=session.fleets.learner,
             log=session.log,
             push_weights=session.fleets.push_weights,
+            learners_turn=session.fleets.push.learners_turn,
             on_step=self._on_step,
             after_step=self._after_step,
             progress=session.progress,
@@ -63,8 +64,9 @@ class _Run:
         if self.config.gate.enabled and self.config.gate.prompts:
             with span("gate"):
                 await self._gate()
-        await session.restore()
-        await session.fleets.push_weights(progress.policy_version)
+        async with session.fleets.push.learners_turn():
+            await session.restore()
+            await session.fleets.push_weights(progress.policy_version)
         if "val_before" not in session.vals:
             session.vals["val_before"] = await self._validate()
         stop.when_asked = self.driver.stop_soon
@@ -98,7 +100,7 @@ class _Run:
         report = await run_gate(
             cases,
             fleets.engines,
-            fleets.learner,
+            fleets,
             model=fleets.model,
             temperature=config.rollout.temperature,
             ranks=config.learner.ranks,

@@ -37,7 +37,7 @@ def trained(checkpoint, tmp_path_factory):
             "offload": "offload" in switches,
             "lora": LoraConfig(rank=4 if "lora" in switches else 0),
         }
-        return run_ranks(train, world_size, checkpoint, settings, folder), folder
+        return run_ranks(train, world_size, checkpoint, settings, folder, "turns" in switches), folder
 
     return run
 
@@ -52,6 +52,8 @@ def trained(checkpoint, tmp_path_factory):
         pytest.param((1, 2, SPLIT), marks=pytest.mark.slow),
         pytest.param((2, 2, SPLIT, "offload"), marks=pytest.mark.slow),
         pytest.param((1, 3, SPLIT, "offload"), marks=pytest.mark.slow),
+        pytest.param((2, 2, SPLIT, "turns"), marks=pytest.mark.slow),
+        pytest.param((1, 3, SPLIT, "offload", "turns"), marks=pytest.mark.slow),
         pytest.param((2, 0, SPLIT), marks=pytest.mark.slow),
         pytest.param((2, 1, SPLIT), marks=pytest.mark.slow),
         pytest.param((2, 3, WHOLE), marks=pytest.mark.slow),

@@ -79,6 +79,10 @@ def test_an_engine_that_shares_memory_needs_the_gpu_of_a_rank():
     ipc = "push.backend=ipc"
     for wrong in (["rollout.engines=3", "learner.ranks=2"], ["rollout.tensor_parallel=2", "learner.ranks=2"]):
         assert "push.backend: got ipc with" in problems_of(ipc, *wrong)
+    assert "algo.max_policy_age: got 1 with push.backend=ipc, wanted 0" in problems_of(ipc, "algo.max_policy_age=1")
+    for stage in (0, 1, 3):
+        assert f"got {stage} with push.backend=ipc, wanted 2" in problems_of(ipc, f"learner.zero_stage={stage}")
+    assert load(None, [*REQUIRED, ipc, "learner.zero_stage=3", "learner.offload=true"]).learner.offload
     assert load(None, [*REQUIRED, ipc, "rollout.engines=2", "learner.ranks=2"]).push.backend == "ipc"
 
 

@@ -109,6 +109,21 @@ def test_seven_billion_parameters_by_hand():
     assert amount(engine, "engine", "keys and values of one group") == kv_token * (4096 + 256 + 8 * 768)
 
 
+def test_a_shared_gpu_holds_the_larger_of_two_turns_not_their_sum():
+    sizes = ["push.backend=ipc", "learner.ranks=8", "rollout.engines=8", "rollout.gpu_memory_utilization=0.6"]
+    config = [*sizes, "algo.max_policy_age=0", "learner.zero_stage=2", "rollout.tensor_parallel=1"]
+    found = plan(load(SEVEN_B, config), gpu_bytes=80 * GIB)
+    learner = {line.what: line.value for line in found.learner}
+    works, generates, larger = (line.value for line in found.shared)
+    assert works == learner["all of it"] + 2 * GIB
+    assert generates == pytest.approx(0.6 * 80 * GIB + 8_292_166_656 * 2 + 2 * GIB)  # bfloat16 weights, a context
+    assert larger == max(works, generates) < works + generates
+    assert amount(found, "host", "weights of all engines") == 8 * 8_292_166_656 * 2
+    assert found.problems == () and plan(load(SEVEN_B), gpu_bytes=80 * GIB).shared == ()
+    (problem,) = plan(load(SEVEN_B, [*config, "rollout.gpu_memory_utilization=0.85"]), gpu_bytes=80 * GIB).problems
+    assert "lower rollout.gpu_memory_utilization" in problem
+
+
 def test_what_does_not_fit_is_named_with_the_key_to_change():
     found = plan(
         load(SEVEN_B, ["learner.zero_stage=1", "data.frames.max_frames=1024", "rollout.gpu_memory_utilization=0.2"]),

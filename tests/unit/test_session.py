@@ -8,11 +8,13 @@ import pytest
 from fakes import FakeEngines, FakeRewards, prepare
 
 from vrl.checkpoint import Checkpoint, newest
-from vrl.config import CheckpointConfig, ModelConfig, RunConfig
+from vrl.config import CheckpointConfig, DataConfig, ModelConfig, PushConfig, RunConfig
 from vrl.data.toymodel import build_family
 from vrl.driver import Progress
-from vrl.errors import CheckpointError, LostCallError, StorageError
+from vrl.errors import CheckpointError, ConfigError, LostCallError, StorageError
+from vrl.run import Stop
 from vrl.session import Session, stored_state
+from vrl.sft import train_sft
 from vrl.types import Sample
 
 
@@ -31,6 +33,16 @@ def checkpoint(**changes):
 def test_a_run_goes_on_from_its_checkpoint_or_starts_at_zero():
     assert stored_state(None)["progress"]["step"] == 0
     assert stored_state(checkpoint())["progress"]["step"] == 3
+
+
+def test_a_cold_start_that_generates_shares_no_gpu():
+    async def go() -> None:
+        config = RunConfig(name="x", data=DataConfig(train="a", val="b"), push=PushConfig(backend="ipc"))
+        task: Any = asyncio.current_task()
+        await train_sft(config, Stop(task))
+
+    with pytest.raises(ConfigError, match="got ipc in a cold start that generates"):
+        asyncio.run(go())
 
 
 def test_a_checkpoint_of_another_version_says_what_differs():

@@ -152,6 +152,22 @@ class LearnerEngine:
         found = weights(self._policy.hf)
         return {weight.name: tuple(getattr(weight.base, "ds_shape", weight.base.shape)) for weight in found}
 
+    def leave_gpu(self) -> None:
+        """Move optimizer state, float32 weights and gradients to the host, and give back what is cached; the weights
+        that run stay, to be pushed. With learner.offload the others are there anyway. Calling it twice is once."""
+        if not self._config.offload:
+            from deepspeed.runtime.zero.offload_config import OffloadStateTypeEnum as State
+
+            moved = [State.optim_states, State.hp_params, State.lp_grads]
+            self._engine.offload_states(include=moved, pin_memory=torch.cuda.is_available())
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def enter_gpu(self) -> None:
+        """Take back what `leave_gpu` moved, if it did."""
+        if not self._config.offload:
+            self._engine.reload_states()
+
     def save(self, folder: Path) -> None:
         """Write trained weights, optimizer state, step count and random state into an existing folder.
 

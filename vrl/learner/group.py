@@ -99,6 +99,14 @@ class LearnerGroup:
             self.pushed.set()
         return update
 
+    async def leave_gpu(self) -> None:
+        """Make room for engines on the same GPUs: only the weights stay, to be pushed. Calling it twice is once."""
+        await self._all("leave_gpu")
+
+    async def enter_gpu(self) -> None:
+        """Take back what training needs, once the engines sleep."""
+        await self._all("enter_gpu")
+
     async def save(self, folder: Path) -> None:
         """Write the learner's state into `folder`, made if missing, which all ranks must reach."""
         folder.mkdir(parents=True, exist_ok=True)

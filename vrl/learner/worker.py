@@ -140,6 +140,20 @@ class LearnerWorker:
             nonfinite_steps=self._engine.skipped,
         )
 
+    @timed("leave_gpu")
+    def leave_gpu(self) -> None:
+        """Keep on the GPU only the weights, which are still to be pushed; see LearnerEngine."""
+        if self._reference is not None:
+            self._reference.to("cpu")
+        self._engine.leave_gpu()
+
+    @timed("enter_gpu")
+    def enter_gpu(self) -> None:
+        """Take back what training needs."""
+        self._engine.enter_gpu()
+        if self._reference is not None:
+            self._reference.to(self._policy.hf.device)
+
     @timed("checkpoint")
     def save(self, folder: Path) -> None:
         """Write everything a resumed run needs into an existing folder that all ranks can reach."""

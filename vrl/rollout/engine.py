@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vllm.outputs import CompletionOutput, RequestOutput
 
 _LOADED = "default"  # vLLM's name for the weights it started with: our version 0
+_SLEEPING = ("weights", "kv_cache")  # vLLM's names for what leaves the GPU in its sleep, in the order of waking
 
 
 class RolloutEngine:
@@ -65,6 +66,7 @@ class RolloutEngine:
         self._calls: Counter[str] = Counter()  # equal calls since the weights came
         self._admission = asyncio.Lock()
         self._paused = False
+        self._asleep: list[str] = []
         self._vision_trains = vision_trains
         self._llm = start_llm(
             model, rollout, seed=seed, stats=stats, push_backend=push_backend, raw_logprobs=raw_logprobs
@@ -114,19 +116,34 @@ class RolloutEngine:
     async def pause(self) -> None:
         """Freeze running requests and admit no new ones until `resume`; they keep the tokens they have.
 
-        A paused engine stays so: a push that is repeated begins with it again.
+        A paused engine stays so: a push that is repeated begins with it again. One that sleeps wakes as far as a push
+        needs it: its weights are there again.
         """
         if not self._paused:
-            await self._admission.acquire()
-            self._paused = True
+            await self._close_door()
             await self._guarded(self._llm.pause_generation(mode="keep", clear_cache=False))
+        if "weights" in self._asleep:
+            await self._wake("weights")
+
+    @timed("sleep")
+    async def sleep(self) -> None:
+        """Leave the GPU to the learner until `resume`: weights go to the host, keys and values are forgotten.
+
+        Requests under way are finished first; there are none where learner and engines take turns.
+        """
+        await self._close_door()
+        await self._guarded(self._llm.sleep(level=1, mode="wait"))
+        self._asleep = list(_SLEEPING)
 
     @timed("resume")
     async def resume(self) -> None:
-        """Go on, with whatever weights are there now."""
-        await self._guarded(self._llm.resume_generation())
-        self._paused = False
-        self._admission.release()
+        """Go on, with whatever weights are there now. An engine that goes on already is left alone."""
+        for part in list(self._asleep):
+            await self._wake(part)
+        if self._paused:
+            await self._guarded(self._llm.resume_generation())
+            self._paused = False
+            self._admission.release()
 
     async def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         """Join the learner, and forget what an earlier push left unfinished; with the three methods below, what
@@ -218,6 +235,15 @@ class RolloutEngine:
         """End vLLM's processes; the engine cannot be used after."""
         self._llm.shutdown()
         del self._llm  # its finaliser fails in an interpreter that is going down
+
+    async def _close_door(self) -> None:
+        if not self._paused:
+            await self._admission.acquire()
+            self._paused = True
+
+    async def _wake(self, part: str) -> None:
+        await self._guarded(self._llm.wake_up(tags=[part]))
+        self._asleep.remove(part)
 
     def _sampling(self, group_size: int, temperature: float | None) -> "SamplingParams":
         from vllm import SamplingParams
