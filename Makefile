@@ -1,6 +1,8 @@
 # Everything a fresh machine with Python >= 3.11 and make needs. `make demo` and `make test` set up by themselves.
 PYTHON ?= python3
 SEED ?= 0
+# A clip that the cold start has seen is not decoded again.
+CACHE := data.cache.dir=runs/cache
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements-cpu.lock pyproject.toml | cksum | cut -d' ' -f1)
@@ -19,8 +21,8 @@ $(STAMP): requirements-cpu.lock pyproject.toml
 
 demo: setup  ## the main job: data, cold start, RL, report; SEED=1 for another run
 	$(BIN)/vrl toy toy
-	$(BIN)/vrl sft conf/toy_sft.yaml seed=$(SEED) name=toy-sft-$(SEED) resume=auto
-	$(BIN)/vrl train conf/toy.yaml seed=$(SEED) name=toy-$(SEED) model.path=runs/toy-sft-$(SEED) resume=auto
+	$(BIN)/vrl sft conf/toy_sft.yaml seed=$(SEED) name=toy-sft-$(SEED) resume=auto $(CACHE)
+	$(BIN)/vrl train conf/toy.yaml seed=$(SEED) name=toy-$(SEED) model.path=runs/toy-sft-$(SEED) resume=auto $(CACHE)
 	$(BIN)/vrl report runs/toy-$(SEED)
 
 test: setup  ## everything that fits in a quarter of an hour on two cores
