@@ -82,11 +82,11 @@ def _read(path: str | Path | None, overrides: Sequence[str]) -> tuple[list[Any],
 
 def _merge(below: Any, layer: Any) -> tuple[Any, list[str]]:
     """The layer over what is below it, and its faults. A merge stops at its first: then it is done leaf by leaf."""
-    leaves, faults = _leaves(layer), []
+    faults = []
     try:
-        return OmegaConf.merge(below, layer), []
+        return OmegaConf.merge(below, layer), faults
     except OmegaConfBaseException:
-        for leaf in leaves:
+        for leaf in _leaves(layer):
             try:
                 below = OmegaConf.merge(below, leaf)
             except OmegaConfBaseException as error:

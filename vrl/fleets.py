@@ -163,12 +163,7 @@ def _start_pools(
     fault = config.fault
     return {
         "data": ActorPool(
-            "data",
-            start_data,
-            config.data.workers,
-            timeout_s=_PREPARE_TIMEOUT_S,
-            fault=fault,
-            max_in_flight=1,
+            "data", start_data, config.data.workers, timeout_s=_PREPARE_TIMEOUT_S, fault=fault, max_in_flight=1
         ),
         "rollout": ActorPool(
             "rollout",

@@ -55,7 +55,7 @@ def _wandb(run_dir: Path, config: LogConfig, first_step: int, told: Mapping[str,
     if find_spec("wandb") is None:
         raise ConfigError(f"log.wandb: got {config.wandb!r}, wanted wandb installed: pip install wandb; or ''")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb  # pyright: ignore[reportMissingImports]  (as it is not always there)
+    import wandb
 
     settings = wandb.Settings(
         console="off", silent=True, disable_git=True, x_disable_machine_info=True, x_save_requirements=False

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -53,7 +52,6 @@ def log_steps(run_dir: Path, first_step: int, last_step: int) -> None:
     log.close()
 
 
-@pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed")
 def test_a_resumed_run_goes_on_in_the_same_wandb_run_after_its_last_checkpoint(tmp_path: Path):
     log_steps(tmp_path / "run", 0, 3)
     log_steps(tmp_path / "run", 2, 4)
