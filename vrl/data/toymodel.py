@@ -51,8 +51,9 @@ SPECIAL_TOKENS = (
     "<|event_end|>",
 )
 
-# Words with their space, ".12" as one token (an edge of an event is then one decision), digits alone, then the rest.
-_PIECES = r" ?\p{L}+|\.\d\d|\d| ?[^\s\p{L}\p{N}]+|\s+"
+# Words with their space; an edge of an event, "[0.12," or " 0.50]", as one token and so one decision; other digits
+# alone; then the rest.
+_PIECES = r" ?\p{L}+|\[[01]\.\d\d,| [01]\.\d\d\]|\.\d\d|\d| ?[^\s\p{L}\p{N}]+|\s+"
 
 _CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"

@@ -61,6 +61,7 @@ def corpus() -> Iterator[str]:
     for word in (*COLOURS, *SHAPES, *DIRECTIONS, *LETTERS, *_PROMPT_WORDS.split()):
         yield f"{word} {word}"
     yield from (*QUESTIONS, NOTHING, SEEN, "a an and", *_task_texts())
+    yield from (f"[{hundredth / 100:.2f}, {hundredth / 100:.2f}]" for hundredth in range(101))
     yield from (f"{hundredth / 100:.2f}" for hundredth in range(100))
 
 
