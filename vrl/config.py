@@ -72,6 +72,7 @@ class DataConfig:
     shuffle: bool = True
     tasks: list[str] = field(default_factory=list)  # keep only rows of these tasks; empty: all
     expand: dict[str, list[str]] = field(default_factory=dict)  # roll rows of a task out under each of these tasks
+    repeat: dict[str, int] = field(default_factory=dict)  # training rows of a task come so often an epoch; others once
     workers: int = at_least(1, 1)  # decode worker actors
     prefetch: int = at_least(1, 16)  # prompts decoded ahead of the engines
     decode_timeout_s: float = above_zero(30.0)  # a clip that takes longer is dropped and its decoder killed

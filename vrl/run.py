@@ -17,7 +17,7 @@ from vrl.checkpoint import Checkpoint, find, require_own
 from vrl.config import RunConfig
 from vrl.configfile import as_yaml
 from vrl.data.dataset import check_media, media_root, read_samples
-from vrl.data.expand import expand
+from vrl.data.expand import expand, repeat
 from vrl.errors import DataError
 from vrl.reward.rubric import build_rubric
 from vrl.types import Sample
@@ -110,7 +110,7 @@ def open_data(config: RunConfig) -> tuple[tuple[Sample, ...], tuple[Sample, ...]
 
     Raises DataError listing every row and media file at fault, and ConfigError for tasks without a rubric.
     """
-    train = _read(config.data.train, config)
+    train = repeat(_read(config.data.train, config), config.data.repeat)
     val = _read(config.data.val, config)[: config.val.samples] if config.data.val else ()
     problems = check_media((*train, *val), media_root(config.data))
     if problems:

@@ -1,4 +1,4 @@
-"""One row under several tasks: the same clip and question rolled out under each of them (multi-task GRPO).
+"""What a task mixture is made of: a row under several tasks (multi-task GRPO), and rows that come more often.
 
 Works on samples before they are prepared; every copy is decoded by itself, though their media keys are equal.
 """
@@ -38,3 +38,15 @@ def expand(samples: Sequence[Sample], tasks: Mapping[str, Sequence[str]]) -> tup
         shown = problems[:_MAX_PROBLEMS] + ([f"... and {more} more"] if more > 0 else [])
         raise DataError("data.expand:\n" + "\n".join(shown), reason="dataset")
     return tuple(expanded)
+
+
+def repeat(samples: Sequence[Sample], times: Mapping[str, int]) -> tuple[Sample, ...]:
+    """The rows of a task that `times` names, so many times each and in place: an epoch hands them out as often.
+
+    Raises ConfigError for a task without rows and for a number below one (`data.tasks` leaves tasks out).
+    """
+    present = {sample.task for sample in samples}
+    wrong = [f"{task}: {number}" for task, number in times.items() if task not in present or number < 1]
+    if wrong:
+        raise ConfigError(f"data.repeat: got {', '.join(wrong)}, wanted 1 or more for some of {sorted(present)}")
+    return tuple(sample for sample in samples for _ in range(times.get(sample.task, 1)))

@@ -93,7 +93,7 @@ class Level:
 
 # fmt: off
 LEVELS = (
-    Level(side=56, cell=56, radius=18, ticks=(16, 16), grid=4, life=(1, 3), min_phase=1, things=(1, 1), colours=4,
+    Level(side=56, cell=56, radius=18, ticks=(16, 16), grid=4, life=(1, 2), min_phase=1, things=(1, 1), colours=4,
           distractors=0, noise=0, motion=False),
     Level(side=84, cell=28, radius=11, ticks=(16, 24), grid=1, life=(4, 14), min_phase=3, things=(2, 3), colours=5,
           distractors=1, noise=6, motion=False),

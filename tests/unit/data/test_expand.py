@@ -1,8 +1,8 @@
-"""Rows under several tasks."""
+"""Rows under several tasks, and rows that come more than once."""
 
 import pytest
 
-from vrl.data.expand import expand
+from vrl.data.expand import expand, repeat
 from vrl.errors import ConfigError, DataError
 from vrl.types import Sample
 
@@ -26,3 +26,11 @@ def test_a_row_without_the_truth_of_a_task_is_refused_not_dropped() -> None:
         expand([QA, EVENT], {"grounding": ["think"]})
     with pytest.raises(ConfigError, match="grouding"):
         expand([QA], {"vqa": ["grouding"]})
+
+
+def test_rows_of_a_task_come_as_often_as_it_says() -> None:
+    assert repeat([EVENT, QA], {"grounding": 3}) == (EVENT, EVENT, EVENT, QA)
+    assert repeat([EVENT, QA], {}) == (EVENT, QA)
+    for wrong in ({"grounding": 0}, {"think": 2}):
+        with pytest.raises(ConfigError, match=r"data.repeat: got .*, wanted 1 or more for .* \['grounding', 'vqa'\]"):
+            repeat([EVENT, QA], wrong)
