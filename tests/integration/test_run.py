@@ -279,8 +279,22 @@ def test_wrong_configuration_exits_2_with_every_problem(tmp_path: Path):
     assert "algo.lrr" in output and not list(tmp_path.iterdir())
 
 
-def test_bad_data_is_an_error_before_any_actor(cold: Path, toy: Path, data: list[str], tmp_path: Path):
-    rows_file = tmp_path / "rows.jsonl"
+EACH = """
+import json, sys
+from vrl.cli import main
+
+def refuse(event, arguments):
+    if event == "subprocess.Popen" and "gcs_server" in str(arguments):
+        sys.exit("Ray was started")
+
+sys.addaudithook(refuse)
+for arguments in json.loads(sys.argv[1]):
+    print("no Ray, exit code", main(arguments), file=sys.stderr)
+"""
+
+
+def test_bad_data_is_an_error_before_any_actor(cold: Path, data: list[str], tmp_path: Path):
+    """One process for all: most of what each takes is imports."""
     row = {
         "sample_id": "a",
         "task": "vqa",
@@ -290,19 +304,22 @@ def test_bad_data_is_an_error_before_any_actor(cold: Path, toy: Path, data: list
         "options": ["x", "y"],
     }
     missing = {**row, "sample_id": "b", "answer": "A", "media": [{"kind": "video", "path": "nowhere.mp4"}]}
-    cases = {
+    faults = {
         json.dumps(row): "answer",
         json.dumps(missing): "nowhere.mp4",
         "": "no rows",
         json.dumps({**row, "answer": "A", "task": "dance"}): "dance",
     }
-    for text, expected in cases.items():
+    cases = []
+    for index, (text, expected) in enumerate(faults.items()):
+        rows_file = tmp_path / f"{index}.jsonl"
         rows_file.write_text(text)
-        started = time.monotonic()
-        code, output = run(*train(cold, [f"data.train={rows_file}", "data.val=''"], "bad"))
-        assert code == 2 and expected in output, output
-        assert time.monotonic() - started < 30
-    code, output = run(*train(cold, ["data.train=/nowhere/rows.parquet"], "bad"))
-    assert code == 2 and "/nowhere/rows.parquet" in output
-    code, output = run(*train(cold, data, "bad", f"model.path={tmp_path}"))
-    assert code == 2 and "model.path" in output
+        cases.append((train(cold, [f"data.train={rows_file}", "data.val=''"], "bad"), expected))
+    cases.append((train(cold, ["data.train=/nowhere/rows.parquet"], "bad"), "/nowhere/rows.parquet"))
+    cases.append((train(cold, data, "bad", f"model.path={tmp_path}"), "model.path"))
+    commands = json.dumps([arguments for arguments, _ in cases])
+    ended = subprocess.run([sys.executable, "-c", EACH, commands], capture_output=True, text=True, timeout=100)
+    told = ended.stderr.split("no Ray, exit code ")
+    assert ended.returncode == 0 and len(told) == len(cases) + 1, ended.stderr
+    for (_, expected), output, code in zip(cases, told[:-1], told[1:], strict=True):
+        assert expected in output and code.startswith("2\n"), output
