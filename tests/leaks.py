@@ -17,3 +17,17 @@ def shared_memory_of(pids: Iterable[int]) -> set[str]:
 def left_of(names: set[str]) -> set[str]:
     """Those that are still there."""
     return names & set(os.listdir("/dev/shm"))
+
+
+def socket_files_of(pids: Iterable[int]) -> set[str]:
+    """Paths at which these processes have bound unix sockets, whether or not the files are still there; not Ray's,
+    which lie in its session folder."""
+    inodes: set[str] = set()
+    for pid in pids:
+        with suppress(OSError):  # it may have ended
+            for entry in os.scandir(f"/proc/{pid}/fd"):
+                with suppress(OSError):
+                    inodes.add(os.readlink(entry.path))
+    with open("/proc/net/unix") as table:
+        bound = [line.split() for line in table if "/" in line]
+    return {line[-1] for line in bound if f"socket:[{line[-2]}]" in inodes and not line[-1].startswith("/tmp/ray/")}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from leaks import left_of, shared_memory_of
+from leaks import left_of, shared_memory_of, socket_files_of
 from transformers import AutoTokenizer
 
 from vrl.algo.vocabulary import banned_token_ids
@@ -160,9 +160,36 @@ def test_a_paused_engine_waits_and_a_cancelled_call_leaves_nothing(bench: Bench)
     bench.runner.run(go())
 
 
+def test_an_engine_sleeps_wakes_its_weights_for_a_push_and_the_rest_to_go_on(bench: Bench):
+    """On a CPU vLLM keeps the memory; whether all of it counts as awake it knows."""
+
+    async def go() -> None:
+        before = draws(await bench.wave(bench.engine, range(2), group_size=1, temperature=0.0))
+        await bench.engine.sleep()
+        waiting = asyncio.create_task(bench.wave(bench.engine, range(2), group_size=1, temperature=0.0))
+        assert await bench.engine._llm.is_sleeping()
+        assert await bench.engine._llm.wake_up(tags=["scheduling"]) is False  # weights and keys are away
+        await bench.engine.pause()
+        assert await bench.engine._llm.wake_up(tags=["scheduling"]) is False  # keys still are
+        assert not waiting.done()
+        await bench.engine.resume()
+        assert not await bench.engine._llm.is_sleeping()
+        assert draws(await asyncio.wait_for(waiting, 60)) == before
+        await bench.engine.resume()  # of one that goes on already
+        assert len(await bench.wave(bench.engine, range(1))) == 1
+
+    bench.runner.run(go())
+
+
 def test_shutdown_leaves_no_process_and_no_shared_memory(bench: Bench):
     children, held = set(psutil.Process().children(recursive=True)), shared_memory_of([os.getpid()])
+    older = socket_files_of([os.getpid()])
     engine = bench.start(index=1)
+    sockets = socket_files_of([os.getpid()]) - older
+    assert sockets and all(map(os.path.exists, sockets))
+    bench.runner.run(engine.ready())
+    assert not any(map(os.path.exists, {*sockets, *map(os.path.dirname, sockets)}))
+    assert len(bench.runner.run(bench.wave(engine, range(1)))) == 1  # they have met
     started = set(psutil.Process().children(recursive=True)) - children
     assert started
     held = shared_memory_of([os.getpid(), *(child.pid for child in started)]) - held

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from leaks import left_of, shared_memory_of
+from leaks import left_of, shared_memory_of, socket_files_of
 
 from vrl.data.dataset import read_samples
 from vrl.data.toy import make_toy
@@ -38,6 +38,7 @@ class Vrl:
     process: subprocess.Popen
     mark: str
     shared_memory: set[str] = field(default_factory=set)  # names that its processes were seen to have
+    sockets: set[str] = field(default_factory=set)  # paths, likewise
 
     @classmethod
     def start(cls, *arguments: str) -> "Vrl":
@@ -56,7 +57,9 @@ class Vrl:
         """The whole output, once the command has ended."""
         deadline = time.monotonic() + timeout_s
         while True:
-            self.shared_memory |= shared_memory_of(self.alive())
+            alive = self.alive()
+            self.shared_memory |= shared_memory_of(alive)
+            self.sockets |= socket_files_of(alive)
             try:
                 return self.process.communicate(timeout=1)[0]
             except subprocess.TimeoutExpired:
@@ -76,12 +79,13 @@ class Vrl:
         return found
 
     def assert_nothing_left(self) -> None:
-        """No process and no shared memory survives the command (they get a moment to follow it)."""
+        """No process, socket file or shared memory survives the command (they get a moment to follow it)."""
         deadline = time.monotonic() + 30
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.2)
         assert self._end() == []
         assert left_of(self.shared_memory) == set()
+        assert [path for path in self.sockets if os.path.exists(path)] == []
 
     def _end(self) -> list[str]:
         """Kill all processes of the command; returns what they were."""

@@ -23,6 +23,7 @@ from vrl.observability.watch import watch_actor
 from vrl.rollout.inputs import Observation, RawPrompt, Rendering, media_spans, media_tensors, read_media
 from vrl.rollout.llm import start_llm
 from vrl.rollout.shuffled import in_order
+from vrl.rollout.sockets import SocketFolder
 from vrl.types import Completion, Prompt, VersionSpan
 from vrl.weights import differences
 
@@ -68,6 +69,7 @@ class RolloutEngine:
         self._paused = False
         self._asleep: list[str] = []
         self._vision_trains = vision_trains
+        self._sockets = SocketFolder()
         self._llm = start_llm(
             model, rollout, seed=seed, stats=stats, push_backend=push_backend, raw_logprobs=raw_logprobs
         )
@@ -78,6 +80,7 @@ class RolloutEngine:
     async def ready(self) -> None:
         """Returns once the engine can generate."""
         await self._llm.check_health()
+        await self._sockets.leave(self._llm)
 
     @timed("generate")
     async def generate(

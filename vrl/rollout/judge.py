@@ -13,6 +13,7 @@ from vrl.config import JudgeConfig, ModelConfig, RolloutConfig
 from vrl.errors import JudgeError
 from vrl.observability.watch import watch_actor
 from vrl.rollout.llm import start_llm
+from vrl.rollout.sockets import SocketFolder
 
 
 class JudgeEngine:
@@ -23,6 +24,7 @@ class JudgeEngine:
         stats, engine = watch_actor(), config.engine
         self._requests = itertools.count()
         self._tokenizer: Any = AutoTokenizer.from_pretrained(config.model)
+        self._sockets = SocketFolder()
         self._llm = start_llm(
             ModelConfig(path=config.model, dtype=engine.dtype, max_context_tokens=engine.max_context_tokens),
             RolloutConfig(
@@ -39,6 +41,7 @@ class JudgeEngine:
     async def ready(self) -> int:
         """The process that holds the model, once it can answer."""
         await self._llm.check_health()
+        await self._sockets.leave(self._llm)
         return os.getpid()
 
     async def chat(self, request: dict[str, Any]) -> str:
