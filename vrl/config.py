@@ -283,6 +283,7 @@ class FaultConfig:
     max_restarts: int = at_least(0, 3)  # of one actor within window_s; then it stays dead
     window_s: float = above_zero(3600.0)
     backoff_s: float = at_least(0, 1.0)  # before a restart; doubles with every other one in the window, to a minute
+    place_s: float = above_zero(600.0)  # a lost actor for which no node has room in this time stays dead
     max_resumes: int = at_least(0, 2)  # of the run from its last checkpoint, after a learner rank died
 
 

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -163,7 +164,13 @@ def _start_pools(
     fault = config.fault
     return {
         "data": ActorPool(
-            "data", start_data, config.data.workers, timeout_s=_PREPARE_TIMEOUT_S, fault=fault, max_in_flight=1
+            "data",
+            start_data,
+            config.data.workers,
+            timeout_s=_PREPARE_TIMEOUT_S,
+            fault=fault,
+            max_in_flight=1,
+            place=partial(placement.place, "data"),
         ),
         "rollout": ActorPool(
             "rollout",
@@ -175,6 +182,7 @@ def _start_pools(
             answers_while_busy=True,
             quarantine=True,
             turn=gpus,
+            place=partial(placement.place, "rollout"),
         ),
         "reward": ActorPool(
             "reward",
@@ -182,6 +190,7 @@ def _start_pools(
             config.reward.workers if engines else 0,
             timeout_s=config.reward.timeout_s,
             fault=fault,
+            place=partial(placement.place, "reward"),
         ),
     }
 

@@ -99,7 +99,7 @@ CATALOGUE = (
     Metric("data/bad_samples", "samples", "samples left out", kind="counter"),
     Metric("data/cache_hit_frac", "share", "clips and pictures of the step's prompts that data.cache had"),
     Metric("fault/restarts/*", "actors", "actors replaced since the run was started or resumed", "fleet", "counter"),
-    Metric("fault/lost_actors", "actors", "actors that stay dead: their restarts are used up"),
+    Metric("fault/lost_actors", "actors", "actors that stay dead: restarts used up, or no node with room"),
     Metric(
         "fault/lost_calls",
         "calls",

@@ -112,12 +112,10 @@ class Placement:
         """Ray actor options for actor `index` of `role`."""
         asked = self._roles[role]
         env = environment(self._watch(role, index)) if self._watch is not None else {}
-        group = self._groups[asked.beside or role]
-        strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
         return {
             "num_cpus": asked.num_cpus,
             "num_gpus": asked.num_gpus,
-            "scheduling_strategy": strategy,
+            "scheduling_strategy": self._strategy(role, index),
             "runtime_env": {"env_vars": env},  # beside what the job's has
             "max_restarts": 0,  # a restarted actor would have no weights; whoever restarts it must push them first
         }
@@ -130,6 +128,12 @@ class Placement:
         options = self.options(role, index) | {"max_restarts": max_restarts}
         return ray.remote(actor_class).options(**options).remote(**keywords)
 
+    def place(self, role: str, index: int) -> Any:
+        """A reference to nothing, which is there once some node has room for this actor: a lost node's is made up for
+        by another, as soon as there is one."""
+        here = ray.remote(_nothing).options(num_cpus=0, scheduling_strategy=self._strategy(role, index))
+        return here.remote()
+
     def close(self) -> None:
         for group in self._groups.values():
             remove_placement_group(group)
@@ -141,6 +145,10 @@ class Placement:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _strategy(self, role: str, index: int) -> PlacementGroupSchedulingStrategy:
+        group = self._groups[self._roles[role].beside or role]
+        return PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
+
     def _start_private(self, asked: tuple[Role, ...]) -> None:
         num_cpus = sum(role.count * role.num_cpus for role in asked)
         ray.init(
@@ -151,6 +159,9 @@ class Placement:
             logging_level=logging.ERROR,
             runtime_env={"env_vars": _WORKER_ENV},
         )
+
+
+def _nothing() -> None: ...
 
 
 def _local_gpus() -> int:

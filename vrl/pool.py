@@ -71,13 +71,15 @@ class ActorPool:
         max_in_flight: int | None = None,
         quarantine: bool = False,
         turn: asyncio.Lock | None = None,
+        place: Callable[[int], Any] | None = None,
     ) -> None:
         """Starts `count` actors: `start(index)` returns a handle, now and for every restart.
 
         `heartbeat` is a method that raises or stays silent when an actor is of no use; one that does not answer while
         busy is asked when idle only, as calls have their own `timeout_s`. `max_in_flight` calls at most are given to
         one actor. With `quarantine` a restarted actor gets no call before `admit`; `newcomer` is set meanwhile. `turn`
-        is held while an actor restarts, where others fill at times what it needs.
+        is held while an actor restarts, where others fill at times what it needs. `place(index)` returns a reference
+        that is there once some node has room for the actor.
         """
         self.role = role
         self.restarts = 0
@@ -91,6 +93,7 @@ class ActorPool:
         self._max_in_flight = max_in_flight
         self._quarantine = quarantine
         self._restart_lock = turn
+        self._place = place
         self._slots = [_Slot(index=i, actor=start(i), budget=RestartBudget(fault)) for i in range(count)]
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -99,8 +102,10 @@ class ActorPool:
         return len(self._slots)
 
     async def ready(self) -> None:
-        """Wait until every actor is constructed, then look after them. Raises what a constructor raised."""
-        waits = (asyncio.wait_for(slot.actor.__ray_ready__.remote(), _START_TIMEOUT_S) for slot in self._slots)
+        """Wait until every actor answers, then look after them. Raises what a constructor raised."""
+        waits = (
+            asyncio.wait_for(getattr(slot.actor, self._heartbeat).remote(), _START_TIMEOUT_S) for slot in self._slots
+        )
         try:
             await asyncio.gather(*waits)
         except (RayError, TimeoutError) as error:
@@ -286,16 +291,35 @@ class ActorPool:
 
     async def _restart(self, slot: _Slot, pause_s: float) -> None:
         await asyncio.sleep(pause_s)
+        if not await self._has_place(slot):
+            return
         async with self._restart_lock or nullcontext():
             slot.actor = self._start(slot.index)
             try:
-                await asyncio.wait_for(slot.actor.__ray_ready__.remote(), _START_TIMEOUT_S)
+                await asyncio.wait_for(getattr(slot.actor, self._heartbeat).remote(), _START_TIMEOUT_S)
             except (RayError, TimeoutError) as error:
                 ray.kill(slot.actor)
                 self._replace(slot, f"{self.role} worker {slot.index} did not start: {_last_line(error)}")
                 return
         self.restarts += 1
         self._turn(slot, _State.QUARANTINED if self._quarantine else _State.SERVING)
+
+    async def _has_place(self, slot: _Slot) -> bool:
+        """Wait for a node with room. Where none comes the actor is lost, whatever its budget: it would wait again."""
+        if self._place is None:
+            return True
+        ref = self._place(slot.index)
+        try:
+            await asyncio.wait_for(ref, self._fault.place_s)
+        except TimeoutError:
+            ray.cancel(ref)
+            slot.cause += f"; no node had room for it in {self._fault.place_s:g} s (fault.place_s)"
+            logger.warning("%s worker %d stays dead: %s", self.role, slot.index, slot.cause)
+            self._turn(slot, _State.LOST)
+            return False
+        except RayError:  # the start will tell
+            logger.warning("%s worker %d: whether a node has room is not known", self.role, slot.index, exc_info=True)
+        return True
 
     async def _watch(self) -> None:
         while True:
@@ -320,7 +344,7 @@ class ActorPool:
         if self._slots and all(slot.state is _State.LOST for slot in self._slots):
             causes = "; ".join(sorted({slot.cause for slot in self._slots}))
             raise WorkerError(
-                f"all {len(self._slots)} {self.role} workers are dead and their restarts used up "
+                f"all {len(self._slots)} {self.role} workers are dead and their restarts used up or without a place "
                 f"(fault.max_restarts={self._fault.max_restarts} in {self._fault.window_s:g} s). {causes}"
             )
 

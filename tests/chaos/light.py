@@ -23,6 +23,8 @@ class LightEngine:
         self._shards = [0, 0]
         self._running = asyncio.Event()
         self._running.set()
+        self._asleep = False
+        self._under_way = 0
 
     async def ready(self) -> None: ...
 
@@ -32,7 +34,16 @@ class LightEngine:
     async def pause(self) -> None:
         self._running.clear()
 
+    async def sleep(self) -> None:
+        if self._under_way:
+            raise RuntimeError(f"engine {self._index} is put to sleep at work")
+        self._asleep = True
+
+    async def sleeps(self) -> bool:
+        return self._asleep
+
     async def resume(self) -> None:
+        self._asleep = False
         self._running.set()
 
     async def take(self, shard: int, version: int) -> None:
@@ -45,11 +56,15 @@ class LightEngine:
         self, prompts: Sequence[Prompt], *patches: Any, group_size: int = 4
     ) -> tuple[tuple[Completion, ...], ...]:
         spans = []
+        self._under_way += 1
         for token in range(4):
             await self._running.wait()
+            if self._asleep:
+                raise RuntimeError(f"engine {self._index} is given work in its sleep")
             version = self._shards[0] if self._shards[0] == self._shards[1] else MIXED
             spans.append(VersionSpan(start=token, end=token + 1, policy_version=version))
             await asyncio.sleep(self._token_s)
+        self._under_way -= 1
         done = Completion(
             token_ids=np.arange(4, dtype=np.int64),
             rollout_logprobs=np.full(4, -1.0, dtype=np.float32),
@@ -83,6 +98,8 @@ class LightLearner(FakeLearner):
         self.pushed = asyncio.Event()
         self.pushed.set()
         self.lost = False  # set it, and the next step finds the learner dead
+        self.on_gpu: bool | None = None  # where it shares GPUs: whether all of it is there
+        self.turns = 0
         self._between = between
         self._engines: Sequence[Any] = ()
 
@@ -94,7 +111,17 @@ class LightLearner(FakeLearner):
         if self.lost:
             raise LearnerLostError("the learner is dead")
         await asyncio.sleep(0.05)
+        if self.on_gpu is not None:
+            sleeps = await asyncio.gather(*(one.sleeps.remote() for one in self._engines), return_exceptions=True)
+            if not self.on_gpu or False in sleeps:  # of one that is dead there is an error
+                raise RuntimeError("the learner works out of its turn")
         return await super().forward_backward(batch, patches)
+
+    async def enter_gpu(self) -> None:
+        self.on_gpu, self.turns = True, self.turns + 1
+
+    async def leave_gpu(self) -> None:
+        self.on_gpu = False
 
     async def connect_engines(self, engines: Sequence[Any], *_: Any) -> None:
         self._engines = engines

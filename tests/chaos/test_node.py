@@ -1,15 +1,20 @@
 """P9: a whole node dies, and with it an engine. Ray's own cluster on one machine, placed as runs are placed."""
 
+import asyncio
 import os
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import ray
-from chaos.world import World, live, require_whole
+from chaos.world import FAULT, World, live, require_whole
 from ray.cluster_utils import Cluster
 
+from vrl.errors import WorkerError
 from vrl.placement import Placement, Role
+from vrl.run import first_cause
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 STORE = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
@@ -48,6 +53,49 @@ def test_p9_a_node_that_dies_takes_one_engine_along_and_another_node_brings_it_b
         world = live(tmp_path, scenario, steps=10**6, start=placement.start)
     require_whole(world, steps=world.driver.progress.step)
     assert world.engines.restarts == 1 and world.driver.ledger.dropped == {}
+
+
+NO_ROOM = replace(FAULT, place_s=4.0)
+
+
+def test_p9_without_another_node_the_run_goes_on_with_the_engine_that_is_left(tmp_path: Path, cluster: Cluster):
+    second = cluster.add_node(num_cpus=1, **STORE)
+    cluster.wait_for_nodes()
+
+    def wanted(_gpus: bool) -> tuple[Role, ...]:
+        return Role(name="reward", count=2, num_cpus=1), Role(name="rollout", count=2, num_cpus=1)
+
+    async def scenario(world: World) -> None:
+        await world.at_step(3)
+        cluster.remove_node(second, allow_graceful=False)
+        while not world.engines.num_lost:
+            await asyncio.sleep(0.1)
+        await world.at_step(world.driver.progress.step + 5)
+        world.driver.stop_soon()
+
+    with Placement(str(cluster.address), wanted) as placement:
+        place = partial(placement.place, "rollout")
+        world = live(tmp_path, scenario, steps=10**6, start=placement.start, fault=NO_ROOM, place=place)
+    require_whole(world, steps=world.driver.progress.step)
+    assert world.engines.restarts == 0 and world.engines.num_lost == 1
+
+
+def test_p9_without_another_node_the_last_engine_ends_the_run_and_says_why(tmp_path: Path, cluster: Cluster):
+    second = cluster.add_node(num_cpus=4, **STORE)
+    cluster.wait_for_nodes()
+
+    def wanted(_gpus: bool) -> tuple[Role, ...]:
+        return Role(name="reward", count=2, num_cpus=1), Role(name="rollout", count=1, num_cpus=4)
+
+    async def scenario(world: World) -> None:
+        await world.at_step(3)
+        cluster.remove_node(second, allow_graceful=False)
+
+    with Placement(str(cluster.address), wanted) as placement, pytest.raises(BaseExceptionGroup) as caught:
+        place = partial(placement.place, "rollout")
+        live(tmp_path, scenario, steps=10**6, num_engines=1, start=placement.start, fault=NO_ROOM, place=place)
+    cause = first_cause(caught.value)
+    assert isinstance(cause, WorkerError) and "no node had room for it in 4 s (fault.place_s)" in str(cause)
 
 
 def test_a_private_ray_is_its_own_beside_a_cluster(cluster: Cluster):

@@ -84,20 +84,28 @@ def live(
     max_bad_fraction: float = 0.1,
     samples: list[Sample] = SAMPLES,
     progress: Progress | None = None,
+    share_gpus: bool = False,
+    place: Callable[[int], Any] | None = None,
 ) -> World:
     """Train beside `scenario`, from `progress` on; returns the world when both have ended."""
 
     async def main() -> World:
+        learner = LightLearner(between)
+        gpus = asyncio.Lock() if share_gpus else None
+
+        def start_engine(index: int) -> Any:
+            assert not learner.on_gpu, "an engine starts in the learner's turn"
+            return start("rollout", LightEngine, index, index=index)
+
         engines = ActorPool(
-            "rollout", lambda i: start("rollout", LightEngine, i, index=i), num_engines, timeout_s=600, fault=fault,
-            heartbeat="ready", answers_while_busy=True, quarantine=True,
+            "rollout", start_engine, num_engines, timeout_s=600, fault=fault, heartbeat="ready",
+            answers_while_busy=True, quarantine=True, turn=gpus, place=place,
         )  # fmt: skip
         rewards = ActorPool(
             "reward", lambda i: start("reward", LightReward, i, ill=ill, how=how), 2, timeout_s=reward_timeout_s,
             fault=fault,
         )  # fmt: skip
-        learner = LightLearner(between)
-        push = WeightPush(engines, learner, backend="gloo", config=PushConfig(), workers_per_engine=1)
+        push = WeightPush(engines, learner, backend="gloo", config=PushConfig(), workers_per_engine=1, gpus=gpus)
         algo = AlgoConfig(groups_per_step=GROUPS_PER_STEP, max_policy_age=age)
         config = RunConfig(name="t", runs_dir=str(tmp_path), steps=steps, algo=algo)
         first = progress or Progress()
@@ -118,7 +126,8 @@ def live(
 
         driver = Driver(
             config, feed=feed, engines=engines, rewards=rewards, learner=learner, log=log,
-            push_weights=push.to_all, on_step=on_step, after_step=after_step, progress=replace(first),
+            push_weights=push.to_all, learners_turn=push.learners_turn, on_step=on_step, after_step=after_step,
+            progress=replace(first),
         )  # fmt: skip
         world = World(driver, feed, engines, rewards, push, learner, tmp_path / "metrics.jsonl", first)
         newcomers = asyncio.create_task(push.to_newcomers())

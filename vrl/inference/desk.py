@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from transformers import AutoTokenizer
@@ -64,7 +65,14 @@ async def open_desk(
             return placement.start("retrieval", RetrievalWorker, index, config=backfill, data=data)
 
         pools = (
-            ActorPool("data", start_data, data.workers, timeout_s=timeout_s, fault=fault),
+            ActorPool(
+                "data",
+                start_data,
+                data.workers,
+                timeout_s=timeout_s,
+                fault=fault,
+                place=partial(placement.place, "data"),
+            ),
             ActorPool(
                 "rollout",
                 start_engine,
@@ -73,9 +81,15 @@ async def open_desk(
                 fault=fault,
                 heartbeat="ready",
                 answers_while_busy=True,
+                place=partial(placement.place, "rollout"),
             ),
             ActorPool(
-                "retrieval", start_finder, backfill.workers if backfill.encoder else 0, timeout_s=timeout_s, fault=fault
+                "retrieval",
+                start_finder,
+                backfill.workers if backfill.encoder else 0,
+                timeout_s=timeout_s,
+                fault=fault,
+                place=partial(placement.place, "retrieval"),
             ),
         )
         try:

@@ -311,7 +311,7 @@ FAULTS = Dashboard(
         ),
         Panel(
             title="Actors lost for good",
-            description="Their restarts are used up (fault.max_restarts); the run goes on with those that are left.",
+            description="Restarts used up (fault.max_restarts) or no node with room (fault.place_s); the others go on.",
             queries=latest("vrl_fault_lost_actors"),
         ),
         Panel(

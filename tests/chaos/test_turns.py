@@ -1,0 +1,26 @@
+"""Learner and engines that take turns on shared GPUs: real driver, pools and push over light actors."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from chaos.world import World, kill, live, require_whole
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(280)]
+
+
+def test_engines_and_learner_never_work_at_once_and_one_that_dies_asleep_comes_back_after_the_turn(tmp_path: Path):
+    """The light learner raises where an engine is awake, a light engine where it sleeps, and a start in a turn does."""
+
+    async def scenario(world: World) -> None:
+        pids = await world.pids(world.engines)
+        await world.at_step(2)
+        while not world.learner.on_gpu:
+            await asyncio.sleep(0.005)
+        kill(pids[0])
+        await world.restarted()
+
+    world = live(tmp_path, scenario, age=0, share_gpus=True)
+    require_whole(world, age=0)
+    assert world.engines.restarts == 1 and world.driver.ledger.dropped == {}
+    assert world.learner.turns == 12 and world.learner.on_gpu is False
