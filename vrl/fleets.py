@@ -24,7 +24,7 @@ from vrl.reward.judge.engines import end
 from vrl.reward.worker import RewardWorker
 from vrl.rollout.engine import RolloutEngine
 from vrl.rollout.judge import JudgeEngine
-from vrl.types import PackedBatch, Prompt, Sample
+from vrl.types import PackedBatch, Prompt, RawPrompt, Sample
 from vrl.weights import choose_backend
 
 _TOWER = "model.visual."  # what the names of its parameters begin with, in all three families
@@ -50,6 +50,10 @@ class Fleets:
     async def prepare_sft(self, sample: Sample) -> tuple[Prompt, Any]:
         """A prompt with its target and a reference to its patches. Raises DataError."""
         return await self._prepare("prepare_sft", sample)
+
+    async def raw(self, prompt: Prompt) -> RawPrompt:
+        """A prompt once more as it was before the processor, for the parity gate. Raises DataError."""
+        return await self.data.call("raw", prompt)
 
     async def push_weights(self, policy_version: int) -> int:
         """Give every engine the learner's weights, verified; returns the bytes sent to each engine."""

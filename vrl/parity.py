@@ -20,8 +20,8 @@ from vrl.config import ModelConfig
 from vrl.data.normalisation import normalisation
 from vrl.errors import ParityError
 from vrl.packets import row_digest
-from vrl.rollout.inputs import Observation, RawPrompt, Rendering
-from vrl.types import MicroBatch, PackedBatch, Prompt, TrainingGroup
+from vrl.rollout.inputs import Observation, Rendering
+from vrl.types import MicroBatch, PackedBatch, Prompt, RawPrompt, TrainingGroup
 
 GROUP_SIZE = 4  # completions a case
 MEAN_GAP = 1e-5  # nats, float32

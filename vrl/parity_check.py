@@ -17,14 +17,10 @@ import numpy as np
 from PIL import Image
 
 from vrl.config import DataConfig, FrameConfig, ModelConfig, RolloutConfig
-from vrl.data.dataset import media_root, resolve_media
-from vrl.data.decoder import Decoder
-from vrl.data.prompt import PromptBuilder
 from vrl.data.worker import DataWorker
 from vrl.parity import GateCase, LocalLearner, ParityReport, run_gate
 from vrl.rollout.engine import RolloutEngine
-from vrl.rollout.inputs import RawPrompt
-from vrl.types import Media, Prompt, Sample
+from vrl.types import Media, Sample
 
 _MAX_TOKENS = 24
 _CONTEXT_TOKENS = 2048
@@ -98,31 +94,6 @@ class InProcess:
         return await getattr(self._engine, method)(*args)
 
 
-class CaseReader:
-    """Makes gate cases of prompts that the data path has prepared, by decoding their media once more."""
-
-    def __init__(self, model: ModelConfig, data: DataConfig, *, max_tokens: int) -> None:
-        self._root = media_root(data)
-        self._builder = PromptBuilder(model, data.frames, max_tokens)
-        self._decoder = Decoder(data)
-
-    def case(self, name: str, prompt: Prompt, patches: np.ndarray) -> GateCase:
-        """`prompt` and `patches` as DataWorker.prepare gave them. Raises DataError where media have gone."""
-        media = prompt.sample.media
-        frames = [self._decoder.read(resolve_media(self._root, m.path), m) for m in media]
-        most = max((len(f.pixels_THWC) for m, f in zip(media, frames, strict=True) if m.kind == "video"), default=0)
-        raw = RawPrompt(
-            text=prompt.text,
-            media=tuple((m.kind, f) for m, f in zip(media, frames, strict=True)),
-            clip_kwargs=self._builder.clip_kwargs(most),
-            picture_kwargs=self._builder.picture_kwargs(),
-        )
-        return GateCase(name=name, prompt=prompt, patches=patches, raw=raw)
-
-    def close(self) -> None:
-        self._decoder.close()
-
-
 def write_case(scene: Scene, folder: Path, model: ModelConfig) -> GateCase:
     """Write a scene's media into `folder` and read them back through the data path."""
     folder.mkdir()
@@ -131,12 +102,11 @@ def write_case(scene: Scene, folder: Path, model: ModelConfig) -> GateCase:
     frames = FrameConfig(fps=scene.fps, max_frames=scene.max_frames, min_pixels=_PIXELS[0], max_pixels=_PIXELS[1])
     data = DataConfig(train="", root=str(folder), frames=frames)
     worker = DataWorker(model, data, max_tokens=_MAX_TOKENS)
-    reader = CaseReader(model, data, max_tokens=_MAX_TOKENS)
     try:
-        return reader.case(scene.name, *worker.prepare(sample))
+        prompt, patches = worker.prepare(sample)
+        return GateCase(name=scene.name, prompt=prompt, patches=patches, raw=worker.raw(prompt))
     finally:
         worker.close()
-        reader.close()
 
 
 def _write(clip: Clip | None, path: Path, cut_s: tuple[float, float | None]) -> Media:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from vrl import __version__
+from vrl.algo.packing import PatchCost
 from vrl.checkpoint import Checkpoint, begin, commit, resolve_model
 from vrl.config import RunConfig
-from vrl.costs import patch_cost
 from vrl.data.ledger import MediaLedger
 from vrl.data.stream import SampleStream
 from vrl.driver import Progress, validate
@@ -30,7 +30,6 @@ from vrl.placement import Placement, roles
 from vrl.rollout.buffer import Ledger
 from vrl.rollout.feed import VAL_BYTES, BadSample, PromptFeed, Remembered
 from vrl.run import Stop, open_data, open_run, write_summary
-from vrl.shapes import model_shape
 from vrl.types import MediaWork, Sample
 
 logger = logging.getLogger(__name__)
@@ -63,7 +62,8 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
             stop.listen()
             updates = config.steps * (config.algo.updates_per_step if kind == "rl" else 1)
             async with start_fleets(config, placement, model_path, total_updates=updates, engines=engines) as fleets:
-                session = Session(config, kind, fleets, log, train_samples, val_samples, checkpoint)
+                cost = await fleets.learner.patch_cost()
+                session = Session(config, kind, fleets, log, train_samples, val_samples, checkpoint, cost)
                 try:
                     yield session
                 finally:
@@ -92,13 +92,14 @@ class Session:
         train_samples: Sequence[Sample],
         val_samples: Sequence[Sample],
         checkpoint: Checkpoint | None,
+        cost: PatchCost,
     ) -> None:
         self.config = config
         self.fleets = fleets
         self.log = log
         self.train_samples = train_samples
         self.val_samples = val_samples
-        self.patch_cost = patch_cost(model_shape(fleets.model.path), fleets.model, config.learner)
+        self.patch_cost = cost
         self._kind = kind
         self._checkpoint = checkpoint
         stored = stored_state(checkpoint)

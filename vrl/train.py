@@ -13,8 +13,7 @@ from vrl.config import RunConfig
 from vrl.data.stream import SampleStream
 from vrl.driver import Driver, val_metrics
 from vrl.observability.spans import span
-from vrl.parity import run_gate
-from vrl.parity_check import CaseReader
+from vrl.parity import GateCase, run_gate
 from vrl.report.samples import write_samples
 from vrl.resume import resuming
 from vrl.run import Stop
@@ -88,15 +87,12 @@ class _Run:
         """Compare engine and learner on the first samples. Raises ParityError naming the first tensor that differs."""
         config, fleets = self.config, self.session.fleets
         head = SampleStream(self.session.train_samples, seed=config.seed, shuffle=config.data.shuffle)
-        reader = CaseReader(fleets.model, config.data, max_tokens=config.rollout.max_tokens)
         prepare = self.session.media.watched(fleets.prepare)
-        try:
-            cases = []
-            for sample in islice(head, config.gate.prompts):
-                prompt, patches = await prepare(sample)
-                cases.append(reader.case(sample.sample_id, prompt, await patches))
-        finally:
-            reader.close()
+        cases = []
+        for sample in islice(head, config.gate.prompts):
+            prompt, patches = await prepare(sample)
+            raw = await fleets.raw(prompt)
+            cases.append(GateCase(name=sample.sample_id, prompt=prompt, patches=await patches, raw=raw))
         report = await run_gate(
             cases,
             fleets.engines,

@@ -1,7 +1,7 @@
 """The records that flow through vrl, in the order in which they come to be. Standard library and numpy only.
 
 Axes: T tokens or frames, G rollouts of a group, P prompt tokens, C completion tokens, THWC frame axes.
-Records are frozen; pixels travel beside them as plain arrays or object references, never inside.
+Records are frozen; a prompt's patches travel beside it as plain arrays or object references, never inside.
 """
 
 from collections.abc import Mapping
@@ -112,6 +112,16 @@ class Prompt:
     media_key: str = ""  # content address of the patches: file identity, frame choice, pixel budget
     decode_s: float = 0.0  # seconds spent decoding and processing
     media_work: MediaWork = field(default_factory=MediaWork)  # of its worker since the prompt before
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RawPrompt:
+    """A prompt before any processing, for an engine that is asked to render it by itself."""
+
+    text: str  # one placeholder for each of `media`
+    media: tuple[tuple[str, Frames], ...]  # (kind, frames), in prompt order
+    clip_kwargs: Mapping[str, Any] = field(default_factory=dict)  # for the Hugging Face video processor
+    picture_kwargs: Mapping[str, Any] = field(default_factory=dict)  # and for the image processor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -285,6 +285,7 @@ def test_wrong_configuration_exits_2_with_every_problem(tmp_path: Path):
 
 EACH = """
 import json, sys
+import psutil
 from vrl.cli import main
 
 def refuse(event, arguments):
@@ -294,6 +295,9 @@ def refuse(event, arguments):
 sys.addaudithook(refuse)
 for arguments in json.loads(sys.argv[1]):
     print("no Ray, exit code", main(arguments), file=sys.stderr)
+assert not psutil.Process().children(recursive=True)
+heavy = {"transformers", "torchvision", "torch._dynamo", "deepspeed", "vllm"} & sys.modules.keys()
+assert not heavy, f"the driver loads what only its actors need: {heavy}"
 """
 
 

@@ -20,7 +20,7 @@ from vrl.data.normalisation import normalisation
 from vrl.data.vision import Vision
 from vrl.errors import ConfigError, DataError
 from vrl.tasks.task import Clip, Task
-from vrl.types import Frames, Media, Prompt, Sample, View, VisionGrid
+from vrl.types import Frames, Media, Prompt, RawPrompt, Sample, View, VisionGrid
 
 _CLOCK_HZ = (
     1000  # times reach the processor as frame numbers of a 1000 Hz clip: true to a millisecond at any frame rate
@@ -105,6 +105,17 @@ class PromptBuilder:
         """A content address of what `see` makes of a file: its content, cut, frame choice, view and the processor."""
         identity = [content, media.kind, media.start_s, media.end_s, asdict(view)]
         return hashlib.sha256(self._fingerprint + json.dumps(identity).encode()).hexdigest()
+
+    def raw(self, prompt: Prompt, frames: Sequence[Frames]) -> RawPrompt:
+        """A built prompt before expansion, with the frames of its media, for a renderer other than ours."""
+        kinds = [media.kind for media in prompt.sample.media]
+        most = max((len(f.pixels_THWC) for kind, f in zip(kinds, frames, strict=True) if kind == "video"), default=0)
+        return RawPrompt(
+            text=prompt.text,
+            media=tuple(zip(kinds, frames, strict=True)),
+            clip_kwargs=self.clip_kwargs(most),
+            picture_kwargs=self.picture_kwargs(),
+        )
 
     def clip_kwargs(self, num_frames: int) -> dict[str, Any]:
         """What the video processor is told for a clip of so many frames; who renders by himself must say the same.

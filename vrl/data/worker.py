@@ -19,7 +19,6 @@ from vrl.data.cache import VisionCache
 from vrl.data.dataset import media_root, resolve_media
 from vrl.data.decoder import Decoder
 from vrl.data.limits import require_size
-from vrl.data.prompt import PromptBuilder
 from vrl.data.subtitles import subtitle_path
 from vrl.data.views import seen
 from vrl.data.vision import Vision
@@ -29,7 +28,7 @@ from vrl.observability.spans import timed
 from vrl.observability.watch import watch_actor
 from vrl.tasks import TASKS
 from vrl.tasks.task import Task
-from vrl.types import Media, MediaWork, Prompt, Sample, View
+from vrl.types import Media, MediaWork, Prompt, RawPrompt, Sample, View
 
 _PLAIN = View()
 
@@ -52,6 +51,8 @@ class DataWorker:
     """
 
     def __init__(self, model: ModelConfig, data: DataConfig, *, max_tokens: int, train_prefix: bool = True) -> None:
+        from vrl.data.prompt import PromptBuilder  # loads transformers: not for the driver, which starts this class
+
         watch_actor()
         self._root = media_root(data)
         self._limits = data.limits
@@ -97,6 +98,15 @@ class DataWorker:
         visions, key = self._open(samples[0], view)
         built = [self._builder.build(sample, task, visions) for sample, task in zip(samples, tasks, strict=True)]
         return tuple(self._finish(prompt, key, start) for prompt, _ in built), built[0][1]
+
+    def raw(self, prompt: Prompt) -> RawPrompt:
+        """What a prompt was before the processor: its media are decoded once more. Raises DataError if they have gone.
+
+        The parity gate's; the ledger of media does not count it.
+        """
+        media = prompt.sample.media
+        frames = [self._decoder.read(resolve_media(self._root, item.path), item) for item in media]
+        return self._builder.raw(prompt, frames)
 
     def close(self) -> None:
         """End the decode process (it also ends with this one)."""

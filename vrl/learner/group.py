@@ -16,6 +16,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util import get_node_ip_address
 
+from vrl.algo.packing import PatchCost
 from vrl.causes import raised_by
 from vrl.config import AlgoConfig, LearnerConfig, ModelConfig, PushConfig
 from vrl.errors import LearnerError, LearnerLostError, VrlError
@@ -134,6 +135,10 @@ class LearnerGroup:
         if moves == self._moves:
             self.pushed.set()
         return num_bytes
+
+    async def patch_cost(self) -> PatchCost:
+        """What a vision patch costs the learner in units of a language token."""
+        return (await self._all("patch_cost"))[0]
 
     async def checksums(self) -> dict[str, int]:
         """A digest of every whole parameter."""

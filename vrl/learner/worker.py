@@ -15,9 +15,10 @@ from torch import Tensor
 
 from vrl.algo import loss as losses
 from vrl.algo.objective import objective, trained_tokens
-from vrl.algo.packing import PackedRow, flatten
+from vrl.algo.packing import PackedRow, PatchCost, flatten
 from vrl.algo.vocabulary import banned_token_ids
 from vrl.config import AlgoConfig, LearnerConfig, LoraConfig, ModelConfig, PushConfig
+from vrl.costs import patch_cost
 from vrl.data.normalisation import normalisation
 from vrl.errors import LearnerError
 from vrl.learner.engine import LearnerEngine, join_ranks
@@ -28,6 +29,7 @@ from vrl.observability.series import count
 from vrl.observability.spans import timed
 from vrl.observability.watch import watch_actor
 from vrl.packets import value_digest
+from vrl.shapes import model_shape
 from vrl.types import MicroBatch, StepCounts, Update
 from vrl.weights import WeightPusher
 
@@ -58,6 +60,7 @@ class LearnerWorker:
         join_ranks(rank, world_size, master_address, master_port)
         self._rank = rank
         self._model_config = model_config
+        self._learner_config = learner_config
         self._algo = algo_config
         features = FeatureCache(int(learner_config.feature_cache_gib * 2**30))
         self._policy = build_policy(
@@ -173,6 +176,10 @@ class LearnerWorker:
     def checksums(self) -> dict[str, int]:
         """A digest of every whole parameter; equal on all ranks."""
         return {name: value_digest(tensor) for name, tensor in self._engine.full_parameters()}
+
+    def patch_cost(self) -> PatchCost:
+        """A vision patch in units of a language token, see vrl.costs: asked here, where transformers is loaded."""
+        return patch_cost(model_shape(self._model_config.path), self._model_config, self._learner_config)
 
     def connect_engines(
         self, engines: Sequence[Any], address: str, backend: str, config: PushConfig, workers_per_engine: int = 1

@@ -20,11 +20,11 @@ from vrl.errors import RolloutError, VrlError, WeightPushError, WorkerError
 from vrl.observability.series import count, level
 from vrl.observability.spans import timed
 from vrl.observability.watch import watch_actor
-from vrl.rollout.inputs import Observation, RawPrompt, Rendering, media_spans, media_tensors, read_media
+from vrl.rollout.inputs import Observation, Rendering, media_spans, media_tensors, read_media
 from vrl.rollout.llm import start_llm
 from vrl.rollout.shuffled import in_order
 from vrl.rollout.sockets import SocketFolder
-from vrl.types import Completion, Prompt, VersionSpan
+from vrl.types import Completion, Prompt, RawPrompt, VersionSpan
 from vrl.weights import differences
 
 if TYPE_CHECKING:

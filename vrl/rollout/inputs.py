@@ -6,14 +6,14 @@ Axes: P prompt tokens, L tokens of one span.
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from vrl.algo.positions import PositionRule, vision_slots
-from vrl.types import Completion, Frames, Prompt, VisionGrid
+from vrl.types import Completion, Prompt, VisionGrid
 
 _TENSOR_NAMES = {"image": ("pixel_values", "image_grid_thw"), "video": ("pixel_values_videos", "video_grid_thw")}
 
@@ -25,16 +25,6 @@ class MediaSpan:
     grid: VisionGrid
     start: int  # first token
     is_slot_L: np.ndarray  # bool: True where the token is replaced by a vision feature
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RawPrompt:
-    """A prompt before any processing, for an engine that is asked to render it by itself."""
-
-    text: str  # one placeholder for each of `media`
-    media: tuple[tuple[str, Frames], ...]  # (kind, frames), in prompt order
-    clip_kwargs: Mapping[str, Any] = field(default_factory=dict)  # for the Hugging Face video processor
-    picture_kwargs: Mapping[str, Any] = field(default_factory=dict)  # and for the image processor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,8 +7,6 @@ import itertools
 import os
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from vrl.config import JudgeConfig, ModelConfig, RolloutConfig
 from vrl.errors import JudgeError
 from vrl.observability.watch import watch_actor
@@ -21,6 +19,8 @@ class JudgeEngine:
 
     def __init__(self, config: JudgeConfig) -> None:
         """Starts vLLM and waits until it is ready."""
+        from transformers import AutoTokenizer  # takes seconds: not for the driver, which starts this class
+
         stats, engine = watch_actor(), config.engine
         self._requests = itertools.count()
         self._tokenizer: Any = AutoTokenizer.from_pretrained(config.model)
