@@ -1,12 +1,14 @@
 """The papers' training ablations on the toy world: one table with means and spreads over seeds, and one JSON record.
 
-    python benchmarks/ablations.py [--quick] [--jobs 2] [--out runs/ablations]
+    python benchmarks/ablations.py [--quick] [--only abcde] [--jobs 2] [--out runs/ablations]
 
     a  VideoReasoner   RL on questions and events together against each of them alone: the mean of both skills
     b  RLER            each evidence reward against the run without it: what it names, and accuracy
     c  Video-R2        accuracy and form against the gated temporal reward: consistency of thought and answer (TAC)
     d  VideoReasoner   RL on events against more cold start for as many seconds
+    e  ours            asynchronous RL, corrected, against synchronous: the mean of both skills, and seconds of training
 
+Questions a, d and e begin where the demo does and train as it does; seconds are worth something with --jobs 1 only.
 Variants are rows of a table below: a name, what to start from, and overrides. Every run is `vrl sft` or `vrl train` in
 a process of its own, --jobs of them at a time, half of whose minutes are imports; one that is there already and
 finished is not repeated, so an interrupted benchmark goes on. --quick takes one seed and few steps: it shows that all
@@ -20,7 +22,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,28 +33,36 @@ from rich.table import Table
 from vrl.data.dataset import read_samples, write_parquet
 from vrl.data.toy import make_toy
 
-QUIET = ("log.samples_every=0", "log.tensorboard=false", "gate.enabled=false", "val.every=0", "checkpoint.keep_last=1")
+QUIET = ("log.samples_every=0", "log.tensorboard=false", "gate.enabled=false", "checkpoint.keep_last=1")
 EVIDENCE = {"frame_sensitive": 0.2, "think_transparency": 0.3, "anti_repetition": 0.3}
 WHEN = {"frame_sensitive": ["accuracy>=0.6", "format>=1"], "think_transparency": ["format>=1"]}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Size:
-    """How much of everything."""
+    """How much of everything; the empty ones leave it at what the configurations say."""
 
-    clips: int
-    cold_steps: int
-    steps: int  # of RL
+    clips: int  # 0: the demo's
     seeds: int
-    val: int  # held-out samples
+    cold: tuple[str, ...] = ()  # overrides of a cold start
+    rl: tuple[str, ...] = ()  # overrides of RL, and of the cold start that goes on for as many seconds
+
+
+QUICK = Size(
+    clips=150,
+    seeds=1,
+    cold=("steps=80", "sft.generate=false", "sft.stop_at_reward=0", "val.every=0"),
+    rl=("steps=8", "val.samples=64"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
     """One row: what is trained, and which held-out numbers matter. A number of several names is their mean."""
 
-    question: str  # a, b, c or d
+    question: str  # a to e
     name: str
+    folder: str  # of its runs, without the seed: rows of two questions may be one run
     conf: str
     start: str  # the cold start's name
     overrides: tuple[str, ...]
@@ -85,8 +95,12 @@ SKILLS = {
 }
 CITED = {name: (f"{name}/think_keyframes",) for name in ("accuracy", *EVIDENCE)}
 TIMED = {"tac": ("tac",), "temporal": ("temporal/think_timestamps",), "accuracy": ("accuracy/think_timestamps",)}
-COLD_STARTS = {"direct": "conf/toy_videoreasoner_sft.yaml", "thinking": "conf/toy_thinking_sft.yaml"}
-DIRECT, CITING, TIMING = "conf/toy_videoreasoner_rl.yaml", "conf/toy_rler.yaml", "conf/toy_video_r2.yaml"
+EVENTS = {"iou": SKILLS["iou"]}
+TRAINED = {**SKILLS, "train_s": ()}  # and the seconds of all steps
+ASYNCHRONOUS = ("algo.max_policy_age=2", "algo.correction=token_truncate")
+COLD_STARTS = {"direct": "conf/toy_sft.yaml", "thinking": "conf/toy_thinking_sft.yaml"}
+DIRECT, CITING, TIMING = "conf/toy.yaml", "conf/toy_rler.yaml", "conf/toy_video_r2.yaml"
+ROWS = {"direct": "_basic", "thinking": ""}  # which rows of the world are asked
 
 
 def variants(out: Path) -> tuple[Variant, ...]:
@@ -99,10 +113,17 @@ def variants(out: Path) -> tuple[Variant, ...]:
         overrides: tuple[str, ...],
         shows: Mapping[str, tuple[str, ...]],
         in_quick: bool = True,
+        same_as: str = "",
     ) -> Variant:
-        start = "direct" if conf == DIRECT else "thinking"
         return Variant(
-            question=question, name=name, conf=conf, start=start, overrides=overrides, shows=shows, in_quick=in_quick
+            question=question,
+            name=name,
+            folder=same_as or f"{question}-{name.replace(' ', '-')}",
+            conf=conf,
+            start="direct" if conf == DIRECT else "thinking",
+            overrides=overrides,
+            shows=shows,
+            in_quick=in_quick,
         )
 
     def of(task: str) -> tuple[str, ...]:
@@ -117,6 +138,9 @@ def variants(out: Path) -> tuple[Variant, ...]:
         *(row("b", f"without {name}", CITING, rler((name,)), CITED, in_quick=False) for name in EVIDENCE),
         row("c", "gated temporal reward", TIMING, video_r2(1.0), TIMED),
         row("c", "accuracy and form", TIMING, video_r2(0.0), TIMED),
+        row("d", "RL on events", DIRECT, of("grounding"), EVENTS, same_as="a-events-only"),
+        row("e", "synchronous", DIRECT, (), TRAINED, same_as="a-questions-and-events"),
+        row("e", "asynchronous", DIRECT, ASYNCHRONOUS, TRAINED),
     )
 
 
@@ -124,83 +148,80 @@ def main(arguments: list[str]) -> None:
     """Run what is not there yet, print the table and the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed, few steps")
+    parser.add_argument("--only", default="abcde", help="the questions to ask")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time; one takes about a core")
     parser.add_argument("--out", type=Path, help="folder of data and runs")
     options = parser.parse_args(arguments)
-    quick = options.quick
+    quick, only = options.quick, options.only
     out = options.out or Path("runs/ablations-quick" if quick else "runs/ablations")
-    size = (
-        Size(clips=150, cold_steps=80, steps=8, seeds=1, val=64)
-        if quick
-        else Size(clips=600, cold_steps=250, steps=60, seeds=3, val=256)
-    )
+    size = QUICK if quick else Size(clips=0, seeds=3)
     make_data(out, size)
-    rows = [row for row in variants(out) if row.in_quick or not quick]
+    rows = [row for row in variants(out) if row.question in only and (row.in_quick or not quick)]
     with ThreadPoolExecutor(options.jobs) as jobs:
-        named = jobs.map(lambda name: (name, cold_start(out, COLD_STARTS[name], name, size)), COLD_STARTS)
-        starts = dict(named)
-        asked = [(seed, row) for seed in range(size.seeds) for row in rows]
-        folders = list(jobs.map(lambda one: train(out, one[1], starts[one[1].start], one[0], size), asked))
-        pairs = list(jobs.map(lambda seed: more_cold_start(out, starts["direct"], seed, size), range(size.seeds)))
+        named = sorted({row.start for row in rows})
+        starts = dict(zip(named, jobs.map(lambda name: cold_start(out, name, size), named), strict=True))
+        asked = {(row.folder, seed): row for seed in range(size.seeds) for row in rows}
+        done = jobs.map(lambda one: train(out, one[1], starts[one[1].start], one[0][1], size), asked.items())
+        folders = dict(zip(asked, done, strict=True))
+        seeds = range(size.seeds) if "d" in only else ()
+        more = list(jobs.map(lambda seed: more_cold_start(out, starts["direct"], seed, size), seeds))
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
-    for (_, row), folder in zip(asked, folders, strict=True):
-        vals = summary(folder)
-        found.setdefault((row.question, row.name), []).append(shown(vals["val_after"], row.shows))
-        cold = (row.question, f"the cold start ({row.start})")
-        found.setdefault(cold, []).append(shown(vals["val_before"], row.shows))
-    for rl, more in pairs:
-        found.setdefault(("d", "RL on events"), []).append(rl)
-        found.setdefault(("d", "cold start on events"), []).append(more)
+    for seed in range(size.seeds):
+        for row in rows:
+            before, after = results(folders[row.folder, seed], row.shows)
+            found.setdefault((row.question, f"the cold start ({row.start})"), []).append(before)
+            found.setdefault((row.question, row.name), []).append(after)
+    for folder in more:
+        found.setdefault(("d", "more cold start on events"), []).append(results(folder, EVENTS)[1])
     report(found, size)
 
 
 def make_data(out: Path, size: Size) -> None:
-    """The toy world, and its training rows by task."""
+    """The toy world, and its basic training rows by task."""
     toy = out / "toy"
     make_toy(toy, clips=size.clips, difficulty=0, seed=0, workers=2)
     for task in ("vqa", "grounding"):
-        write_parquet(read_samples(toy / "train.parquet", [task]), toy / f"train_{task}.parquet")
+        write_parquet(read_samples(toy / "train_basic.parquet", [task]), toy / f"train_{task}.parquet")
 
 
-def cold_start(out: Path, conf: str, name: str, size: Size) -> Path:
-    """A cold start of `cold_steps` steps."""
-    overrides = [f"model.path={out}/toy/model", "sft.generate=false", "sft.stop_at_reward=0", "data.val=''"]
-    return run(out, "sft", conf, f"cold-{name}", [*overrides, f"steps={size.cold_steps}"])
+def cold_start(out: Path, name: str, size: Size) -> Path:
+    """The cold start that RL begins from, the same for all seeds."""
+    return run(out, "sft", name, COLD_STARTS[name], f"cold-{name}", [f"model.path={out}/toy/model", *size.cold])
 
 
 def train(out: Path, row: Variant, start: Path, seed: int, size: Size) -> Path:
     """One RL run of a row."""
-    name = f"{row.question}-{row.name.replace(' ', '-')}-{seed}"
-    overrides = [f"model.path={start}", f"seed={seed}", f"steps={size.steps}", f"val.samples={size.val}"]
-    return run(out, "train", row.conf, name, [*overrides, "checkpoint.export=false", *row.overrides])
+    overrides = [f"model.path={start}", f"seed={seed}", "checkpoint.export=false", *size.rl, *row.overrides]
+    return run(out, "train", row.start, row.conf, f"{row.folder}-{seed}", overrides)
 
 
-def more_cold_start(out: Path, start: Path, seed: int, size: Size) -> tuple[dict[str, float], dict[str, float]]:
-    """Events: RL (the row of question a), and supervised steps that take as many seconds as its steps did."""
-    shows = {"iou": SKILLS["iou"]}
-    rl = out / f"a-events-only-{seed}"
-    seconds = sum(row["step/seconds"] for row in steps(rl))
+def more_cold_start(out: Path, start: Path, seed: int, size: Size) -> Path:
+    """Supervised steps on events that take as many seconds as those of RL on events, which is there."""
+    seconds = train_seconds(out / f"a-events-only-{seed}")
     each = statistics.median(row["step/seconds"] for row in steps(start))
     overrides = [
         f"model.path={start}",
         f"seed={seed}",
+        "sft.stop_at_reward=0",
+        "val.every=0",
+        "val.samples=192",
+        *size.rl,
         f"steps={max(1, round(seconds / each))}",
-        f"val.samples={size.val}",
         f"data.train={out}/toy/train_grounding.parquet",
         "checkpoint.export=false",
     ]
-    more = run(out, "sft", "conf/toy_videoreasoner_sft.yaml", f"d-cold-start-on-events-{seed}", overrides)
-    return shown(summary(rl)["val_after"], shows), shown(summary(more)["val_after"], shows)
+    return run(out, "sft", "direct", COLD_STARTS["direct"], f"d-more-cold-start-{seed}", overrides)
 
 
-def run(out: Path, command: str, conf: str, name: str, overrides: list[str]) -> Path:
+def run(out: Path, command: str, rows: str, conf: str, name: str, overrides: list[str]) -> Path:
     """The folder of a run that finished; runs it in a process of its own where there is none. Ends the benchmark where
     it fails.
     """
     folder = out / name
     if not (folder / "summary.json").is_file() or summary(folder)["ended"] != "finished":
-        data = [f"data.train={out}/toy/train.parquet", f"data.val={out}/toy/val.parquet", f"data.root={out}/toy"]
-        asked = [conf, f"name={name}", f"runs_dir={out}", *data, *QUIET, *overrides]
+        kinds = {kind: f"{out}/toy/{kind}{ROWS[rows]}.parquet" for kind in ("train", "val")}
+        data = [f"data.train={kinds['train']}", f"data.val={kinds['val']}", f"data.cache.dir={out}/cache"]
+        asked = [conf, f"name={name}", f"runs_dir={out}", "resume=auto", *data, *QUIET, *overrides]
         print(f"{name} ...", file=sys.stderr, flush=True)
         done = subprocess.run([sys.executable, "-m", "vrl", command, *asked], capture_output=True, text=True)
         if done.returncode:
@@ -218,18 +239,33 @@ def steps(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def train_seconds(folder: Path) -> float:
+    """Wall time of a run's steps."""
+    return sum(row["step/seconds"] for row in steps(folder))
+
+
+def results(folder: Path, shows: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, float], dict[str, float]]:
+    """The numbers of a row before and after a run: means of held-out ones, and its seconds where they are asked for.
+
+    One that does not apply (no right answer: no TAC) is left out.
+    """
+    vals = summary(folder)
+    before, after = (shown(vals.get(when, {}), shows) for when in ("val_before", "val_after"))
+    return before, after | ({"train_s": train_seconds(folder)} if "train_s" in shows else {})
+
+
 def shown(vals: Mapping[str, float], shows: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
-    """The numbers of a row from a validation; one that does not apply (no right answer: no TAC) is left out."""
+    """Means over the names of each number."""
     return {
         label: statistics.mean(vals[name] for name in names)
         for label, names in shows.items()
-        if all(name in vals for name in names)
+        if names and all(name in vals for name in names)
     }
 
 
 def report(found: Mapping[tuple[str, str], list[dict[str, float]]], size: Size) -> None:
     """One table for people, one record for programs: mean and spread (standard deviation) over seeds."""
-    table = Table("", "variant", "held out", title=f"{size.seeds} seed(s), {size.steps} RL steps, {size.val} samples")
+    table = Table("", "variant", "numbers", title=f"held out, mean and spread over {size.seeds} seed(s)")
     metrics: dict[str, dict[str, float]] = {}
     for (question, name), seeds in sorted(found.items()):
         parts = []
@@ -242,7 +278,7 @@ def report(found: Mapping[tuple[str, str], list[dict[str, float]]], size: Size) 
             )
         table.add_row(question, name, "  ".join(parts))
     Console(stderr=True, width=120).print(table)
-    emit("ablations", {"seeds": size.seeds, "steps": size.steps, "clips": size.clips, "val": size.val}, metrics)
+    emit("ablations", asdict(size), metrics)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ def test_a_job_is_stopped_with_a_checkpoint_and_goes_on_when_submitted_again(hea
         f"runs_dir={tmp_path}/runs", "name=job", f"model.path={tmp_path}/toy/model",
         f"data.train={tmp_path}/toy/train_basic.parquet", f"data.val={tmp_path}/toy/val_basic.parquet",
         "val.samples=2", "algo.groups_per_step=2", "rollout.group_size=4", "gate.prompts=1",
+        "rollout.threads=1", "learner.threads=1",
     ]  # fmt: skip
     head.submit("first", *overrides, "steps=100000")
     deadline = time.monotonic() + 240
