@@ -62,6 +62,11 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture(scope="session")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     token = tmp_path_factory.mktemp("head") / "auth_token"
@@ -93,6 +98,9 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         while "No jobs" not in (output := found.job("list", code=None)) and "[]" not in output:
             assert process.poll() is None and time.monotonic() < deadline, output
             time.sleep(1)
+        while not listens(listen):  # the node's agent comes later than the job server
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.2)
         yield found
     finally:
         process.send_signal(signal.SIGTERM)
