@@ -159,6 +159,7 @@ class RewardConfig:
     """The reward workers, and what the rewards' formulas leave open."""
 
     workers: int = at_least(1, 1)
+    modules: list[str] = field(default_factory=list)  # import paths of your own rewards, e.g. my_package.rewards
     timeout_s: float = above_zero(60.0)  # scoring one group
     number_tolerance: float = at_least(0, 0.0)  # relative; 0: equal to two decimals (Video-R1)
     regression: str = one_of("relative", "mra", "mra_inclusive")  # accuracy of answers that may be near; see there

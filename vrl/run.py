@@ -19,6 +19,7 @@ from vrl.configfile import as_yaml
 from vrl.data.dataset import check_media, media_root, read_samples
 from vrl.data.expand import expand, repeat
 from vrl.errors import DataError
+from vrl.reward import add_modules
 from vrl.reward.rubric import build_rubric
 from vrl.types import Sample
 
@@ -108,7 +109,8 @@ def write_summary(run_dir: Path, summary: dict[str, Any]) -> None:
 def open_data(config: RunConfig) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Training and validation samples, checked as far as files can be checked without decoding them.
 
-    Raises DataError listing every row and media file at fault, and ConfigError for tasks without a rubric.
+    Raises DataError listing every row and media file at fault, and ConfigError for tasks without a rubric, or rewards
+    that are not there.
     """
     train = repeat(_read(config.data.train, config), config.data.repeat)
     val = _read(config.data.val, config)[: config.val.samples] if config.data.val else ()
@@ -116,6 +118,7 @@ def open_data(config: RunConfig) -> tuple[tuple[Sample, ...], tuple[Sample, ...]
     if problems:
         shown = problems[:20] + ([f"... and {len(problems) - 20} more"] if len(problems) > 20 else [])
         raise DataError("\n".join(shown), reason="media")
+    add_modules(config.reward.modules)
     build_rubric(config.tasks, {sample.task for sample in (*train, *val)})
     return train, val
 

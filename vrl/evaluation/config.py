@@ -6,10 +6,11 @@ from pathlib import Path
 
 from vrl.config import EngineConfig, ModelConfig, RewardConfig
 from vrl.configcheck import judge_problems
+from vrl.errors import ConfigError
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.fields import MISSING, at_least, one_of, out_of_range, share
 from vrl.inference.config import MediaConfig, StrategyConfig, asking_problems, strategy_problems
-from vrl.reward import REWARDS
+from vrl.reward import REWARDS, add_modules
 from vrl.tasks import TASKS
 
 
@@ -70,6 +71,10 @@ def check_eval(config: EvalConfig) -> list[str]:
         problems.append(f"task: got {config.task!r}, wanted one of {asking}, or nothing")
     chosen = [("measures", name) for name in config.measures]
     chosen += [("benchmark.measure", config.benchmark.measure)] if config.benchmark.measure else []
+    try:
+        add_modules(config.reward.modules)
+    except ConfigError as error:
+        problems += error.problems
     problems += [f"{key}: got {name!r}, wanted one of {sorted(REWARDS)}" for key, name in chosen if name not in REWARDS]
     problems += asking_problems(config.model, config.media, config.rollout) + strategy_problems(config.strategy)
     judge = config.reward.judge

@@ -1,35 +1,59 @@
 """The reward functions, by name. Every module of this package that defines `REWARDS` or `GROUP_REWARDS` is a family of
 them: a new reward is a new file (or a new entry in one). Each is a pure function of a RewardInput or GroupInput; `ASKS`
-says what a judge has to find before.
+says what a judge has to find before. A family may also live outside, see `add_modules`.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from vrl.errors import ConfigError
 from vrl.reward.record import GroupRewardFunction, RewardFunction
 
 _USERS = ("rubric", "worker")  # read REWARDS themselves
-
-
-def _find() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every family: module name and namespace."""
-    for info in pkgutil.iter_modules(__path__):
-        if info.name not in _USERS:
-            yield info.name, vars(importlib.import_module(f"{__name__}.{info.name}"))
-
 
 REWARDS: dict[str, RewardFunction] = {}
 GROUP_REWARDS: dict[str, GroupRewardFunction] = {}
 ASKS: dict[str, tuple[str, ...]] = {}  # reward name -> fields of its Judgement
 COUNTS_TOKENS: set[str] = set()  # names of rewards that read num_thinking_tokens
+_taken: set[str] = set()  # modules
 
-for _name, _family in _find():
-    _own = _family.get("REWARDS", {}).keys() | _family.get("GROUP_REWARDS", {}).keys()
-    if _twice := sorted(_own & (REWARDS.keys() | GROUP_REWARDS.keys())):
-        raise ImportError(f"vrl.reward.{_name}: reward names {_twice} are taken already, wanted new names")
-    REWARDS |= _family.get("REWARDS", {})
-    GROUP_REWARDS |= _family.get("GROUP_REWARDS", {})
-    ASKS |= _family.get("ASKS", {})
-    COUNTS_TOKENS |= set(_family.get("COUNTS_TOKENS", ()))
+
+def add_modules(names: Iterable[str]) -> None:
+    """Take in the rewards of modules by import path, as if they were files of this package; a second time is nothing.
+
+    Raises ConfigError for a module that cannot be imported, has no rewards, or uses a name that is taken.
+    """
+    for name in names:
+        try:
+            family = vars(importlib.import_module(name))
+        except Exception as error:  # whatever the user's code raises
+            raise ConfigError(
+                f"reward.modules: got {name!r}, which cannot be imported ({type(error).__name__}: {error}), wanted a "
+                "module that is installed, on PYTHONPATH or in the job's --working-dir, on every node"
+            ) from error
+        if not _names(family):
+            raise ConfigError(f"reward.modules: got {name!r} without REWARDS and GROUP_REWARDS, wanted one of them")
+        _add(name, family)
+
+
+def _add(module: str, family: Mapping[str, Any]) -> None:
+    if module in _taken:
+        return
+    if twice := sorted(_names(family) & (REWARDS.keys() | GROUP_REWARDS.keys())):
+        raise ConfigError(f"{module}: got the reward names {twice}, which are taken, wanted new ones")
+    _taken.add(module)
+    REWARDS.update(family.get("REWARDS", {}))
+    GROUP_REWARDS.update(family.get("GROUP_REWARDS", {}))
+    ASKS.update(family.get("ASKS", {}))
+    COUNTS_TOKENS.update(family.get("COUNTS_TOKENS", ()))
+
+
+def _names(family: Mapping[str, Any]) -> set[str]:
+    return {*family.get("REWARDS", {}), *family.get("GROUP_REWARDS", {})}
+
+
+for _info in pkgutil.iter_modules(__path__):
+    if _info.name not in _USERS:
+        _add(f"{__name__}.{_info.name}", vars(importlib.import_module(f"{__name__}.{_info.name}")))

@@ -20,7 +20,7 @@ from vrl.errors import ConfigError, JudgeError, RewardError
 from vrl.observability.series import count, observe
 from vrl.observability.spans import timed
 from vrl.observability.watch import watch_actor
-from vrl.reward import GROUP_REWARDS, REWARDS
+from vrl.reward import GROUP_REWARDS, REWARDS, add_modules
 from vrl.reward.accuracy import accuracy
 from vrl.reward.judge import make_judge
 from vrl.reward.record import Claim, GroupInput, Judgement, RewardInput, Values
@@ -51,8 +51,9 @@ class RewardWorker:
         Raises ConfigError for a rubric at fault, a missing key of the judge, a missing package or tokenizer.
         """
         watch_actor()
-        self._rubric = build_rubric(task_configs)
         self._config = config or RewardConfig()
+        add_modules(self._config.modules)
+        self._rubric = build_rubric(task_configs)
         self._watched = self._rubric.with_diagnostics()
         asks = {field for task in self._watched.terms for field in self._watched.asks(task)}
         self._judge: Any = make_judge(self._config.judge, judge_engines) if asks else None

@@ -2,12 +2,15 @@
 
 import asyncio
 import pickle
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import vrl.reward
 from vrl.config import RewardConfig, RewardTermConfig, TaskConfig
 from vrl.data.toymodel import build_tokenizer
 from vrl.errors import ConfigError, RewardError
@@ -146,3 +149,55 @@ def test_thinking_tokens_are_counted_by_the_policy_s_tokenizer(tmp_path: Path) -
     assert reward.value == pytest.approx(1.0)
     with pytest.raises(ConfigError, match=r"tokenizer\.json"):
         RewardWorker(config, rules)
+
+
+OUTSIDE = """
+from vrl.reward.record import RewardInput
+
+def shouting(given: RewardInput) -> float | None:
+    return float(given.text.isupper())
+
+REWARDS = {"shouting": shouting}
+"""
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
+    """Writes a module of a user's and names it; the registry is as before in the end."""
+    monkeypatch.syspath_prepend(tmp_path)
+    kept, taken = dict(REWARDS), set(vrl.reward._taken)
+
+    def write(text: str) -> str:
+        name = f"outside_{uuid.uuid4().hex}"
+        (tmp_path / f"{name}.py").write_text(text)
+        return name
+
+    yield write
+    REWARDS.clear()
+    REWARDS.update(kept)
+    vrl.reward._taken.clear()
+    vrl.reward._taken.update(taken)
+
+
+def test_a_reward_may_live_in_a_module_of_the_users_own(outside: Callable[[str], str]) -> None:
+    config = RewardConfig(modules=[outside(OUTSIDE)])
+    for _ in range(2):  # a second worker in one process
+        loud, quiet = score([task("vqa", shouting=1.0)], prompt(), [completion("B"), completion("b")], config=config)
+        assert (loud.value, quiet.value) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("", "without REWARDS"),
+        ("REWARDS = {'accuracy': None}", "'accuracy'"),
+    ],
+)
+def test_a_module_of_no_use_is_named(outside: Callable[[str], str], text: str, told: str) -> None:
+    before = dict(REWARDS)
+    with pytest.raises(ConfigError, match=told):
+        vrl.reward.add_modules([outside(text)])
+    with pytest.raises(ConfigError, match="ModuleNotFoundError"):
+        vrl.reward.add_modules(["no.such.module"])
+    assert before == REWARDS
