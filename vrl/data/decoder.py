@@ -1,20 +1,22 @@
 """A decode process that can be killed: a clip that hangs, swells or crashes its decoder costs one sample, no more.
 
 The parent side (`Decoder`) never loads a video library; the child runs this module and does. The child's memory and CPU
-time are bounded by the kernel, its wall time by the parent. Pixels come back through an anonymous memory file that
-vanishes with its two holders. One request at a time.
+time are bounded by the kernel, its wall time by the parent. Pixels come back in an anonymous memory file of their own,
+which the parent maps: it vanishes with the array. One request at a time.
 """
 
 import contextlib
 import ctypes
 import math
+import mmap
 import os
 import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection, Pipe
+from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +46,8 @@ class Decoder:
 
         Raises DataError, also with reason timeout or crash.
         """
-        shape, timestamps_s, duration_s = self._ask(path, ("read", path, media, self._frames, self._limits, moments_s))
-        pixels_THWC = np.empty(shape, dtype=np.uint8)
-        _transfer(os.preadv, self._memory, pixels_THWC)
+        request = ("read", path, media, self._frames, self._limits, moments_s)
+        pixels_THWC, timestamps_s, duration_s = self._ask(path, request)
         return Frames(pixels_THWC=pixels_THWC, timestamps_s=timestamps_s, duration_s=duration_s)
 
     def check(self, path: Path, media: Media) -> MediaFacts:
@@ -65,6 +66,9 @@ class Decoder:
                     f"{path}: decoding took longer than data.decode_timeout_s={self._timeout_s:g}", reason="timeout"
                 )
             reply = self._connection.recv()
+            if isinstance(reply, tuple):  # of a read: the file of the pixels follows
+                shape, timestamps_s, duration_s = reply
+                return _received(self._connection, shape), timestamps_s, duration_s
         except (EOFError, ConnectionError) as error:
             self._process.wait(5)
             status = self._process.returncode
@@ -79,9 +83,6 @@ class Decoder:
         self._process.kill()
         self._process.wait()
         self._connection.close()
-        if self._memory >= 0:
-            os.close(self._memory)
-            self._memory = -1
 
     def _cause_of_death(self, path: Path, status: int) -> DataError:
         if status == -signal.SIGXCPU:
@@ -97,36 +98,48 @@ class Decoder:
 
     def _start(self) -> None:
         self._connection, theirs = Pipe()
-        self._memory = os.memfd_create("vrl-frames")
-        fds = (theirs.fileno(), self._memory)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "vrl.data.decoder", *map(str, fds), str(os.getpid())],
-            pass_fds=fds,
+            [sys.executable, "-m", "vrl.data.decoder", str(theirs.fileno()), str(os.getpid())],
+            pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
         theirs.close()
-        if not self._connection.poll(_START_TIMEOUT_S) or not _received(self._connection):
+        if not self._connection.poll(_START_TIMEOUT_S) or not _is_ready(self._connection):
             self.close()
             raise DataError("the decode process did not start; see its error output above", reason="crash")
 
 
-def _received(connection: Connection) -> bool:
+def _is_ready(connection: Connection) -> bool:
     with contextlib.suppress(EOFError, ConnectionError):
         return connection.recv() == "ready"
     return False
 
 
-def _transfer(call: Callable[[int, list[memoryview], int], int], memory: int, pixels: np.ndarray) -> None:
-    """Move all bytes of a contiguous array from or to the memory file: one call moves at most 2 GiB."""
-    view, done = pixels.data.cast("B"), 0
-    while done < len(view):
-        done += call(memory, [view[done:]], done)
+def _send(connection: Connection, pixels_THWC: np.ndarray) -> None:
+    """Give the parent a file of the pixels, which it alone then has: one write moves at most 2 GiB."""
+    memory = os.memfd_create("vrl-frames")
+    try:
+        view, done = np.ascontiguousarray(pixels_THWC).data.cast("B"), 0
+        while done < len(view):
+            done += os.write(memory, view[done:])
+        send_handle(connection, memory, None)
+    finally:
+        os.close(memory)
 
 
-def serve(connection: Connection, memory: int) -> None:
-    """The child's loop: (read | check, path, media, frames, limits, moments_s) in; out come (shape, timestamps_s,
-    duration_s), or facts, or a DataError.
+def _received(connection: Connection, shape: tuple[int, ...]) -> np.ndarray:
+    """What `_send` sent, where it lies: the file goes when the array does."""
+    memory = recv_handle(connection)
+    try:
+        return np.frombuffer(mmap.mmap(memory, math.prod(shape)), dtype=np.uint8).reshape(shape)
+    finally:
+        os.close(memory)
+
+
+def serve(connection: Connection) -> None:
+    """The child's loop: (read | check, path, media, frames, limits, moments_s) in; out come pixels and their times, or
+    facts, or a DataError.
     """
     from vrl.data import video  # here only: the parent side must not load FFmpeg
     from vrl.data.overlay import burn
@@ -145,10 +158,9 @@ def serve(connection: Connection, memory: int) -> None:
             except DataError as error:
                 connection.send(error)
                 continue
-            pixels = np.ascontiguousarray(frames.pixels_THWC)
-            os.ftruncate(memory, pixels.nbytes)
-            _transfer(os.pwritev, memory, pixels)
+            pixels = frames.pixels_THWC
             connection.send((pixels.shape, frames.timestamps_s, frames.duration_s))
+            _send(connection, pixels)
 
 
 def _bound(limits: MediaLimitsConfig, start_bytes: int) -> None:
@@ -167,14 +179,14 @@ def _address_space() -> int:
 
 
 def main() -> None:
-    """`python -m vrl.data.decoder CONNECTION_FD MEMORY_FD PARENT_PID`."""
-    connection_fd, memory, parent = map(int, sys.argv[1:])
+    """`python -m vrl.data.decoder CONNECTION_FD PARENT_PID`."""
+    connection_fd, parent = map(int, sys.argv[1:])
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # even in the middle of a hung decode
     if os.getppid() != parent:  # it went before the line above
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a decoder that aborts is no news
-    serve(Connection(connection_fd), memory)
+    serve(Connection(connection_fd))
 
 
 if __name__ == "__main__":
