@@ -2,12 +2,12 @@
 
     python benchmarks/bench_observability.py [pairs=100] [key=value ...]
 
-The run is conf/toy.yaml from an untrained model (which learns to be brief, so that it learns). Between two steps, while
-no actor works, watching is turned on or off in every process: series and spans, the driver's row in all its forms, a
-sample file for every tenth watched step. Order within pairs alternates: on off, off on. What Prometheus' own scrapes
-cost is not in it. Prints one JSON record: `overhead_cpu_share` is the mean difference of a pair in CPU seconds of all
-processes over the mean unwatched step, `standard_error` its own; wall time is told beside it, and is noise on a machine
-that does other things.
+The run is the demo's RL from the demo's cold start (`make demo` first, or name another by model.path), with a policy
+that stands still, so that all steps are alike. Between two steps, while no actor works, watching is turned on or off in
+every process: series and spans, the driver's row in all its forms, a sample file for every tenth watched step. Order
+within pairs alternates: on off, off on. What Prometheus' own scrapes cost is not in it. Prints one JSON record:
+`overhead_cpu_share` is the mean difference of a pair in CPU seconds of all processes over the mean unwatched step,
+`standard_error` its own; wall time is told beside it, and is noise on a machine that does other things.
 """
 
 import json
@@ -28,13 +28,13 @@ from record import emit
 
 from vrl.config import RunConfig
 from vrl.configfile import load
-from vrl.data.toy import make_toy
 from vrl.observability.series import close_series, open_series
 from vrl.observability.spans import close_spans, open_spans
 from vrl.run import Stop, guard_private_ray, run_to_end
 from vrl.types import RolloutGroup
 
-UNTRAINED = ["algo.overlong_tokens=16", "data.val=''", "gate.enabled=false", "checkpoint.export=false"]
+DEMO = ["model.path=runs/toy-sft-0", "data.cache.dir=runs/cache"]
+STILL = ["learner.lr=1e-12", "data.val=''", "gate.enabled=false", "checkpoint.export=false"]
 WARM_UP_STEPS = 6
 ORDER = (True, False, False, True)
 SAMPLES_EVERY = 10  # watched steps, as log.samples_every
@@ -54,16 +54,14 @@ def main(arguments: list[str]) -> None:
     pairs = next((int(a.removeprefix("pairs=")) for a in arguments if a.startswith("pairs=")), 100)
     overrides = [argument for argument in arguments if not argument.startswith("pairs=")]
     with tempfile.TemporaryDirectory(prefix="vrl-bench-") as folder:
-        make_toy(Path(folder) / "toy", clips=64, difficulty=0, seed=0, workers=2)
-        world = [f"runs_dir={folder}", f"model.path={folder}/toy/model", f"data.train={folder}/toy/train_basic.parquet"]
-        steps = [f"steps={WARM_UP_STEPS + 2 * pairs}", f"log.prometheus_port={_free_port()}"]
-        config = load("conf/toy.yaml", [*world, *steps, *UNTRAINED, *overrides])
+        own = [f"runs_dir={folder}", f"steps={WARM_UP_STEPS + 2 * pairs}", f"log.prometheus_port={_free_port()}"]
+        config = load("conf/toy.yaml", [*DEMO, *own, *STILL, *overrides])
         guard_private_ray(config.ray_address)
         taken: list[Step] = []
         code = run_to_end(lambda stop: train(config, stop, taken))
     if code:
         sys.exit(code)
-    report(taken[WARM_UP_STEPS:])
+    report(config, taken[WARM_UP_STEPS:])
 
 
 async def train(config: RunConfig, stop: Stop, taken: list[Step]) -> None:
@@ -156,7 +154,7 @@ def _turn_this(role: str, rank: int, run_dir: Path, on: bool) -> None:
         open_series(role)
 
 
-def report(taken: Sequence[Step]) -> None:
+def report(config: RunConfig, taken: Sequence[Step]) -> None:
     """Differences within pairs, in words and as a record."""
     pairs = [taken[i : i + 2] for i in range(0, len(taken) - 1, 2)]
     metrics: dict[str, float] = {"pairs": len(pairs)}
@@ -174,7 +172,8 @@ def report(taken: Sequence[Step]) -> None:
             f"unwatched_{clock}_s": mean_off,
         }
     print("  ".join(f"{name} {value:.3g}" for name, value in metrics.items()), file=sys.stderr)
-    emit("observability", {"groups_per_step": 16, "group_size": 8}, metrics)
+    sizes = {"groups_per_step": config.algo.groups_per_step, "group_size": config.rollout.group_size}
+    emit("observability", sizes, metrics)
 
 
 def _free_port() -> int:
