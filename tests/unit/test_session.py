@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from fakes import FakeEngines, FakeRewards, prepare
 
+from vrl.algo.packing import LIKE_TOKENS
 from vrl.checkpoint import Checkpoint, newest
 from vrl.config import CheckpointConfig, DataConfig, ModelConfig, PushConfig, RunConfig
-from vrl.data.toymodel import build_family
 from vrl.driver import Progress
 from vrl.errors import CheckpointError, ConfigError, LostCallError, StorageError
 from vrl.run import Stop
@@ -56,7 +56,7 @@ def test_a_checkpoint_of_another_version_says_what_differs():
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("file write failed")])
 def test_a_save_that_fails_takes_no_room_and_leaves_the_older_ones(tmp_path: Path, error: Exception):
-    build_family(tmp_path / "model", "qwen2_vl", sharp=False)
+    (tmp_path / "model").mkdir()
     checkpoints = tmp_path / "model" / "checkpoints"
 
     class Learner:
@@ -73,7 +73,7 @@ def test_a_save_that_fails_takes_no_room_and_leaves_the_older_ones(tmp_path: Pat
         fleets: Any = SimpleNamespace(model=model, prepare=prepare, learner=Learner())
         config = RunConfig(name="model", runs_dir=str(tmp_path), checkpoint=CheckpointConfig(every=2))
         one = [Sample(sample_id="0", task="vqa", question="?", answer="a")]
-        session = Session(config, "rl", fleets, None, one, [], None)  # pyright: ignore[reportArgumentType]
+        session = Session(config, "rl", fleets, None, one, [], None, LIKE_TOKENS)  # pyright: ignore[reportArgumentType]
         await session.save_if_due(Progress(step=2))
         with pytest.raises(StorageError, match=rf"checkpoint of step 4: .*{error.args[-1]}.* MiB free.*make room"):
             await session.save_if_due(Progress(step=4))
@@ -85,7 +85,7 @@ def test_a_save_that_fails_takes_no_room_and_leaves_the_older_ones(tmp_path: Pat
 
 
 def test_a_validation_whose_kept_samples_died_with_a_node_prepares_them_anew(tmp_path: Path):
-    build_family(tmp_path / "model", "qwen2_vl", sharp=False)
+    (tmp_path / "model").mkdir()
     samples = [Sample(sample_id=str(i), task="vqa", question="?", answer="a") for i in range(3)]
     prepared: list[str] = []
 
@@ -107,7 +107,7 @@ def test_a_validation_whose_kept_samples_died_with_a_node_prepares_them_anew(tmp
         model, engines = ModelConfig(path=str(tmp_path / "model")), Node()
         fleets: Any = SimpleNamespace(model=model, prepare=number, engines=engines, rewards=FakeRewards())
         config = RunConfig(name="model", runs_dir=str(tmp_path))  # a folder that is there
-        session = Session(config, "rl", fleets, None, samples, samples, None)  # pyright: ignore[reportArgumentType]
+        session = Session(config, "rl", fleets, None, samples, samples, None, LIKE_TOKENS)  # pyright: ignore[reportArgumentType]
         first = await session.validate()
         assert first["mean"] == 0 and await session.validate() == first
         assert prepared == ["0", "1", "2"]  # the second one saw what the first had kept
