@@ -52,8 +52,8 @@ class Fleets:
         return await self._prepare("prepare_sft", sample)
 
     async def raw(self, prompt: Prompt) -> RawPrompt:
-        """A prompt once more as it was before the processor, for the parity gate. Raises DataError."""
-        return await self.data.call("raw", prompt)
+        """A prompt once more as it was before the processor, for the gate. Raises DataError or LostCallError."""
+        return await self.data.call("raw", prompt, timeout_s=self._timeout_s(prompt.sample))
 
     async def push_weights(self, policy_version: int) -> int:
         """Give every engine the learner's weights, verified; returns the bytes sent to each engine."""
@@ -76,12 +76,14 @@ class Fleets:
         }
 
     async def _prepare(self, method: str, sample: Sample) -> tuple[Prompt, Any]:
-        """The worker kills a decoder that is too slow: whoever takes longer for all media of a sample hangs itself."""
-        timeout_s = self.decode_timeout_s * max(1, len(sample.media)) + _PREPARE_TIMEOUT_S
         try:
-            return await self.data.call_keeping(method, sample, timeout_s=timeout_s)
+            return await self.data.call_keeping(method, sample, timeout_s=self._timeout_s(sample))
         except LostCallError as error:
             raise DataError(f"sample {sample.sample_id}: {error}", reason="lost") from error
+
+    def _timeout_s(self, sample: Sample) -> float:
+        """The worker kills a decoder that is too slow: whoever takes longer for all media of a sample hangs itself."""
+        return self.decode_timeout_s * max(1, len(sample.media)) + _PREPARE_TIMEOUT_S
 
 
 @asynccontextmanager

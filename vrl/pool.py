@@ -114,13 +114,15 @@ class ActorPool:
             raise WorkerError(f"{self.role}: a worker did not start: {error or type(error).__name__}") from error
         self._spawn(self._watch(), "watch")
 
-    async def call(self, method: str, *args: Any, affinity: str = "", **kwargs: Any) -> Any:
+    async def call(
+        self, method: str, *args: Any, affinity: str = "", timeout_s: float | None = None, **kwargs: Any
+    ) -> Any:
         """Run `method` on the least-loaded actor; top-level object references arrive as values.
 
         Calls of one `affinity` go to one actor as long as it is not much busier than the others. Raises what the method
         raises; LostCallError when two actors in a row were lost with it; WorkerError when none is left.
         """
-        value, _ = await self._dispatch(method, args, kwargs, affinity, num_returns=1)
+        value, _ = await self._dispatch(method, args, kwargs, affinity, num_returns=1, timeout_s=timeout_s)
         return value
 
     async def call_keeping(self, method: str, *args: Any, timeout_s: float | None = None) -> tuple[Any, Any]:

@@ -33,12 +33,14 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     cluster.shutdown()
 
 
+def two_engines(_gpus: bool) -> tuple[Role, ...]:
+    """One engine has room beside the rewards, the other needs the second node."""
+    return Role(name="reward", count=2, num_cpus=1), Role(name="rollout", count=2, num_cpus=1)
+
+
 def test_p9_a_node_that_dies_takes_one_engine_along_and_another_node_brings_it_back(tmp_path: Path, cluster: Cluster):
     second = cluster.add_node(num_cpus=1, **STORE)
     cluster.wait_for_nodes()
-
-    def wanted(_gpus: bool) -> tuple[Role, ...]:
-        return Role(name="reward", count=2, num_cpus=1), Role(name="rollout", count=2, num_cpus=1)
 
     async def scenario(world: World) -> None:
         await world.at_step(3)
@@ -49,7 +51,7 @@ def test_p9_a_node_that_dies_takes_one_engine_along_and_another_node_brings_it_b
         await world.restarted()
         world.driver.stop_soon()
 
-    with Placement(str(cluster.address), wanted) as placement:
+    with Placement(str(cluster.address), two_engines) as placement:
         world = live(tmp_path, scenario, steps=10**6, start=placement.start)
     require_whole(world, steps=world.driver.progress.step)
     assert world.engines.restarts == 1 and world.driver.ledger.dropped == {}
@@ -62,9 +64,6 @@ def test_p9_without_another_node_the_run_goes_on_with_the_engine_that_is_left(tm
     second = cluster.add_node(num_cpus=1, **STORE)
     cluster.wait_for_nodes()
 
-    def wanted(_gpus: bool) -> tuple[Role, ...]:
-        return Role(name="reward", count=2, num_cpus=1), Role(name="rollout", count=2, num_cpus=1)
-
     async def scenario(world: World) -> None:
         await world.at_step(3)
         cluster.remove_node(second, allow_graceful=False)
@@ -74,7 +73,7 @@ def test_p9_without_another_node_the_run_goes_on_with_the_engine_that_is_left(tm
         assert (world.engines.num_lost, world.engines.restarts) == (1, 0)
         world.driver.stop_soon()
 
-    with Placement(str(cluster.address), wanted) as placement:
+    with Placement(str(cluster.address), two_engines) as placement:
         place = partial(placement.place, "rollout")
         world = live(tmp_path, scenario, steps=10**6, start=placement.start, fault=NO_ROOM, place=place)
     require_whole(world, steps=world.driver.progress.step)

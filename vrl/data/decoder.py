@@ -60,13 +60,10 @@ class Decoder:
             self._restart()
         try:
             self._connection.send(request)
-            if not self._connection.poll(self._timeout_s):
-                self._restart()
-                raise DataError(
-                    f"{path}: decoding took longer than data.decode_timeout_s={self._timeout_s:g}", reason="timeout"
-                )
+            self._wait(path)
             reply = self._connection.recv()
             if isinstance(reply, tuple):  # of a read: the file of the pixels follows
+                self._wait(path)
                 shape, timestamps_s, duration_s = reply
                 return _received(self._connection, shape), timestamps_s, duration_s
         except (EOFError, ConnectionError) as error:
@@ -77,6 +74,14 @@ class Decoder:
         if isinstance(reply, DataError):
             raise reply
         return reply
+
+    def _wait(self, path: Path) -> None:
+        """Until the child says something; it is replaced where it says nothing for too long."""
+        if not self._connection.poll(self._timeout_s):
+            self._restart()
+            raise DataError(
+                f"{path}: decoding took longer than data.decode_timeout_s={self._timeout_s:g}", reason="timeout"
+            )
 
     def close(self) -> None:
         """End the child. A second call does nothing."""
@@ -116,13 +121,14 @@ def _is_ready(connection: Connection) -> bool:
     return False
 
 
-def _send(connection: Connection, pixels_THWC: np.ndarray) -> None:
+def _send(connection: Connection, frames: Frames) -> None:
     """Give the parent a file of the pixels, which it alone then has: one write moves at most 2 GiB."""
     memory = os.memfd_create("vrl-frames")
     try:
-        view, done = np.ascontiguousarray(pixels_THWC).data.cast("B"), 0
+        view, done = np.ascontiguousarray(frames.pixels_THWC).data.cast("B"), 0
         while done < len(view):
             done += os.write(memory, view[done:])
+        connection.send((frames.pixels_THWC.shape, frames.timestamps_s, frames.duration_s))
         send_handle(connection, memory, None)
     finally:
         os.close(memory)
@@ -158,9 +164,7 @@ def serve(connection: Connection) -> None:
             except DataError as error:
                 connection.send(error)
                 continue
-            pixels = frames.pixels_THWC
-            connection.send((pixels.shape, frames.timestamps_s, frames.duration_s))
-            _send(connection, pixels)
+            _send(connection, frames)
 
 
 def _bound(limits: MediaLimitsConfig, start_bytes: int) -> None:
