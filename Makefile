@@ -28,8 +28,8 @@ demo: setup  ## the main job: data, cold start, RL, report; SEED=1 for another r
 test: setup  ## everything that fits in a quarter of an hour on two cores
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
-test-slow: setup  ## the tests that take minutes each
-	$(BIN)/python -m pytest -m "slow and not gpu"
+test-slow: setup  ## the tests that take minutes each; TESTS=tests/chaos for some of them
+	$(BIN)/python -m pytest -m "slow and not gpu" $(TESTS)
 
 check: lint types  ## what CI asks before it runs tests
 

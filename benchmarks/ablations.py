@@ -97,7 +97,9 @@ CITED = {name: (f"{name}/think_keyframes",) for name in ("accuracy", *EVIDENCE)}
 TIMED = {"tac": ("tac",), "temporal": ("temporal/think_timestamps",), "accuracy": ("accuracy/think_timestamps",)}
 EVENTS = {"iou": SKILLS["iou"]}
 TRAINED = {**SKILLS, "train_s": ()}  # and the seconds of all steps
-ASYNCHRONOUS = ("algo.max_policy_age=2", "algo.correction=token_truncate")
+# Engine and learner side by side have a core each; in turns, as in the demo's configuration, both.
+ONE_THREAD = ("rollout.threads=1", "learner.threads=1")
+ASYNCHRONOUS = ("algo.max_policy_age=2", "algo.correction=token_truncate", *ONE_THREAD)
 COLD_STARTS = {"direct": "conf/toy_sft.yaml", "thinking": "conf/toy_thinking_sft.yaml"}
 DIRECT, CITING, TIMING = "conf/toy.yaml", "conf/toy_rler.yaml", "conf/toy_video_r2.yaml"
 ROWS = {"direct": "_basic", "thinking": ""}  # which rows of the world are asked

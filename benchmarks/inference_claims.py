@@ -3,9 +3,10 @@
     python benchmarks/inference_claims.py claim=election models=[runs/a,runs/b,runs/c] questions=toy/test_basic.parquet
     python benchmarks/inference_claims.py claim=backfill models=[...] questions=... encoder=toy-long/encoder
 
-  election   against one greedy pass, and against majority vote: of as many candidates as election drew on average,
-             rounded up (`majority`), and of election's own candidates (`own_majority`: what weights and referee add);
-             wanted: better than all with at most 3.5 candidates. Models: conf/toy_cited_sft.yaml, then toy_rler.yaml
+  election   against one greedy pass, and against majority vote: of as many candidates as election drew on average
+             (`majority`; of 3.2 it is 0.8 times the vote of three and 0.2 times that of four), and of election's own
+             candidates (`own_majority`: what weights and referee add); wanted: better than all with at most 3.5
+             candidates. Models: conf/toy_cited_sft.yaml
   backfill   against uniform frames under the same budget, on questions whose event is at most `max_event_s` long.
              Models: conf/toy_long_sft.yaml
 
@@ -71,7 +72,7 @@ class Settings:
     max_event_s: float = 1.5
     limit: int = 300  # questions
     max_tokens: int = 96
-    referee_discount: float = 0.5
+    election: ElectionConfig = field(default_factory=ElectionConfig)
 
 
 def main(arguments: list[str]) -> None:
@@ -90,7 +91,7 @@ def main(arguments: list[str]) -> None:
     metrics |= of_election(samples, runs) if settings.claim == "election" else of_backfill(told)
     for name, value in metrics.items():
         print(f"{name:28} {shown(value)}", file=sys.stderr)
-    emit("inference_claims", {**vars(settings), "asked": len(samples)}, metrics)
+    emit("inference_claims", {**asdict(settings), "asked": len(samples)}, metrics)
 
 
 def choose(settings: Settings) -> tuple[Sample, ...]:
@@ -128,7 +129,7 @@ async def ask_model(settings: Settings, model: str, samples: Sequence[Sample]) -
     rollout = RolloutConfig(max_tokens=settings.max_tokens, max_num_seqs=64, kv_cache_gib=0.25, threads=1)
     config = StrategyConfig(
         name=settings.claim,
-        election=ElectionConfig(referee_discount=settings.referee_discount),
+        election=settings.election,
         backfill=BackfillConfig(encoder=settings.encoder, retrieval_fps=2.0, segment_frames=1, window_s=1.0),
     )
     policy = ModelConfig(path=model, dtype="float32", max_context_tokens=CONTEXT)
@@ -152,7 +153,7 @@ async def ask_all(desk: Desk, samples: Sequence[Sample], config: StrategyConfig)
 def compare(claim: str, samples: Sequence[Sample], runs: Sequence[Run]) -> dict[str, Any]:
     """Accuracies, and what the claimed strategy gains over each other one."""
     names = [*runs[0], "own_majority"] if claim == "election" else list(runs[0])
-    right = {name: np.concatenate([graded(samples, answered(run, name)) for run in runs]) for name in names}
+    right = {name: np.concatenate([scored(samples, run, name) for run in runs]) for name in names}
     counts = draw_counts([sample.media[0].path for _ in runs for sample in samples], RESAMPLES, 0)
     everything = np.arange(len(runs) * len(samples))
     metrics: dict[str, Any] = {}
@@ -166,13 +167,19 @@ def compare(claim: str, samples: Sequence[Sample], runs: Sequence[Run]) -> dict[
     return metrics
 
 
-def answered(run: Run, name: str) -> list[str]:
-    """What a strategy answered to every question."""
-    if name != "own_majority":
-        return [answer.answer for answer in run[name]]
-    return [
-        plurality([as_candidate(one) for one in answer.trace["candidates"]]).winner.answer for answer in run["election"]
-    ]
+def scored(samples: Sequence[Sample], run: Run, name: str) -> np.ndarray:
+    """What a strategy's answers are worth, float64 [N]; a majority's as many candidates as election drew on average."""
+    if name == "majority":
+        count = np.mean([answer.num_candidates for answer in run["election"]])
+        few, more = (graded(samples, voted(run["majority"], int(n))) for n in (count, np.ceil(count)))
+        return few + (count % 1) * (more - few)
+    return graded(samples, voted(run["election"]) if name == "own_majority" else [one.answer for one in run[name]])
+
+
+def voted(answers: Sequence[Answer], count: int | None = None) -> list[str]:
+    """What most of the first `count` candidates said to every question."""
+    drawn = ([as_candidate(one) for one in answer.trace["candidates"][:count]] for answer in answers)
+    return [plurality(candidates).winner.answer for candidates in drawn]
 
 
 def as_candidate(one: Mapping[str, Any]) -> Candidate:
