@@ -35,6 +35,7 @@ from vrl.data.toy import make_toy
 
 QUIET = ("log.samples_every=0", "log.tensorboard=false", "gate.enabled=false", "checkpoint.keep_last=1")
 EVIDENCE = {"frame_sensitive": 0.2, "think_transparency": 0.3, "anti_repetition": 0.3}
+MANY = "val.samples=384"  # held-out questions: what a rare thing is the mean of
 WHEN = {"frame_sensitive": ["accuracy>=0.6", "format>=1"], "think_transparency": ["format>=1"]}
 
 
@@ -79,13 +80,13 @@ def rubric(task: str, rewards: Mapping[str, float], when: Mapping[str, list[str]
 def rler(without: tuple[str, ...]) -> tuple[str, ...]:
     """RLER's rewards, some of them only measured."""
     evidence = {name: 0.0 if name in without else weight for name, weight in EVIDENCE.items()}
-    return (rubric("think_keyframes", {"accuracy": 0.1, "format": 0.1, **evidence}, WHEN),)
+    return (rubric("think_keyframes", {"accuracy": 0.1, "format": 0.1, **evidence}, WHEN), MANY)
 
 
 def video_r2(weight: float) -> tuple[str, ...]:
     """Video-R2's rewards with this weight of the gated temporal one."""
     rewards = {"accuracy": 1.0, "format": 1.0, "temporal": weight}
-    return (rubric("think_timestamps", rewards, {"temporal": ["consistency>=1"]}),)
+    return (rubric("think_timestamps", rewards, {"temporal": ["consistency>=1"]}), MANY)
 
 
 SKILLS = {
@@ -167,14 +168,14 @@ def main(arguments: list[str]) -> None:
         folders = dict(zip(asked, done, strict=True))
         seeds = range(size.seeds) if "d" in only else ()
         more = list(jobs.map(lambda seed: more_cold_start(out, starts["direct"], seed, size), seeds))
-    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    found: dict[tuple[str, str], dict[int, dict[str, float]]] = {}  # by question and row, then by seed
     for seed in range(size.seeds):
         for row in rows:
             before, after = results(folders[row.folder, seed], row.shows)
-            found.setdefault((row.question, f"the cold start ({row.start})"), []).append(before)
-            found.setdefault((row.question, row.name), []).append(after)
-    for folder in more:
-        found.setdefault(("d", "more cold start on events"), []).append(results(folder, EVENTS)[1])
+            found.setdefault((row.question, f"the cold start ({row.start})"), {})[seed] = before
+            found.setdefault((row.question, row.name), {})[seed] = after
+    for seed, folder in enumerate(more):
+        found.setdefault(("d", "more cold start on events"), {})[seed] = results(folder, EVENTS)[1]
     report(found, size)
 
 
@@ -193,7 +194,7 @@ def cold_start(out: Path, name: str, size: Size) -> Path:
 
 def train(out: Path, row: Variant, start: Path, seed: int, size: Size) -> Path:
     """One RL run of a row."""
-    overrides = [f"model.path={start}", f"seed={seed}", "checkpoint.export=false", *size.rl, *row.overrides]
+    overrides = [f"model.path={start}", f"seed={seed}", "checkpoint.export=false", *row.overrides, *size.rl]
     return run(out, "train", row.start, row.conf, f"{row.folder}-{seed}", overrides)
 
 
@@ -265,14 +266,14 @@ def shown(vals: Mapping[str, float], shows: Mapping[str, tuple[str, ...]]) -> di
     }
 
 
-def report(found: Mapping[tuple[str, str], list[dict[str, float]]], size: Size) -> None:
+def report(found: Mapping[tuple[str, str], Mapping[int, dict[str, float]]], size: Size) -> None:
     """One table for people, one record for programs: mean and spread (standard deviation) over seeds."""
     table = Table("", "variant", "numbers", title=f"held out, mean and spread over {size.seeds} seed(s)")
     metrics: dict[str, dict[str, float]] = {}
     for (question, name), seeds in sorted(found.items()):
         parts = []
-        for label in dict.fromkeys(label for one in seeds for label in one):
-            values = [one[label] for one in seeds if label in one]
+        for label in dict.fromkeys(label for one in seeds.values() for label in one):
+            values = [one[label] for one in seeds.values() if label in one]
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             parts.append(f"{label} {statistics.mean(values):.3f}" + (f" +-{spread:.3f}" if len(values) > 1 else ""))
             metrics.setdefault(f"{question}: {name}", {}).update(
