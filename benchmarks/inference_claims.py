@@ -45,7 +45,6 @@ from vrl.inference.config import (
     StrategyConfig,
     data_config,
 )
-from vrl.inference.desk import open_desk
 from vrl.inference.inquiry import Desk
 from vrl.inference.reading import vote_key
 from vrl.inference.record import Answer, Candidate
@@ -124,6 +123,8 @@ def kept(settings: Settings, number: int, samples: Sequence[Sample]) -> Run:
 
 async def ask_model(settings: Settings, model: str, samples: Sequence[Sample]) -> Run:
     """The answers of the claimed strategy and of those it is compared with."""
+    from vrl.inference.desk import open_desk  # imports Ray, which is guarded by now
+
     count = settings.frames
     frames = FrameConfig(fps=2.0, min_frames=count, max_frames=count, min_pixels=3136, max_pixels=3136)
     rollout = RolloutConfig(max_tokens=settings.max_tokens, max_num_seqs=64, kv_cache_gib=0.25, threads=1)
