@@ -22,7 +22,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ CITED = {name: (f"{name}/think_keyframes",) for name in ("accuracy", *EVIDENCE)}
 TIMED = {"tac": ("tac",), "temporal": ("temporal/think_timestamps",), "accuracy": ("accuracy/think_timestamps",)}
 EVENTS = {"iou": SKILLS["iou"]}
 TRAINED = {**SKILLS, "train_s": ()}  # and the seconds of all steps
-# Engine and learner side by side have a core each; in turns, as in the demo's configuration, both.
+# In turns, as in the demo's configuration, engine and learner have both cores; side by side each has one.
 ONE_THREAD = ("rollout.threads=1", "learner.threads=1")
 ASYNCHRONOUS = ("algo.max_policy_age=2", "algo.correction=token_truncate", *ONE_THREAD)
 COLD_STARTS = {"direct": "conf/toy_sft.yaml", "thinking": "conf/toy_thinking_sft.yaml"}
@@ -158,6 +158,8 @@ def main(arguments: list[str]) -> None:
     quick, only = options.quick, options.only
     out = options.out or Path("runs/ablations-quick" if quick else "runs/ablations")
     size = QUICK if quick else Size(clips=0, seeds=3)
+    if options.jobs > 1:
+        size = replace(size, rl=(*size.rl, *ONE_THREAD))
     make_data(out, size)
     rows = [row for row in variants(out) if row.question in only and (row.in_quick or not quick)]
     with ThreadPoolExecutor(options.jobs) as jobs:
