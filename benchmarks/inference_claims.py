@@ -6,7 +6,7 @@
   election   against one greedy pass, and against majority vote: of as many candidates as election drew on average
              (`majority`; of 3.2 it is 0.8 times the vote of three and 0.2 times that of four), and of election's own
              candidates (`own_majority`: what weights and referee add); wanted: better than all with at most 3.5
-             candidates. Models: conf/toy_cited_sft.yaml
+             candidates. Models: conf/toy_cited_sft.yaml, then toy_rler.yaml
   backfill   against uniform frames under the same budget, on questions whose event is at most `max_event_s` long.
              Models: conf/toy_long_sft.yaml
 
