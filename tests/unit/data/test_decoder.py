@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing import Pipe
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,18 @@ def test_frames_come_back_whole_and_stay_when_the_next_are_read(decoder: Decoder
     late = decoder.read(path, Media(kind="video", path="", start_s=1.0)).pixels_THWC
     assert len(late) == 2
     np.testing.assert_array_equal(first, kept)
+    assert_works(decoder, path)
+
+
+@pytest.mark.timeout(20)
+def test_pixels_that_never_follow_their_shape_cost_the_timeout(decoder: Decoder, path: Path) -> None:
+    child, (decoder._connection, halting) = decoder._connection, Pipe()
+    halting.send(((4, 32, 32, 3), (0.0, 0.5, 1.0, 1.5), 2.0))
+    with pytest.raises(DataError, match="decode_timeout_s=1") as caught:
+        decoder.read(path, CLIP)
+    assert caught.value.reason == "timeout"
+    child.close()
+    halting.close()
     assert_works(decoder, path)
 
 
