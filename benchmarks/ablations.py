@@ -5,7 +5,8 @@
     a  VideoReasoner   RL on questions and events together against each of them alone: the mean of both skills
     b  RLER            each evidence reward against the run without it: what it names, and accuracy
     c  Video-R2        accuracy and form against the gated temporal reward: consistency of thought and answer (TAC)
-    d  VideoReasoner   RL on events against more cold start for as many seconds
+    d  VideoReasoner   RL on events against more cold start for as many seconds, with true labels and with half of them
+                       another row's
     e  ours            asynchronous RL, corrected, against synchronous: the mean of both skills, and seconds of training
 
 Questions a, d and e begin where the demo does and train as it does; seconds are worth something with --jobs 1 only.
@@ -17,10 +18,11 @@ of it runs, and too little for conclusions.
 
 import argparse
 import json
+import random
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,6 +34,7 @@ from rich.table import Table
 
 from vrl.data.dataset import read_samples, write_parquet
 from vrl.data.toy import make_toy
+from vrl.types import Sample
 
 QUIET = ("log.samples_every=0", "log.tensorboard=false", "gate.enabled=false", "checkpoint.keep_last=1")
 EVIDENCE = {"frame_sensitive": 0.2, "think_transparency": 0.3, "anti_repetition": 0.3}
@@ -142,6 +145,15 @@ def variants(out: Path) -> tuple[Variant, ...]:
         row("c", "gated temporal reward", TIMING, video_r2(1.0), TIMED),
         row("c", "accuracy and form", TIMING, video_r2(0.0), TIMED),
         row("d", "RL on events", DIRECT, of("grounding"), EVENTS, same_as="a-events-only"),
+        row(
+            "d",
+            "RL, half of the labels wrong",
+            DIRECT,
+            of("half_wrong"),
+            EVENTS,
+            in_quick=False,
+            same_as="d-half-wrong",
+        ),
         row("e", "synchronous", DIRECT, (), TRAINED, same_as="a-questions-and-events"),
         row("e", "asynchronous", DIRECT, ASYNCHRONOUS, TRAINED),
     )
@@ -168,16 +180,16 @@ def main(arguments: list[str]) -> None:
         asked = {(row.folder, seed): row for seed in range(size.seeds) for row in rows}
         done = jobs.map(lambda one: train(out, one[1], starts[one[1].start], one[0][1], size), asked.items())
         folders = dict(zip(asked, done, strict=True))
-        seeds = range(size.seeds) if "d" in only else ()
-        more = list(jobs.map(lambda seed: more_cold_start(out, starts["direct"], seed, size), seeds))
+        rivals = [(row, seed) for row in rows if row.question == "d" for seed in range(size.seeds)]
+        longer = list(jobs.map(lambda one: more_cold_start(out, one[0], starts[one[0].start], one[1], size), rivals))
     found: dict[tuple[str, str], dict[int, dict[str, float]]] = {}  # by question and row, then by seed
     for seed in range(size.seeds):
         for row in rows:
             before, after = results(folders[row.folder, seed], row.shows)
             found.setdefault((row.question, f"the cold start ({row.start})"), {})[seed] = before
             found.setdefault((row.question, row.name), {})[seed] = after
-    for seed, folder in enumerate(more):
-        found.setdefault(("d", "more cold start on events"), {})[seed] = results(folder, EVENTS)[1]
+    for (row, seed), folder in zip(rivals, longer, strict=True):
+        found.setdefault(("d", row.name.replace("RL", "more cold start")), {})[seed] = results(folder, row.shows)[1]
     report(found, size)
 
 
@@ -185,8 +197,18 @@ def make_data(out: Path, size: Size) -> None:
     """The toy world, and its basic training rows by task."""
     toy = out / "toy"
     make_toy(toy, clips=size.clips, difficulty=0, seed=0, workers=2)
-    for task in ("vqa", "grounding"):
-        write_parquet(read_samples(toy / "train_basic.parquet", [task]), toy / f"train_{task}.parquet")
+    rows = {task: read_samples(toy / "train_basic.parquet", [task]) for task in ("vqa", "grounding")}
+    rows["half_wrong"] = half_wrong(rows["grounding"])
+    for name, samples in rows.items():
+        write_parquet(samples, toy / f"train_{name}.parquet")
+
+
+def half_wrong(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Every second row has the span of another one, drawn at random: some of them are right by chance."""
+    wrong = samples[::2]
+    others = random.Random(0).sample(wrong, len(wrong))
+    told = {to.sample_id: other.spans for to, other in zip(wrong, others, strict=True)}
+    return tuple(replace(sample, spans=told.get(sample.sample_id, sample.spans)) for sample in samples)
 
 
 def cold_start(out: Path, name: str, size: Size) -> Path:
@@ -200,22 +222,22 @@ def train(out: Path, row: Variant, start: Path, seed: int, size: Size) -> Path:
     return run(out, "train", row.start, row.conf, f"{row.folder}-{seed}", overrides)
 
 
-def more_cold_start(out: Path, start: Path, seed: int, size: Size) -> Path:
-    """Supervised steps on events that take as many seconds as those of RL on events, which is there."""
-    seconds = train_seconds(out / f"a-events-only-{seed}")
-    each = statistics.median(row["step/seconds"] for row in steps(start))
+def more_cold_start(out: Path, row: Variant, start: Path, seed: int, size: Size) -> Path:
+    """Supervised steps that take as many seconds as the RL run of a row, which is there, on the same data."""
+    rl = f"{row.folder}-{seed}"
+    each = statistics.median(step["step/seconds"] for step in steps(start))
     overrides = [
         f"model.path={start}",
         f"seed={seed}",
         "sft.stop_at_reward=0",
         "val.every=0",
         "val.samples=192",
-        *size.rl,
-        f"steps={max(1, round(seconds / each))}",
-        f"data.train={out}/toy/train_grounding.parquet",
         "checkpoint.export=false",
+        *row.overrides,
+        *size.rl,
+        f"steps={max(1, round(train_seconds(out / rl) / each))}",
     ]
-    return run(out, "sft", "direct", COLD_STARTS["direct"], f"d-more-cold-start-{seed}", overrides)
+    return run(out, "sft", "direct", COLD_STARTS["direct"], f"d-more-cold-start-after-{rl}", overrides)
 
 
 def run(out: Path, command: str, rows: str, conf: str, name: str, overrides: list[str]) -> Path:
