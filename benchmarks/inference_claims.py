@@ -55,6 +55,7 @@ from vrl.types import Sample
 
 RESAMPLES, LEVEL = 4000, 0.95
 CONTEXT = 512
+UNDER_WAY = 48  # questions: an engine that prepares thousands of requests at once answers no heartbeat
 Run = dict[str, list[Answer]]  # one model's answers, by strategy
 
 
@@ -147,8 +148,14 @@ async def ask_model(settings: Settings, model: str, samples: Sequence[Sample]) -
 
 
 async def ask_all(desk: Desk, samples: Sequence[Sample], config: StrategyConfig) -> list[Answer]:
-    """All at once; a question that cannot be asked ends the measurement."""
-    return list(await asyncio.gather(*(answer_question(sample, desk, config) for sample in samples)))
+    """Some at a time, in the order of the samples; a question that cannot be asked ends the measurement."""
+    free = asyncio.Semaphore(UNDER_WAY)
+
+    async def ask(sample: Sample) -> Answer:
+        async with free:
+            return await answer_question(sample, desk, config)
+
+    return list(await asyncio.gather(*map(ask, samples)))
 
 
 def compare(claim: str, samples: Sequence[Sample], runs: Sequence[Run]) -> dict[str, Any]:
