@@ -88,9 +88,8 @@ def generate(
         write_parquet(rows[split], out / f"{split}.parquet")
         basic = [sample for sample in rows[split] if is_basic(sample)]
         write_parquet(basic, out / f"{split}_basic.parquet")
-        write_parquet(
-            cited_rows(basic, np.random.default_rng([seed, SPLITS.index(split)])), out / f"{split}_cited.parquet"
-        )
+        cited = cited_rows(rows[split], np.random.default_rng([seed, SPLITS.index(split)]))
+        write_parquet(cited, out / f"{split}_cited.parquet")
     (out / _MANIFEST).write_text(json.dumps(asdict(world), indent=1) + "\n")  # last: it says that the rest is whole
 
 

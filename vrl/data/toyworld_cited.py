@@ -1,7 +1,7 @@
 """What RLER's cold start learns from in the toy world: answers with citations, and a referee's verdicts on them.
 
-Every question about a colour as the task think_keyframes, and two verdicts on each, a yes and a no, on a few frames as
-someone might cite them. Works on rows, never on pixels.
+Every question about a colour, also of one moment, as the task think_keyframes, and two verdicts on each, a yes and a
+no, on a few frames as someone might cite them. Works on rows, never on pixels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,10 +19,10 @@ _COLOURS = tuple(COLOURS)[:4]  # of the easy levels
 
 
 def cited_rows(samples: Sequence[Sample], rng: np.random.Generator) -> list[Sample]:
-    """The rows made of the visual questions among `samples`, each of which has one span; ids say which is which."""
+    """The rows made of those of `samples` that ask for a colour, which have one span each; ids say which is which."""
     rows: list[Sample] = []
     for sample in samples:
-        if sample.task == "vqa":
+        if sample.task == "vqa" and answer_words(sample, sample.answer) in COLOURS:
             rows.append(replace(sample, sample_id=f"{sample.sample_id}-cited", task="think_keyframes"))
             rows += _verdicts(sample, rng)
     return rows

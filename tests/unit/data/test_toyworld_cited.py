@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vrl.data.toyworld_cited import cited_rows
-from vrl.data.toyworld_questions import ask, is_basic
+from vrl.data.toyworld_questions import ask
 from vrl.data.toyworld_scene import draw_scene
 from vrl.tasks import TASKS
 from vrl.tasks.referee import NO, YES, answer_words
@@ -15,19 +15,19 @@ from vrl.types import Sample
 
 
 @pytest.fixture(scope="module")
-def basic() -> list[Sample]:
+def asked() -> list[Sample]:
     rows = []
     for clip in range(60):
         rng = np.random.default_rng(clip)
         rows += ask(draw_scene(rng, 0), clip_id=f"{clip:03d}", path=f"{clip}.mp4", rng=rng)
-    return [row for row in rows if is_basic(row)]
+    return rows
 
 
-def test_a_verdict_is_yes_where_the_frames_show_the_colour(basic: list[Sample]) -> None:
-    asked = {row.sample_id: row for row in basic}
-    verdicts = [row for row in cited_rows(basic, np.random.default_rng(0)) if row.task == "vqa"]
+def test_a_verdict_is_yes_where_the_frames_show_the_colour(asked: list[Sample]) -> None:
+    by_id = {row.sample_id: row for row in asked}
+    verdicts = [row for row in cited_rows(asked, np.random.default_rng(0)) if row.task == "vqa"]
     for row in verdicts:
-        about = asked[row.sample_id.rpartition("-")[0]]
+        about = by_id[row.sample_id.rpartition("-")[0]]
         ((start_s, end_s),) = about.spans
         (media,) = row.media
         assert media.end_s is not None and 0 <= media.start_s < media.end_s <= 8
@@ -40,11 +40,12 @@ def test_a_verdict_is_yes_where_the_frames_show_the_colour(basic: list[Sample]) 
     assert {row.answer for row in verdicts} == {YES, NO}
 
 
-def test_every_visual_question_is_asked_with_citations(basic: list[Sample]) -> None:
-    visual = [row for row in basic if row.task == "vqa"]
-    cited = [row for row in cited_rows(basic, np.random.default_rng(0)) if row.task == "think_keyframes"]
+def test_every_question_about_a_colour_is_asked_with_citations(asked: list[Sample]) -> None:
+    visual = [row for row in asked if row.question.startswith("What color")]
+    assert {row.source for row in visual} == {f"toyworld/{kind}" for kind in ("colour", "first_colour", "last_colour")}
+    cited = [row for row in cited_rows(asked, np.random.default_rng(0)) if row.task == "think_keyframes"]
     assert [replace(row, sample_id="", task="vqa") for row in cited] == [replace(row, sample_id="") for row in visual]
-    ids = [row.sample_id for row in cited_rows(basic, np.random.default_rng(0))]
+    ids = [row.sample_id for row in cited_rows(asked, np.random.default_rng(0))]
     assert len(set(ids)) == len(ids)
     clip = Clip(duration_s=8.0, timestamps_s=tuple(k * 0.5 for k in range(16)))
     for row in cited:
