@@ -92,16 +92,20 @@ def elect(
     )
 
 
-def stop_reason(candidates: Sequence[Candidate], outcome: Outcome, config: ElectionConfig) -> str:
+def stop_reason(
+    candidates: Sequence[Candidate], outcome: Outcome, config: ElectionConfig, refused: str | None = None
+) -> str:
     """Why no further candidate is drawn; empty: one is.
 
     `margin`: the leader is ahead by more than `margin` and confident above `confidence` (RLER's rule). `unanimous`: all
-    say the same, however confident they are (our definition). `max_candidates`: nothing is left of the schedule.
+    say the same, however confident they are (our definition). `max_candidates`: nothing is left of the schedule, which
+    is the only reason while the key that a referee `refused` leads (our definition).
     """
-    if len({candidate.key for candidate in candidates}) == 1 and outcome.leader:
-        return "unanimous"
-    if outcome.margin > config.margin and outcome.confidence > config.confidence:
-        return "margin"
+    if outcome.leader != refused:
+        if len({candidate.key for candidate in candidates}) == 1 and outcome.leader:
+            return "unanimous"
+        if outcome.margin > config.margin and outcome.confidence > config.confidence:
+            return "margin"
     return "max_candidates" if len(candidates) >= config.max_candidates else ""
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vrl.errors import DataError
-from vrl.inference.config import StrategyConfig
+from vrl.inference.config import ElectionConfig, StrategyConfig
 from vrl.inference.election import Outcome, Slot, elect, schedule, stop_reason
 from vrl.inference.inquiry import Inquiry
 from vrl.inference.record import Answer, Candidate
@@ -29,30 +29,44 @@ class Verdict:
 
 
 async def election(inquiry: Inquiry, config: StrategyConfig) -> Answer:
-    """RLER-Inference: at least one candidate a temperature, at most `election.max_candidates`, one referee pass."""
+    """RLER-Inference: at least one candidate a temperature, at most `election.max_candidates`, one referee pass.
+
+    After a no the leader's weights are discounted and the election goes on, with more candidates where the leader
+    still leads or nobody is clearly ahead (that more are drawn is our definition).
+    """
     rules = config.election
-    slots = schedule(rules)
-    timestamps_s, candidates = await _open(inquiry, slots[: len(rules.temperatures)])
-    outcome = elect(candidates, rules)
-    while not (stop := stop_reason(candidates, outcome, rules)):
-        slot = slots[len(candidates)]
-        with inquiry.stage("more candidates"):
-            (prompt,), patches = await inquiry.show([inquiry.sample], slot.view)
-            candidates += await inquiry.draw(prompt, patches, temperature=slot.temperature, view=slot.name)
-        outcome = elect(candidates, rules)
-    verdict = Verdict(said="not asked", why="election.referee=false")
+    timestamps_s, candidates = await _open(inquiry, schedule(rules)[: len(rules.temperatures)])
+    outcome, stop = await _settle(inquiry, candidates, rules)
+    verdict, final = Verdict(said="not asked", why="election.referee=false"), outcome
     if rules.referee:
         with inquiry.stage("referee"):
             verdict = await _referee(inquiry, candidates, outcome, timestamps_s, rules.referee_task)
-    final = elect(candidates, rules, {outcome.leader: rules.referee_discount}) if verdict.said == "no" else outcome
+    before = _standing(outcome, candidates)
+    if verdict.said == "no":
+        final, stop = await _settle(inquiry, candidates, rules, refused=outcome.leader)
     trace = {
         "candidates": [shown(candidate) for candidate in candidates],
         "stop": stop,
-        "election": _standing(outcome, candidates),
+        "election": before,
         "referee": {"said": verdict.said, "why": verdict.why, "frames": list(verdict.frames)},
         "after_referee": _standing(final, candidates),
     }
     return inquiry.conclude("election", final.winner, num_candidates=len(candidates), trace=trace)
+
+
+async def _settle(
+    inquiry: Inquiry, candidates: list[Candidate], rules: ElectionConfig, refused: str | None = None
+) -> tuple[Outcome, str]:
+    """Add candidates until there is a reason to stop: the outcome, and the reason."""
+    slots, discounts = schedule(rules), {refused: rules.referee_discount} if refused is not None else {}
+    outcome = elect(candidates, rules, discounts)
+    while not (stop := stop_reason(candidates, outcome, rules, refused)):
+        slot = slots[len(candidates)]
+        with inquiry.stage("more candidates"):
+            (prompt,), patches = await inquiry.show([inquiry.sample], slot.view)
+            candidates += await inquiry.draw(prompt, patches, temperature=slot.temperature, view=slot.name)
+        outcome = elect(candidates, rules, discounts)
+    return outcome, stop
 
 
 async def _open(inquiry: Inquiry, slots: Sequence[Slot]) -> tuple[tuple[float, ...], list[Candidate]]:

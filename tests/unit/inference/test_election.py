@@ -157,3 +157,11 @@ def test_shares_sum_to_one_and_the_winner_says_what_leads(drawn):
     if outcome.shares:
         assert sum(outcome.shares.values()) == pytest.approx(1.0)
     assert outcome.winner.key == outcome.leader
+
+
+def test_a_refused_leader_stops_nothing_but_the_schedule():
+    voters = [voter("a", 0.7)] * 3
+    outcome = elect(voters, RULES, {"a": 0.5})
+    assert stop_reason(voters, outcome, RULES, refused="a") == ""
+    assert stop_reason(voters, outcome, RULES, refused="b") == "unanimous"
+    assert stop_reason([*voters, *voters, *voters[:2]], outcome, RULES, refused="a") == "max_candidates"

@@ -72,14 +72,27 @@ def test_the_referee_sees_only_the_cited_frames():
     assert answer.trace["referee"] == {"said": "yes", "why": "", "frames": [3, 7, 16]}
 
 
-def test_a_no_halves_the_leader_and_elects_once_more():
-    kept, *_ = ask("AAB", verdict=" B")
-    assert kept.trace["referee"]["said"] == "no"
-    assert kept.trace["election"]["leader"] == "A"
-    assert kept.answer == "A"  # two voices of half weight tie with one: the share is equal, A sorts first
+def test_a_no_can_turn_a_split():
+    """Two who cite alike weigh 2 x 0.25, the third alone 0.75: it leads by 0.2 of all, which is clear."""
     turned, *_ = ask("AAB", verdict=" B", referee_discount=0.25)
+    assert turned.trace["referee"]["said"] == "no"
+    assert turned.trace["election"]["leader"] == "A"
     assert turned.answer == "B" and turned.trace["after_referee"]["leader"] == "B"
-    assert turned.num_candidates == 3
+    assert (turned.num_candidates, turned.trace["stop"]) == (3, "margin")
+
+
+def test_after_a_no_candidates_are_drawn_until_another_leads():
+    """All say A; of 8 the fifth says B, and 4 x 0.1 is less than its 0.75. The referee is asked once."""
+    answer, _, engines = ask("AAAABBBB", verdict=" B", referee_discount=0.1)
+    assert (answer.answer, answer.num_candidates, answer.num_calls) == ("B", 5, 6)
+    assert answer.trace["election"]["shares"] == {"A": 1.0}
+    assert [candidate["view"] for candidate in answer.trace["candidates"]][3:] == ["centre x0.9", "top left x1.1"]
+    assert [temperature for _, temperature, _ in engines.calls].count(0.0) == 1
+
+
+def test_a_refused_answer_stands_where_nobody_says_another():
+    answer, *_ = ask("AAAAAAAA", verdict=" B")
+    assert (answer.answer, answer.num_candidates, answer.trace["stop"]) == ("A", 8, "max_candidates")
 
 
 def test_a_referee_who_cannot_be_understood_changes_nothing():
