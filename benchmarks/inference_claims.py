@@ -95,13 +95,13 @@ def main(arguments: list[str]) -> None:
 
 
 def choose(settings: Settings) -> tuple[Sample, ...]:
-    """Visual questions of the file; for back-fill those about a short event."""
-    samples = read_samples(Path(settings.questions), ["vqa"])
-    if settings.claim == "backfill":
-        samples = tuple(s for s in samples if s.spans and sum(b - a for a, b in s.spans) <= settings.max_event_s)
-    else:
-        samples = tuple(replace(sample, task="think_keyframes") for sample in samples)
-    return samples[: settings.limit]
+    """The file's questions that are answered with citations; for back-fill visual ones about a short event."""
+    path = Path(settings.questions)
+    if settings.claim == "election":
+        return read_samples(path, ["think_keyframes"])[: settings.limit]
+    samples = (sample for sample in read_samples(path, ["vqa"]) if sample.spans)
+    short = (s for s in samples if sum(b - a for a, b in s.spans) <= settings.max_event_s)
+    return tuple(short)[: settings.limit]
 
 
 def kept(settings: Settings, number: int, samples: Sequence[Sample]) -> Run:
