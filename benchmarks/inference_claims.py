@@ -1,12 +1,12 @@
 """Do election and back-fill pay, on toy clips that no model was trained on? Models of several seeds, one record.
 
-    python benchmarks/inference_claims.py claim=election models=[runs/a,runs/b,runs/c] questions=toy/test_basic.parquet
+    python benchmarks/inference_claims.py claim=election models=[runs/a,runs/b,runs/c] questions=toy/test_cited.parquet
     python benchmarks/inference_claims.py claim=backfill models=[...] questions=... encoder=toy-long/encoder
 
   election   against one greedy pass, and against majority vote: of as many candidates as election drew on average
              (`majority`; of 3.2 it is 0.8 times the vote of three and 0.2 times that of four), and of election's own
              candidates (`own_majority`: what weights and referee add); wanted: better than all with at most 3.5
-             candidates. Models: conf/toy_cited_sft.yaml, then toy_rler.yaml
+             candidates. Models: conf/toy_cited_sft.yaml
   backfill   against uniform frames under the same budget, on questions whose event is at most `max_event_s` long.
              Models: conf/toy_long_sft.yaml
 
@@ -65,7 +65,7 @@ class Settings:
 
     claim: str = "election"  # or backfill
     models: list[str] = field(default_factory=list)
-    questions: str = "toy/test_basic.parquet"
+    questions: str = "toy/test_cited.parquet"
     answers: str = ""  # folder; empty: answers are not kept
     encoder: str = ""
     frames: int = 16  # the budget

@@ -1,10 +1,10 @@
 """The toy world on disk: real H.264 clips and the parquet files that ask about them.
 
-    out/clips/<split>/000000.mp4 ...   out/<split>.parquet   out/<split>_basic.parquet   out/<split>_cited.parquet
-    out/world.json
+    out/clips/<split>/000000.mp4 ...   out/<split>.parquet   out/<split>_basic.parquet   out/world.json
+    out/<split>_cited.parquet   out/<split>_cited_basic.parquet
 
 Splits are train, val and test; the basic files hold the rows that ask for no moment (toyworld_questions.is_basic), the
-cited ones what RLER's cold start learns from (toyworld_cited).
+cited ones what RLER's cold start learns from (toyworld_cited), made of all rows or of the basic ones.
 
 What happens, how it looks and what is asked live in toyworld_scene, toyworld_render and toyworld_questions; this file
 encodes, spreads the work over processes and writes. The same arguments give the same frames and the same parquet bytes.
@@ -88,8 +88,9 @@ def generate(
         write_parquet(rows[split], out / f"{split}.parquet")
         basic = [sample for sample in rows[split] if is_basic(sample)]
         write_parquet(basic, out / f"{split}_basic.parquet")
-        cited = cited_rows(rows[split], np.random.default_rng([seed, SPLITS.index(split)]))
-        write_parquet(cited, out / f"{split}_cited.parquet")
+        for name, asked in (("cited", rows[split]), ("cited_basic", basic)):
+            cited = cited_rows(asked, np.random.default_rng([seed, SPLITS.index(split)]))
+            write_parquet(cited, out / f"{split}_{name}.parquet")
     (out / _MANIFEST).write_text(json.dumps(asdict(world), indent=1) + "\n")  # last: it says that the rest is whole
 
 

@@ -54,7 +54,7 @@ class ElectionConfig:
     )  # median absolute deviations of evidence beyond which a candidate is out (ours)
     referee: bool = True  # one more pass that sees only the cited frames
     referee_task: str = "vqa"  # how it is asked: yes or no
-    referee_discount: float = share(0.5)  # of the leader's weights after a no (ours)
+    referee_discount: float = share(0.1)  # of the leader's weights after a no (ours)
 
 
 @dataclass(frozen=True)
