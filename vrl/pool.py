@@ -112,7 +112,18 @@ class ActorPool:
             if isinstance(error, RayTaskError | RayActorError) and (raised := raised_by(error)) is not None:
                 raise raised from error
             raise WorkerError(f"{self.role}: a worker did not start: {error or type(error).__name__}") from error
+        self.watch()
+
+    def watch(self) -> None:
+        """Look after the actors from now on, in this process. For a pool that was sent here; `ready` does so itself."""
         self._spawn(self._watch(), "watch")
+
+    async def rest(self) -> None:
+        """Look after them no longer: only a pool at rest can be sent to another process, and one of the two watches."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def call(
         self, method: str, *args: Any, affinity: str = "", timeout_s: float | None = None, **kwargs: Any
@@ -180,10 +191,7 @@ class ActorPool:
 
     async def close(self, method: str | None = None, grace_s: float = 10.0) -> None:
         """Let every actor run its own `method` for at most `grace_s` seconds, then end it."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.rest()
         present = [slot.actor for slot in self._slots if slot.state is not _State.LOST]
         alive = [slot.actor for slot in self._slots if slot.alive]
         for slot in self._slots:

@@ -25,6 +25,10 @@ class DataFleet(Protocol):
 
     async def call_keeping(self, method: str, *args: Any) -> tuple[Any, Any]: ...
 
+    def watch(self) -> None: ...
+
+    async def rest(self) -> None: ...
+
 
 class EngineFleet(Protocol):
     """What a desk needs of the pool of engines."""
@@ -32,6 +36,10 @@ class EngineFleet(Protocol):
     async def call(self, method: str, *args: Any, affinity: str, **kwargs: Any) -> Any: ...
 
     async def broadcast(self, method: str) -> list[Any]: ...
+
+    def watch(self) -> None: ...
+
+    async def rest(self) -> None: ...
 
 
 class Desk:
@@ -57,6 +65,18 @@ class Desk:
         self._engines = engines
         self.tokenizer = tokenizer
         self.rules = rules
+
+    async def rest(self) -> None:
+        """Before it is sent to another process, which then calls `watch`: look after the actors no longer."""
+        for fleet in (self._data, self._engines, self._retrieval):
+            if fleet is not None:
+                await fleet.rest()
+
+    def watch(self) -> None:
+        """Look after the actors in this process, on the running loop."""
+        for fleet in (self._data, self._engines, self._retrieval):
+            if fleet is not None:
+                fleet.watch()
 
     async def show(self, samples: Sequence[Sample], view: View) -> tuple[tuple[Prompt, ...], Any]:
         """Prompts of questions about the same media and a reference to their patches. Raises DataError."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ray import serve
+from ray import cloudpickle, serve
 
 from vrl.inference.config import data_config
 from vrl.inference.desk import open_desk
@@ -36,8 +36,9 @@ async def serve_questions(config: ServeConfig, stop: Stop) -> None:
         ray_address=config.ray_address,
         seed=config.seed,
     ) as desk:
+        await desk.rest()  # the replica looks after the actors
         deployment: Any = serve.deployment(
-            ChatApp,
+            _Replica,
             num_replicas=1,
             max_ongoing_requests=config.concurrency + config.queue + _SLACK,
             ray_actor_options={"num_cpus": 0},
@@ -52,6 +53,16 @@ async def serve_questions(config: ServeConfig, stop: Stop) -> None:
             serve.shutdown()
 
 
+class _Replica(ChatApp):
+    """The app in the process that serves it. Its desk comes packed: Serve wants arguments that stay picklable."""
+
+    def __init__(self, packed: bytes, config: ServeConfig, token: str, model: str) -> None:
+        desk = cloudpickle.loads(packed)
+        super().__init__(desk, config, token, model)
+        desk.watch()
+
+
 def _start(deployment: Any, desk: Any, config: ServeConfig, token: str) -> None:
     serve.start(http_options={"host": config.host, "port": config.port})
-    serve.run(deployment.bind(desk, config, token, Path(config.model.path).name), name="vrl", route_prefix="/")
+    packed = cloudpickle.dumps(desk)
+    serve.run(deployment.bind(packed, config, token, Path(config.model.path).name), name="vrl", route_prefix="/")
