@@ -64,5 +64,5 @@ class _Replica(ChatApp):
 
 def _start(deployment: Any, desk: Any, config: ServeConfig, token: str) -> None:
     serve.start(http_options={"host": config.host, "port": config.port})
-    packed = cloudpickle.dumps(desk)
+    packed = cloudpickle.dumps(desk)  # pyright: ignore[reportPrivateImportUsage]
     serve.run(deployment.bind(packed, config, token, Path(config.model.path).name), name="vrl", route_prefix="/")
