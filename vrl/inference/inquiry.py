@@ -18,28 +18,28 @@ from vrl.types import Completion, Prompt, Sample, View
 PLAIN = View()
 
 
-class DataFleet(Protocol):
+class Fleet(Protocol):
+    """What a desk needs of any pool: that one process at a time looks after its actors."""
+
+    def watch(self) -> None: ...
+
+    async def rest(self) -> None: ...
+
+
+class DataFleet(Fleet, Protocol):
     """What a desk needs of the pool of data workers, and of those that retrieve."""
 
     async def call(self, method: str, *args: Any) -> Any: ...
 
     async def call_keeping(self, method: str, *args: Any) -> tuple[Any, Any]: ...
 
-    def watch(self) -> None: ...
 
-    async def rest(self) -> None: ...
-
-
-class EngineFleet(Protocol):
+class EngineFleet(Fleet, Protocol):
     """What a desk needs of the pool of engines."""
 
     async def call(self, method: str, *args: Any, affinity: str, **kwargs: Any) -> Any: ...
 
     async def broadcast(self, method: str) -> list[Any]: ...
-
-    def watch(self) -> None: ...
-
-    async def rest(self) -> None: ...
 
 
 class Desk:
