@@ -1,6 +1,7 @@
 # Everything a fresh machine with Python >= 3.11 and make needs. `make demo` and `make test` set up by themselves.
 PYTHON ?= python3
-SEED ?= 0
+SEED ?=
+RUN := $(if $(SEED),-$(SEED))
 # A clip that the cold start has seen is not decoded again.
 CACHE := data.cache.dir=runs/cache
 VENV := .venv
@@ -19,11 +20,11 @@ $(STAMP): requirements-cpu.lock pyproject.toml
 	rm -f $(VENV)/.installed-*
 	touch $@
 
-demo: setup  ## the main job: data, cold start, RL, report; SEED=1 for another run
+demo: setup  ## the main job: data, cold start, RL, report; SEED=1 for another, runs/toy-1
 	$(BIN)/vrl toy toy
-	$(BIN)/vrl sft conf/toy_sft.yaml seed=$(SEED) name=toy-sft-$(SEED) resume=auto $(CACHE)
-	$(BIN)/vrl train conf/toy.yaml seed=$(SEED) name=toy-$(SEED) model.path=runs/toy-sft-$(SEED) resume=auto $(CACHE)
-	$(BIN)/vrl report runs/toy-$(SEED)
+	$(BIN)/vrl sft conf/toy_sft.yaml seed=$(or $(SEED),0) name=toy-sft$(RUN) resume=auto $(CACHE)
+	$(BIN)/vrl train conf/toy.yaml seed=$(or $(SEED),0) name=toy$(RUN) model.path=runs/toy-sft$(RUN) resume=auto $(CACHE)
+	$(BIN)/vrl report runs/toy$(RUN)
 
 test: setup  ## everything that fits in a quarter of an hour on two cores
 	$(BIN)/python -m pytest -m "not slow and not gpu"

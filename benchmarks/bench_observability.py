@@ -33,7 +33,7 @@ from vrl.observability.spans import close_spans, open_spans
 from vrl.run import Stop, guard_private_ray, run_to_end
 from vrl.types import RolloutGroup
 
-DEMO = ["model.path=runs/toy-sft-0", "data.cache.dir=runs/cache"]
+DEMO = ["model.path=runs/toy-sft", "data.cache.dir=runs/cache"]
 STILL = ["learner.lr=1e-12", "data.val=''", "gate.enabled=false", "checkpoint.export=false"]
 WARM_UP_STEPS = 6
 ORDER = (True, False, False, True)
