@@ -91,9 +91,15 @@ def _settings(config: InferConfig, items: Sequence[Item], model_path: str) -> di
 
 
 def _tally(file: PredictionFile) -> str:
-    """How many were answered, what failed and why, and what an answer cost."""
+    """How many were answered, what failed and why, and what an answer cost, waiting included."""
     answered = [prediction for prediction in file.done.values() if not prediction.failure]
     failed = Counter(prediction.failure for prediction in file.done.values() if prediction.failure)
-    mean = sum(prediction.num_candidates for prediction in answered) / max(1, len(answered))
+    count = max(1, len(answered))
+    candidates, latency_s = (sum(one.num_candidates for one in answered), sum(one.latency_s for one in answered))
+    stages: Counter[str] = Counter()
+    for prediction in answered:
+        stages.update(prediction.trace["stages_s"])
+    spent = ", ".join(f"{name} {seconds / count:.2f}" for name, seconds in stages.items())
     reasons = "".join(f", {count} failed ({reason})" for reason, count in sorted(failed.items()))
-    return f"{len(answered)} answered with {mean:.2f} candidates each{reasons}"
+    cost = f"{candidates / count:.2f} candidates and {latency_s / count:.2f} s each ({spent})"
+    return f"{len(answered)} answered with {cost}{reasons}"

@@ -14,7 +14,7 @@ import numpy as np
 from vrl.errors import DataError
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.evaluation.interval import Difference, Discordance, Node, difference, draw_counts, mcnemar
-from vrl.evaluation.metrics import METRICS, overall_node, present, units, values
+from vrl.evaluation.metrics import metrics_of, overall_node, present, units, values
 from vrl.evaluation.record import RIGHT, Scored, read_scores
 from vrl.evaluation.results import shown
 
@@ -106,7 +106,7 @@ def _line(one: Compared) -> str:
 def _metrics(first: Sequence[Scored], second: Sequence[Scored], counts: np.ndarray, level: float) -> list[Compared]:
     """Every metric that both runs have; each side over its own items, as a metric may hold of right answers only."""
     found = []
-    for metric in METRICS:
+    for metric in metrics_of([*first, *second]):
         a, b = values(first, metric.value), values(second, metric.value)
         mine, theirs = present(a), present(b)
         if len(mine) and len(theirs):

@@ -12,7 +12,7 @@ from vrl.errors import DataError
 from vrl.evaluation.config import BootstrapConfig
 from vrl.evaluation.interval import Estimate, Node, draw_counts, estimate
 from vrl.evaluation.item import Benchmark
-from vrl.evaluation.record import RIGHT, Scored, reaches
+from vrl.evaluation.record import RIGHT, STAGE, Scored, reaches
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,13 @@ METRICS = (
 )  # fmt: skip
 
 
+def metrics_of(scored: Sequence[Scored]) -> tuple[ItemMetric, ...]:
+    """METRICS, and the seconds of every stage that any of these items went through (`latency/<stage>`)."""
+    stages = dict.fromkeys(name for item in scored for name in item.values if name.startswith(STAGE))
+    meaning = "of the latency, in this stage; stages of one question may overlap"
+    return METRICS + tuple(ItemMetric(name, "s", meaning, _of(name)) for name in stages)
+
+
 def summarise(scored: Sequence[Scored], benchmark: Benchmark, bootstrap: BootstrapConfig, seed: int) -> Summary:
     """All numbers, each with its interval. Items without a score (excluded, or no judge) are left out.
 
@@ -103,7 +110,7 @@ def summarise(scored: Sequence[Scored], benchmark: Benchmark, bootstrap: Bootstr
     counts = draw_counts(units(scored, bootstrap.unit), bootstrap.resamples, seed)
     scores = values(scored, lambda item: item.score)
     metrics: dict[str, Estimate] = {}
-    for metric in METRICS:
+    for metric in metrics_of(scored):
         column = values(scored, metric.value)
         if not np.isnan(column).all():
             metrics[metric.name] = estimate(column, counts, present(column), level)

@@ -9,6 +9,7 @@ from pathlib import Path
 from vrl.errors import DataError
 
 RIGHT = 0.5  # score from which an item counts as right, as in vrl.reward.consistency
+STAGE = "latency/"  # before the name of a stage, in the values of an item: seconds
 _SCORES = "scores.jsonl"
 _ROUNDING = 1e-9
 

@@ -10,13 +10,11 @@ from typing import Any
 
 from vrl.evaluation.config import EvalConfig
 from vrl.evaluation.item import Benchmark
-from vrl.evaluation.metrics import METRICS, Summary
+from vrl.evaluation.metrics import Summary, metrics_of
 from vrl.evaluation.page import render
 from vrl.evaluation.record import Scored
 
 _MAX_LISTED = 50  # failed items in the Markdown table; results.json has all
-_UNITS = {metric.name: metric.unit for metric in METRICS}
-_MEANINGS = {metric.name: metric.meaning for metric in METRICS}
 
 
 def make_results(
@@ -24,6 +22,7 @@ def make_results(
 ) -> dict[str, Any]:
     """What results.json holds: shares within [0, 1], every estimate with its interval and count."""
     failed = [item for item in scored if item.failure]
+    known = {metric.name: metric for metric in metrics_of(scored)}
     return {
         "name": config.name,
         "benchmark": benchmark.name,
@@ -39,7 +38,7 @@ def make_results(
         },
         "overall": {"by": overall_rule(benchmark), **asdict(summary.overall)},
         "metrics": {
-            name: {**asdict(found), "unit": _UNITS[name], "meaning": _MEANINGS[name]}
+            name: {**asdict(found), "unit": known[name].unit, "meaning": known[name].meaning}
             for name, found in summary.metrics.items()
         },
         "groups": {

@@ -10,7 +10,7 @@ from vrl.config import RewardTermConfig, TaskConfig
 from vrl.evaluation.config import EvalConfig
 from vrl.evaluation.item import Benchmark, Item
 from vrl.evaluation.predictions import Prediction
-from vrl.evaluation.record import Scored
+from vrl.evaluation.record import STAGE, Scored
 from vrl.reward.record import RewardInput, Values
 from vrl.reward.text import word_error_rate
 from vrl.reward.worker import RewardWorker
@@ -114,6 +114,7 @@ def _costs(prediction: Prediction) -> dict[str, float]:
         "calls": float(prediction.num_calls),
         "tokens": float(prediction.num_tokens),
         "latency": prediction.latency_s,
+        **{STAGE + name: seconds for name, seconds in prediction.trace.get("stages_s", {}).items()},
     }
 
 

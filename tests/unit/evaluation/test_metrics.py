@@ -110,3 +110,11 @@ def test_resampling_clips_widens_the_interval_of_questions_that_go_together():
         for unit in ("question", "video")
     }
     assert by["video"].high - by["video"].low > 1.25 * (by["question"].high - by["question"].low)
+
+
+def test_stages_are_metrics_of_the_items_that_went_through_them():
+    found = [scored(0, 1.0, **{"latency": 3.0, "latency/show": 1.0, "latency/referee": 2.0})]
+    found += [scored(1, 1.0, **{"latency": 2.0, "latency/show": 2.0})]
+    means = {"latency": 2.5, "latency/show": 1.5, "latency/referee": 2.0}
+    assert numbers(found) == {"score": 1.0, **means}
+    assert list(numbers(found))[:3] == list(means)
