@@ -97,7 +97,7 @@ METRICS = (
 def metrics_of(scored: Sequence[Scored]) -> tuple[ItemMetric, ...]:
     """METRICS, and the seconds of every stage that any of these items went through (`latency/<stage>`)."""
     stages = dict.fromkeys(name for item in scored for name in item.values if name.startswith(STAGE))
-    meaning = "of the latency, in this stage; stages of one question may overlap"
+    meaning = "in this stage; stages may overlap"
     return METRICS + tuple(ItemMetric(name, "s", meaning, _of(name)) for name in stages)
 
 

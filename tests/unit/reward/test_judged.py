@@ -1,4 +1,4 @@
-"""What evaluation adds to the rewards: answers judged by meaning, both rules of relative accuracy, word errors."""
+"""What evaluation adds to the rewards: answers judged by meaning, both rules of relative accuracy, nearness of texts."""
 
 import json
 
@@ -6,13 +6,14 @@ import jiwer
 import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
 
 from vrl.reward.accuracy import mean_relative_accuracy
 from vrl.reward.consistency import conclusion_accuracy, think_answer_consistency
 from vrl.reward.judge.prompts import ask_same, read_same
 from vrl.reward.judged import judged_accuracy
 from vrl.reward.record import Judgement, RewardInput
-from vrl.reward.text import word_error_rate
+from vrl.reward.text import rouge, word_error_rate
 from vrl.tasks import TASKS
 from vrl.types import Sample
 
@@ -72,3 +73,10 @@ def test_word_errors_are_those_of_the_usual_implementation(answer: list[str], tr
     assert word_error_rate(" ".join(answer), " ".join(truth)) == pytest.approx(
         jiwer.wer(" ".join(truth), " ".join(answer))
     )
+
+
+@drawn(WORDS, WORDS)
+def test_rouge_is_that_of_the_usual_implementation(answer: list[str], truth: list[str]) -> None:
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"])
+    found = scorer.score(" ".join(truth), " ".join(answer)).values()
+    assert rouge(" ".join(answer), " ".join(truth)) == pytest.approx(sum(one.fmeasure for one in found) / 3)
