@@ -1,4 +1,4 @@
-"""What evaluation adds to the rewards: answers judged by meaning, both rules of relative accuracy, nearness of texts."""
+"""What evaluation adds to the rewards: answers judged by meaning, relative accuracy, nearness of texts."""
 
 import json
 
