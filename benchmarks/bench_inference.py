@@ -7,7 +7,7 @@
                          decodes: `single` finds its clips in `media.cache`, vLLM is given decoded frames. Each runs
                          alone; medians of the repetitions. The shorter answers are, the more counts what a question
                          costs beside its tokens; 256 tokens are a short thinking
-  first_pass_vs_raw_vllm the same of the very first pass, which decodes all clips, on the same cores
+  first_pass_vs_raw_vllm the same of the very first pass, which decodes all clips on these cores and finds a cold engine
   encoder_runs_per_clip  of the four strategies: clips that went through the vision tower, over (clip, frame set) pairs
                          that were shown; 1 where every call that shares frames shares their encoding
   cost_majority ...      wall seconds of a strategy over those of `single`, all questions at once, in turns

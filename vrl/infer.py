@@ -5,9 +5,10 @@ whose clip or prompt cannot be used becomes a line that says so. Scores nothing 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from vrl.checkpoint import resolve_model
@@ -40,7 +41,7 @@ async def infer(config: InferConfig, stop: Stop) -> None:
             progress.say(f"{len(items)} questions, {len(file.done)} answered before; model {model_path}")
             if len(file.done) < len(items):
                 await _ask(config, items, file, progress, stop)
-            progress.say(f"{_tally(file)}; see {config.run_dir}")
+            progress.say(f"{tally(file.done.values())}; see {config.run_dir}")
 
 
 def _questions(config: InferConfig) -> list[Item]:
@@ -90,16 +91,17 @@ def _settings(config: InferConfig, items: Sequence[Item], model_path: str) -> di
     }
 
 
-def _tally(file: PredictionFile) -> str:
-    """How many were answered, what failed and why, and what an answer cost, waiting included."""
-    answered = [prediction for prediction in file.done.values() if not prediction.failure]
-    failed = Counter(prediction.failure for prediction in file.done.values() if prediction.failure)
-    count = max(1, len(answered))
-    candidates, latency_s = (sum(one.num_candidates for one in answered), sum(one.latency_s for one in answered))
-    stages: Counter[str] = Counter()
-    for prediction in answered:
-        stages.update(prediction.trace["stages_s"])
-    spent = ", ".join(f"{name} {seconds / count:.2f}" for name, seconds in stages.items())
+def tally(predictions: Collection[Prediction]) -> str:
+    """How many were answered, what failed and why, and what an answer cost on average, waiting included.
+
+    A stage that a question did not need counts as 0 s of it, so that the parts are those of the mean answer.
+    """
+    answered = [prediction for prediction in predictions if not prediction.failure]
+    failed = Counter(prediction.failure for prediction in predictions if prediction.failure)
     reasons = "".join(f", {count} failed ({reason})" for reason, count in sorted(failed.items()))
-    cost = f"{candidates / count:.2f} candidates and {latency_s / count:.2f} s each ({spent})"
-    return f"{len(answered)} answered with {cost}{reasons}"
+    if not answered:
+        return f"0 answered{reasons}"
+    stages = dict.fromkeys(name for prediction in answered for name in prediction.stages_s)
+    parts = ", ".join(f"{name} {fmean(one.stages_s.get(name, 0.0) for one in answered):.2f}" for name in stages)
+    candidates, latency_s = fmean(one.num_candidates for one in answered), fmean(one.latency_s for one in answered)
+    return f"{len(answered)} answered with {candidates:.2f} candidates and {latency_s:.2f} s each ({parts}){reasons}"

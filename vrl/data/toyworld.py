@@ -4,7 +4,7 @@
     out/<split>_cited.parquet   out/<split>_cited_basic.parquet
 
 Splits are train, val and test; the basic files hold the rows that ask for no moment (toyworld_questions.is_basic), the
-cited ones what RLER's cold start learns from (toyworld_cited), made of all rows or of the basic ones.
+cited ones what is taught for RLER's election (toyworld_cited), made of all rows or of the basic ones.
 
 What happens, how it looks and what is asked live in toyworld_scene, toyworld_render and toyworld_questions; this file
 encodes, spreads the work over processes and writes. The same arguments give the same frames and the same parquet bytes.

@@ -36,6 +36,11 @@ class Prediction:
     latency_s: float = 0.0
     trace: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def stages_s(self) -> Mapping[str, float]:
+        """Seconds of each stage of the strategy, in the order in which they began; stages may overlap."""
+        return self.trace.get("stages_s", {})
+
 
 class PredictionFile:
     """The predictions of one run folder, open for more. Use as a context manager.

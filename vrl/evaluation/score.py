@@ -114,7 +114,7 @@ def _costs(prediction: Prediction) -> dict[str, float]:
         "calls": float(prediction.num_calls),
         "tokens": float(prediction.num_tokens),
         "latency": prediction.latency_s,
-        **{STAGE + name: seconds for name, seconds in prediction.trace.get("stages_s", {}).items()},
+        **{STAGE + name: seconds for name, seconds in prediction.stages_s.items()},
     }
 
 

@@ -59,6 +59,9 @@ def test_elements_are_found_where_they_are(worker: RetrievalWorker):
     hits = worker.search(("green square", "blue circle", "red circle"), starts_s, embeddings)
     assert [hit.element for hit in hits] == ["green square", "blue circle", "red circle"]
     assert hits[0].start_s in (7.0, 8.0) and hits[1].start_s in (3.0, 4.0) and hits[2].start_s in (1.0, 2.0)
+    for hit in hits:  # its similarity is that of its own segment
+        k = starts_s.index(hit.start_s)
+        assert worker.search((hit.element,), starts_s[k : k + 1], embeddings[k : k + 1]) == (hit,)
     (absent,) = worker.search(("yellow triangle",), starts_s, embeddings)
     assert -1 <= absent.similarity < min(hit.similarity for hit in hits) <= 1
 
