@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vrl.data.dataset import read_samples, write_parquet
-from vrl.data.toy import make_toy
+from vrl.toyworld.make import make_toy
 from vrl.types import Sample
 
 QUIET = ("log.samples_every=0", "log.tensorboard=false", "gate.enabled=false", "checkpoint.keep_last=1")

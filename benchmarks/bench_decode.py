@@ -23,11 +23,11 @@ import numpy as np
 from record import emit
 
 from vrl.config import CacheConfig, DataConfig, FrameConfig, ModelConfig
-from vrl.data.decoder import Decoder
-from vrl.data.sampling import choose_frames
-from vrl.data.toymodel import build_family
-from vrl.data.video import probe
+from vrl.data.decode.process import Decoder
+from vrl.data.decode.sampling import choose_frames
+from vrl.data.decode.video import probe
 from vrl.data.worker import DataWorker
+from vrl.toyworld.model import build_family
 from vrl.types import Media, Sample
 
 SHAPES = ((640, 360, 30, 10), (1280, 720, 30, 3), (640, 360, 250, 10))  # width, height, frames a keyframe, seconds

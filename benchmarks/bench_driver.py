@@ -26,9 +26,9 @@ from record import emit
 
 from vrl.config import AlgoConfig, LogConfig, RunConfig
 from vrl.data.stream import SampleStream
-from vrl.driver import Driver, Progress
-from vrl.metrics import RunLog
-from vrl.rollout.feed import PromptFeed
+from vrl.observability.run_log import RunLog
+from vrl.rollout.prefetch import PromptFeed
+from vrl.training.driver import Driver, Progress
 from vrl.types import Completion, Prompt, Reward, Sample, Update, VersionSpan
 
 GROUP_SIZE, TOKENS = 4, 16

@@ -31,15 +31,15 @@ from record import emit
 
 from vrl.config import CacheConfig, FrameConfig, ModelConfig, RolloutConfig
 from vrl.data.dataset import read_samples
-from vrl.data.decoder import Decoder
-from vrl.data.toy import make_toy
+from vrl.data.decode.process import Decoder
 from vrl.inference.answer import answer_question
 from vrl.inference.config import MediaConfig, StrategyConfig, data_config
-from vrl.inference.inquiry import Desk
+from vrl.inference.question import Desk
 from vrl.inference.record import Answer
-from vrl.run import guard_private_ray
+from vrl.lifecycle import guard_private_ray
 from vrl.tasks import TASKS
 from vrl.tasks.task import Clip
+from vrl.toyworld.make import make_toy
 from vrl.types import Sample
 
 STRATEGIES = ("single", "majority", "election", "backfill")
@@ -114,7 +114,7 @@ def prepare(settings: Settings, world: Path) -> Parts:
 
 async def measure_desk(parts: Parts, repetitions: int) -> dict[str, float]:
     """Every strategy over all questions, in turns."""
-    from vrl.inference.desk import open_desk
+    from vrl.inference.client import open_desk
 
     data = data_config(parts.media, parts.questions)
     seconds: dict[str, list[float]] = {name: [] for name in STRATEGIES}

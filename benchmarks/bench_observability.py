@@ -27,10 +27,10 @@ import psutil
 from record import emit
 
 from vrl.config import RunConfig
-from vrl.configfile import load
+from vrl.config.load import load
+from vrl.lifecycle import Stop, guard_private_ray, run_to_end
 from vrl.observability.series import close_series, open_series
 from vrl.observability.spans import close_spans, open_spans
-from vrl.run import Stop, guard_private_ray, run_to_end
 from vrl.types import RolloutGroup
 
 DEMO = ["model.path=runs/toy-sft", "data.cache.dir=runs/cache"]
@@ -65,10 +65,10 @@ def main(arguments: list[str]) -> None:
 
 
 async def train(config: RunConfig, stop: Stop, taken: list[Step]) -> None:
-    """vrl.train's loop without gate and validation; every step is added to `taken`."""
-    from vrl.driver import Driver
+    """vrl.training.rl's loop without gate and validation; every step is added to `taken`."""
     from vrl.report.samples import write_samples
-    from vrl.session import open_session
+    from vrl.training.driver import Driver
+    from vrl.training.session import open_session
 
     async with open_session(config, stop, kind="rl") as session:
         fleets = session.fleets

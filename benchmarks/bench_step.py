@@ -16,9 +16,9 @@ from pathlib import Path
 from record import emit
 
 from vrl.config import RunConfig
-from vrl.configfile import load
-from vrl.data.toy import make_toy
-from vrl.run import guard_private_ray, run_to_end
+from vrl.config.load import load
+from vrl.lifecycle import guard_private_ray, run_to_end
+from vrl.toyworld.make import make_toy
 
 PARTS = ("rollout", "reward", "learn", "push")
 WARM_UP_STEPS = 3
@@ -46,8 +46,8 @@ def main(overrides: list[str]) -> None:
 def run(config: RunConfig) -> None:
     """Train in this process; a run that does not end well ends the benchmark."""
     guard_private_ray(config.ray_address)
-    from vrl.sft import train_sft
-    from vrl.train import train
+    from vrl.training.rl import train
+    from vrl.training.sft import train_sft
 
     session = train_sft if config.name.endswith("sft") else train
     code = run_to_end(lambda stop: session(config, stop))

@@ -10,7 +10,7 @@
   backfill   against uniform frames under the same budget, on questions whose event is at most `max_event_s` long.
              Models: conf/toy_long_sft.yaml
 
-An answer is right where it votes for the same as the truth (vrl.inference.reading). Differences are of paired
+An answer is right where it votes for the same as the truth (vrl.inference.parse_candidate). Differences are of paired
 questions, in shares, with 95 % intervals by bootstrap over clips; a clip is drawn with the answers of all models.
 
 `evidence_auc`, `confidence_auc`, `citations_auc`: of two candidates for one question, one right and one wrong, how
@@ -45,11 +45,11 @@ from vrl.inference.config import (
     StrategyConfig,
     data_config,
 )
-from vrl.inference.inquiry import Desk
-from vrl.inference.reading import vote_key
+from vrl.inference.parse_candidate import vote_key
+from vrl.inference.question import Desk
 from vrl.inference.record import Answer, Candidate
-from vrl.inference.vote import plurality
-from vrl.run import guard_private_ray
+from vrl.inference.strategies.majority import plurality
+from vrl.lifecycle import guard_private_ray
 from vrl.tasks.think_keyframes import in_spans
 from vrl.types import Sample
 
@@ -124,7 +124,7 @@ def kept(settings: Settings, number: int, samples: Sequence[Sample]) -> Run:
 
 async def ask_model(settings: Settings, model: str, samples: Sequence[Sample]) -> Run:
     """The answers of the claimed strategy and of those it is compared with."""
-    from vrl.inference.desk import open_desk  # imports Ray, which is guarded by now
+    from vrl.inference.client import open_desk  # imports Ray, which is guarded by now
 
     count = settings.frames
     frames = FrameConfig(fps=2.0, min_frames=count, max_frames=count, min_pixels=3136, max_pixels=3136)

@@ -167,53 +167,53 @@ def _data_check(args: argparse.Namespace) -> int:
 
 
 def _toy(args: argparse.Namespace) -> int:
-    from vrl.data.toy import make_toy
+    from vrl.toyworld.make import make_toy
 
     make_toy(args.out, clips=args.clips, difficulty=args.difficulty, seed=args.seed, workers=args.workers)
     if args.encoder and not (args.out / "encoder" / "config.json").is_file():
-        from vrl.data.toyencoder import build_toy_encoder
+        from vrl.toyworld.encoder import build_toy_encoder
 
         build_toy_encoder(args.out / "encoder", args.seed)
     return 0
 
 
 def _sft(args: argparse.Namespace) -> int:
-    from vrl.configfile import load
-    from vrl.run import guard_private_ray, run_to_end
+    from vrl.config.load import load
+    from vrl.lifecycle import guard_private_ray, run_to_end
 
     config = load(args.config, args.overrides)
     guard_private_ray(config.ray_address)
-    from vrl.sft import train_sft
+    from vrl.training.sft import train_sft
 
     return run_to_end(lambda stop: train_sft(config, stop))
 
 
 def _train(args: argparse.Namespace) -> int:
-    from vrl.configfile import load
-    from vrl.run import guard_private_ray, run_to_end
+    from vrl.config.load import load
+    from vrl.lifecycle import guard_private_ray, run_to_end
 
     config = load(args.config, args.overrides)
     guard_private_ray(config.ray_address)
-    from vrl.train import train
+    from vrl.training.rl import train
 
     return run_to_end(lambda stop: train(config, stop))
 
 
 def _infer(args: argparse.Namespace) -> int:
-    from vrl.configfile import load
+    from vrl.config.load import load
     from vrl.inference.config import InferConfig, check_infer
-    from vrl.run import guard_private_ray, run_to_end
+    from vrl.lifecycle import guard_private_ray, run_to_end
 
     config = load(args.config, args.overrides, schema=InferConfig, check=check_infer)
     guard_private_ray(config.ray_address)
-    from vrl.infer import infer
+    from vrl.inference.run import infer
 
     return run_to_end(lambda stop: infer(config, stop))
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from vrl.configfile import load
-    from vrl.run import guard_private_ray, run_to_end
+    from vrl.config.load import load
+    from vrl.lifecycle import guard_private_ray, run_to_end
     from vrl.serve.config import ServeConfig, check_serve
 
     config = load(args.config, args.overrides, schema=ServeConfig, check=check_serve)
@@ -229,9 +229,9 @@ def _eval(args: argparse.Namespace) -> int:
 
         print(as_markdown(compare(*args.compare)), end="")
         return 0
-    from vrl.configfile import load
+    from vrl.config.load import load
     from vrl.evaluation.config import EvalConfig, check_eval
-    from vrl.run import guard_private_ray, run_to_end
+    from vrl.lifecycle import guard_private_ray, run_to_end
 
     config = load(args.config, args.overrides, schema=EvalConfig, check=check_eval)
     guard_private_ray(config.ray_address)
@@ -241,15 +241,15 @@ def _eval(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> int:
-    from vrl.configfile import as_yaml, load
+    from vrl.config.load import as_yaml, load
 
     print(as_yaml(load(args.config, args.overrides)), end="")
     return 0
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from vrl.configfile import load
-    from vrl.plan import GIB, plan, show
+    from vrl.config.load import load
+    from vrl.sizing.plan import GIB, plan, show
 
     found = plan(load(args.config, args.overrides), gpu_bytes=args.gpu_gib * GIB)
     show(found, Console())
@@ -257,12 +257,12 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from vrl.configfile import load
-    from vrl.run import guard_private_ray
+    from vrl.config.load import load
+    from vrl.lifecycle import guard_private_ray
 
     config = load(args.run_dir / "config.yaml")
     guard_private_ray(config.ray_address)
-    from vrl.export import export
+    from vrl.training.export import export
 
     print(export(config, args.run_dir, args.out).path)
     return 0
@@ -297,7 +297,7 @@ def _doctor(args: argparse.Namespace) -> int:
     if args.parity:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # the report is what people ask for
         from vrl.checkpoint import resolve_model
-        from vrl.parity_check import check_checkpoint
+        from vrl.parity.checkpoint import check_checkpoint
 
         report = check_checkpoint(str(resolve_model(args.parity)), dtype=args.dtype)
         print(report)

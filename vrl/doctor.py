@@ -191,8 +191,8 @@ def check_shared_memory(path: Path, memory: int) -> Finding:
 
 def check_decoder() -> Finding:
     """Write a clip of known frames, read it back through the killable decoder, and compare pixels and times."""
-    from vrl.data.decoder import Decoder
-    from vrl.data.toyworld import encode
+    from vrl.data.decode.process import Decoder
+    from vrl.toyworld.world import encode
 
     shades = np.linspace(20, 235, 32).astype(np.uint8)
     frames_THWC = np.broadcast_to(shades[:, None, None, None], (32, 64, 64, 3))

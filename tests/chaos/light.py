@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
-from fakes import FakeLearner
+from support.fakes import FakeLearner
 
 from vrl.errors import LearnerLostError, WeightPushError
 from vrl.types import Completion, PackedBatch, Prompt, Reward, Update, VersionSpan

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from leaks import left_of, shared_memory_of, socket_files_of
+from support.leaks import left_of, shared_memory_of, socket_files_of
 
-from vrl.data.toymodel import build_family
+from vrl.toyworld.model import build_family
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 ENGINE = """

@@ -12,7 +12,7 @@ from chaos.test_run import require_ended, words
 from integration.test_run import Vrl, rows
 
 from vrl.checkpoint import begin, commit, newest
-from vrl.data.toy import make_toy
+from vrl.toyworld.make import make_toy
 
 SAVE = """
 import sys

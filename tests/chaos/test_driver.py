@@ -12,7 +12,7 @@ from chaos.world import SAMPLES, World, kill, live, require_whole
 from vrl.config import FaultConfig
 from vrl.data.stream import SampleStream
 from vrl.errors import WorkerError
-from vrl.run import first_cause
+from vrl.lifecycle import first_cause
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(280)]
 

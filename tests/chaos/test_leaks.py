@@ -15,11 +15,11 @@ import psutil
 import pytest
 import ray
 from chaos.world import FAULT, GROUPS_PER_STEP, PREFETCH, World, kill, live, require_whole
-from fakes import prepare
-from leaks import left_of, shared_memory_of
 from ray._private.internal_api import memory_summary
+from support.fakes import prepare
+from support.leaks import left_of, shared_memory_of
 
-from vrl.driver import Progress
+from vrl.training.driver import Progress
 from vrl.types import Prompt, Sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(880)]

@@ -11,16 +11,16 @@ import psutil
 import pytest
 import ray
 from chaos.world import FAULT, World, kill, live, require_whole
-from clips import FOUR_FRAMES, write_clip
+from support.clips import FOUR_FRAMES, write_clip
 from unit.data.test_video import BAD
 
+from vrl.actors.pool import ActorPool
 from vrl.config import DataConfig, ModelConfig
 from vrl.data.ledger import MediaLedger
-from vrl.data.toymodel import build_family
 from vrl.data.worker import DataWorker
 from vrl.errors import DataError
-from vrl.pool import ActorPool
-from vrl.run import first_cause
+from vrl.lifecycle import first_cause
+from vrl.toyworld.model import build_family
 from vrl.types import Media, Prompt, Sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(280)]
@@ -88,7 +88,7 @@ def run(tmp_path: Path, *, max_bad_fraction: float) -> tuple[World, dict[str, st
 def decoders() -> list[int]:
     """Decode processes of the data workers below this one."""
     found = psutil.Process().children(recursive=True)
-    return [child.pid for child in found if "vrl.data.decoder" in child.cmdline()]
+    return [child.pid for child in found if "vrl.data.decode.process" in child.cmdline()]
 
 
 def test_p13_bad_clips_are_named_once_and_a_hang_costs_its_timeout(tmp_path: Path):

@@ -13,10 +13,10 @@ import pytest
 import ray
 from chaos.world import FAULT, kill
 
+from vrl.actors.pool import ActorPool
 from vrl.config import LogConfig
 from vrl.observability.series import count
 from vrl.observability.watch import environment, watch_actor, watch_of
-from vrl.pool import ActorPool
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(120)]
 SERIES = "vrl_reward_judge_questions_total"

@@ -12,9 +12,9 @@ import ray
 from chaos.world import FAULT, World, live, require_whole
 from ray.cluster_utils import Cluster
 
+from vrl.actors.placement import Placement, Role
 from vrl.errors import WorkerError
-from vrl.placement import Placement, Role
-from vrl.run import first_cause
+from vrl.lifecycle import first_cause
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 STORE = {"object_store_memory": 100 * 2**20, "include_dashboard": False}

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import ray
 
+from vrl.actors.pool import ActorPool
 from vrl.config import FaultConfig
 from vrl.errors import LostCallError, RewardError, WorkerError
-from vrl.pool import ActorPool
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(120)]
 FAULT = FaultConfig(heartbeat_s=0.3, silence_s=1.5, max_restarts=3, backoff_s=0.1)

@@ -12,7 +12,7 @@ import pytest
 from integration.test_run import Vrl, rows, summary
 
 from vrl.checkpoint import newest
-from vrl.data.toy import make_toy
+from vrl.toyworld.make import make_toy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(880)]
 SMALL = [

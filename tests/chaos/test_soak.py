@@ -18,9 +18,9 @@ from chaos.world import World, kill, live, require_whole
 from ray.exceptions import RayError
 
 from vrl.config import FaultConfig
-from vrl.driver import Progress
 from vrl.errors import LearnerLostError
-from vrl.run import first_cause
+from vrl.lifecycle import first_cause
+from vrl.training.driver import Progress
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(880)]
 SOAK_S = float(os.environ.get("VRL_SOAK_S", "60"))

@@ -11,15 +11,15 @@ from typing import Any
 
 import ray
 from chaos.light import MIXED, LightEngine, LightLearner, LightReward
-from fakes import prepare
+from support.fakes import prepare
 
+from vrl.actors.pool import ActorPool
 from vrl.config import AlgoConfig, FaultConfig, LogConfig, PushConfig, RunConfig
 from vrl.data.stream import SampleStream
-from vrl.driver import Driver, Progress
-from vrl.metrics import RunLog
-from vrl.pool import ActorPool
-from vrl.push import WeightPush
-from vrl.rollout.feed import PromptFeed
+from vrl.observability.run_log import RunLog
+from vrl.rollout.prefetch import PromptFeed
+from vrl.training.driver import Driver, Progress
+from vrl.training.weight_sync import WeightPush
 from vrl.types import Sample
 
 GROUPS_PER_STEP, PREFETCH = 4, 8

@@ -8,7 +8,7 @@ import pytest
 from cluster.conftest import Head
 
 from vrl.checkpoint import newest
-from vrl.data.toy import make_toy
+from vrl.toyworld.make import make_toy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(590)]
 

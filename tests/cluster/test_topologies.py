@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from vrl.actors.placement import Placement, Role, roles
 from vrl.config import DataConfig, LearnerConfig, PushConfig, RewardConfig, RolloutConfig, RunConfig
 from vrl.errors import ConfigError
-from vrl.placement import Placement, Role, roles
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 GPUS, CPUS = 8, 16  # of a node

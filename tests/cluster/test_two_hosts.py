@@ -12,8 +12,8 @@ import pytest
 from cluster.conftest import BIN, RAY
 from cluster.hosts import Host, two_hosts
 
-from vrl.data.toy import make_toy
-from vrl.metrics import read_rows
+from vrl.observability.run_log import read_rows
+from vrl.toyworld.make import make_toy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(880)]
 PORT = 6379

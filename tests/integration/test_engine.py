@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from leaks import left_of, shared_memory_of, socket_files_of
+from support.leaks import left_of, shared_memory_of, socket_files_of
 from transformers import AutoTokenizer
 
 from vrl.algo.vocabulary import banned_token_ids
 from vrl.config import FrameConfig, ModelConfig, RolloutConfig
 from vrl.data.prompt import PromptBuilder
-from vrl.data.toymodel import build_family
 from vrl.errors import DataError, RolloutError, WorkerError
 from vrl.rollout.engine import RolloutEngine
 from vrl.rollout.shuffled import in_order
 from vrl.tasks import TASKS
+from vrl.toyworld.model import build_family
 from vrl.types import Completion, Frames, Media, Prompt, Sample, VersionSpan
 
 MAX_TOKENS = 24

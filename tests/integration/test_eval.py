@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vrl.data.toy import make_toy
+from vrl.toyworld.make import make_toy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

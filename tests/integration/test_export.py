@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from learner_cases import run_ranks, train
 from safetensors.torch import load_file
+from support.learner_cases import run_ranks, train
 from transformers import AutoModelForImageTextToText
 
 from vrl.checkpoint import begin, commit
 from vrl.config import LearnerConfig, LoraConfig, ModelConfig, RolloutConfig, RunConfig
-from vrl.data.toymodel import build_family
-from vrl.export import export
 from vrl.rollout.engine import RolloutEngine
+from vrl.toyworld.model import build_family
+from vrl.training.export import export
 from vrl.types import Prompt, Sample
 
 pytestmark = pytest.mark.timeout(300)

@@ -17,8 +17,8 @@ import httpx
 import openai
 import pytest
 
-from vrl.data.toy import make_toy
-from vrl.data.toyencoder import build_toy_encoder
+from vrl.toyworld.encoder import build_toy_encoder
+from vrl.toyworld.make import make_toy
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import ray
-from fakes import FakeEngines, FakeLearner, prepare
-from judge_cases import down, endpoint, honest, nonsense, slow
+from support.fakes import FakeEngines, FakeLearner, prepare
+from support.judge_cases import down, endpoint, honest, nonsense, slow
 
+from vrl.actors.pool import ActorPool
 from vrl.config import (
     AlgoConfig,
     JudgeConfig,
@@ -26,16 +27,15 @@ from vrl.config import (
     TaskConfig,
 )
 from vrl.data.stream import SampleStream
-from vrl.data.toymodel import build_toy_model
-from vrl.driver import Driver, Progress
 from vrl.errors import JudgeError
-from vrl.metrics import RunLog
-from vrl.pool import ActorPool
+from vrl.observability.run_log import RunLog
 from vrl.reward.judge import make_judge
 from vrl.reward.judge.engines import OwnEngines, end
 from vrl.reward.worker import RewardWorker
-from vrl.rollout.feed import PromptFeed
 from vrl.rollout.judge import JudgeEngine
+from vrl.rollout.prefetch import PromptFeed
+from vrl.toyworld.model import build_toy_model
+from vrl.training.driver import Driver, Progress
 from vrl.types import Caption, Completion, Prompt, Sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from fault_cases import skip
-from learner_cases import run_ranks
+from support.fault_cases import skip
+from support.learner_cases import run_ranks
 
-from vrl.data.toymodel import build_family
+from vrl.toyworld.model import build_family
 
 pytestmark = pytest.mark.timeout(300)
 slow = pytest.mark.slow

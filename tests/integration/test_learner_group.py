@@ -5,14 +5,14 @@ import asyncio
 import numpy as np
 import pytest
 import ray
-from learner_cases import MIXED, make_cases
+from support.learner_cases import MIXED, make_cases
 from transformers import AutoConfig
 
 from vrl.algo.packing import pack
 from vrl.config import AlgoConfig, LearnerConfig, ModelConfig
-from vrl.data.toymodel import build_family
 from vrl.errors import CheckpointError, LearnerError
 from vrl.learner.group import LearnerGroup
+from vrl.toyworld.model import build_family
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from learner_cases import MIXED, Setting, make_cases, run_ranks, score_and_differentiate
-from plain_rows import plain_logprobs
+from support.learner_cases import MIXED, Setting, make_cases, run_ranks, score_and_differentiate
+from support.plain_rows import plain_logprobs
 from transformers import AutoModelForImageTextToText
 
 from vrl.data.normalisation import normalisation
-from vrl.data.toymodel import FAMILIES, build_family
+from vrl.toyworld.model import FAMILIES, build_family
 
 pytestmark = pytest.mark.timeout(300)
 FROZEN_TOWER = ("model.visual",)

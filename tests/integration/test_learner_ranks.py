@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from learner_cases import accumulate, go_on, interrupt, move_a_little, run_ranks, train
+from support.learner_cases import accumulate, go_on, interrupt, move_a_little, run_ranks, train
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from vrl.config import LoraConfig
-from vrl.data.toymodel import build_family
+from vrl.toyworld.model import build_family
 
 pytestmark = pytest.mark.timeout(300)
 WHOLE = 10_000  # tokens of a micro-batch: all groups at once

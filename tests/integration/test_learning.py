@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
-from learner_cases import MIXED, make_cases
+from support.learner_cases import MIXED, make_cases
 from transformers import AutoConfig
 
 from vrl.algo.packing import pack, to_training_group
 from vrl.config import AlgoConfig, LearnerConfig, ModelConfig, RunConfig
-from vrl.data.toymodel import build_family
 from vrl.learner.group import LearnerGroup
-from vrl.learning import learn
+from vrl.toyworld.model import build_family
+from vrl.training.step import learn
 from vrl.types import Completion, Prompt, Reward, Rollout, RolloutGroup, Sample, TrainingGroup, VersionSpan
 
 pytestmark = pytest.mark.timeout(300)

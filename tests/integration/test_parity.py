@@ -13,11 +13,11 @@ from transformers import AutoModelForImageTextToText
 
 from vrl.algo.positions import PositionRule, prompt_positions
 from vrl.config import ModelConfig, RolloutConfig
-from vrl.data.toymodel import FAMILIES, build_family
 from vrl.errors import ParityError
-from vrl.parity import GateCase, LocalLearner, ParityReport, run_gate
-from vrl.parity_check import SCENES, Clip, InProcess, Scene, write_case
+from vrl.parity.checkpoint import SCENES, Clip, InProcess, Scene, write_case
+from vrl.parity.gate import GateCase, LocalLearner, ParityReport, run_gate
 from vrl.rollout.engine import RolloutEngine
+from vrl.toyworld.model import FAMILIES, build_family
 from vrl.types import VisionGrid
 
 EVERY_12TH = "25 fps, every 12th frame"
@@ -83,7 +83,7 @@ def test_other_normalisation_shows_in_the_pixels(bench: Bench, monkeypatch: pyte
     for name, values in zip(("pixel_weight", "pixel_bias"), constants, strict=True):
         getattr(learner._policy, name).copy_(torch.from_numpy(values)[:, None])
     assert bench.gate(case, learner=learner).results[0].differs == "log-probs"
-    monkeypatch.setattr("vrl.parity.normalisation", lambda path: constants)
+    monkeypatch.setattr("vrl.parity.gate.normalisation", lambda path: constants)
     assert bench.gate(case, learner=learner).results[0].differs == "pixels"
 
 
@@ -119,14 +119,14 @@ def test_transformers_positions_show_at_once(bench: Bench, monkeypatch: pytest.M
     theirs = from_transformers(bench.model.path)
     case = bench.cases[EVERY_12TH]
     if bench.learner._policy.rule.family == "qwen3_vl":  # here the two rules agree
-        monkeypatch.setattr("vrl.parity.prompt_positions", theirs)
+        monkeypatch.setattr("vrl.parity.gate.prompt_positions", theirs)
         assert bench.gate(case).passed
         return
     monkeypatch.setattr("vrl.algo.packing.prompt_positions", theirs)
     report = bench.gate(case)
     assert report.results[0].differs == "log-probs"
     assert report.results[0].max_gap > 0.1
-    monkeypatch.setattr("vrl.parity.prompt_positions", theirs)
+    monkeypatch.setattr("vrl.parity.gate.prompt_positions", theirs)
     assert bench.gate(case).results[0].differs == "positions"
 
 
@@ -144,7 +144,7 @@ def test_seconds_kept_in_double_shift_a_time_step(bench: Bench, monkeypatch: pyt
         positions[0, slots] = slots[0] + np.repeat(steps, h * w // 4)
         return positions
 
-    monkeypatch.setattr("vrl.parity.prompt_positions", in_double)
+    monkeypatch.setattr("vrl.parity.gate.prompt_positions", in_double)
     assert bench.gate(bench.cases["wide, odd sizes"]).passed  # one second a step: exact either way
     assert bench.gate(bench.cases[EVERY_12TH]).results[0].differs == "positions"
     monkeypatch.undo()

@@ -15,13 +15,13 @@ from transformers import AutoModelForImageTextToText
 
 from vrl.algo.packing import pack, to_sft_group
 from vrl.config import AlgoConfig, LearnerConfig, LoraConfig, ModelConfig, PushConfig, RolloutConfig
-from vrl.data.toymodel import build_family
 from vrl.errors import WeightPushError
 from vrl.learner.group import LearnerGroup
-from vrl.packets import value_digest
 from vrl.rollout.engine import RolloutEngine
+from vrl.toyworld.model import build_family
 from vrl.types import Prompt, Sample
-from vrl.weights import WeightPusher
+from vrl.weights.sender import WeightPusher
+from vrl.weights.wire import value_digest
 
 PUSH = PushConfig(timeout_s=60.0)
 ENV = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "HF_HUB_OFFLINE": "1"}

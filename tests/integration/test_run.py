@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from leaks import left_of, shared_memory_of, socket_files_of
+from support.leaks import left_of, shared_memory_of, socket_files_of
 
 from vrl.data.dataset import read_samples
-from vrl.data.toy import make_toy
+from vrl.toyworld.make import make_toy
 
 pytestmark = pytest.mark.timeout(700)  # a busy machine is slow, not wrong
 

@@ -18,10 +18,10 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from vrl.data.toy import make_toy
-from vrl.metrics import CATALOGUE, find, read_rows
 from vrl.observability.boards import DASHBOARDS
+from vrl.observability.run_log import CATALOGUE, find, read_rows
 from vrl.observability.series import SERIES
+from vrl.toyworld.make import make_toy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(580)]
 SMALL = ["algo.groups_per_step=4", "rollout.max_num_seqs=32", "val.samples=2", "gate.enabled=false"]

@@ -10,7 +10,7 @@ import torch
 
 from vrl.checkpoint import begin, commit, require_own
 from vrl.config import ModelConfig
-from vrl.configfile import load
+from vrl.config.load import load
 from vrl.errors import CheckpointError, ConfigError
 
 KEY = "sk-proj-0123456789abcdef"

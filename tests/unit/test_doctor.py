@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from vrl import doctor
-from vrl.data import toyworld
 from vrl.doctor import (
     GIB,
     Finding,
@@ -19,6 +18,7 @@ from vrl.doctor import (
     check_versions,
     run_doctor,
 )
+from vrl.toyworld import world as toyworld
 
 ENGINES = ["no-such-engine==1; extra == 'cpu'", "no-such-gpu-engine==1; extra == 'gpu'"]
 

@@ -56,7 +56,7 @@ class PackedRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PatchCost:
-    """What a vision patch costs beside a language token (vrl.costs knows it of a model)."""
+    """What a vision patch costs beside a language token (vrl.sizing.costs knows it of a model)."""
 
     work: float  # arithmetic of a forward and backward
     memory: float  # bytes of activations

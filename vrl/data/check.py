@@ -20,7 +20,7 @@ from rich.table import Table
 
 from vrl.config import DataConfig, MediaLimitsConfig
 from vrl.data.dataset import read_samples, resolve_media, write_parquet
-from vrl.data.decoder import Decoder
+from vrl.data.decode.process import Decoder
 from vrl.errors import ConfigError, DataError
 from vrl.types import Media, Sample
 

@@ -1,7 +1,7 @@
 """Dataset files: the one Arrow schema of `Sample`, a strict reader of parquet and JSONL, a writer, and the media check.
 
 A file is right or refused: every fault is listed with file, row and column, and no row is skipped or mended. Does not
-open media (vrl.data.video does) and does not know the tasks.
+open media (vrl.data.decode.video does) and does not know the tasks.
 """
 
 import json

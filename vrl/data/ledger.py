@@ -2,7 +2,7 @@
 
 Bad media stand in a JSON-lines file, one line each, as soon as they are found: the list outlives a kill and a resume,
 and whoever has mended a file deletes its line. Does not decode (vrl.data.worker does), and does not judge how many bad
-samples are too many (vrl.rollout.feed does).
+samples are too many (vrl.rollout.prefetch does).
 """
 
 import json

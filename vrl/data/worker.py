@@ -17,9 +17,9 @@ import numpy as np
 from vrl.config import DataConfig, ModelConfig
 from vrl.data.cache import VisionCache
 from vrl.data.dataset import media_root, resolve_media
-from vrl.data.decoder import Decoder
-from vrl.data.limits import require_size
-from vrl.data.subtitles import subtitle_path
+from vrl.data.decode.limits import require_size
+from vrl.data.decode.process import Decoder
+from vrl.data.decode.subtitles import subtitle_path
 from vrl.data.views import seen
 from vrl.data.vision import Vision
 from vrl.errors import DataError, MediaError

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vrl.config import EngineConfig, ModelConfig, RewardConfig
-from vrl.configcheck import judge_problems
+from vrl.config.checks import judge_problems
+from vrl.config.fields import MISSING, at_least, one_of, out_of_range, share
 from vrl.errors import ConfigError
 from vrl.evaluation.benchmarks import BENCHMARKS
-from vrl.fields import MISSING, at_least, one_of, out_of_range, share
 from vrl.inference.config import MediaConfig, StrategyConfig, asking_problems, strategy_problems
 from vrl.reward import REWARDS, add_modules
 from vrl.tasks import TASKS

@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from vrl.checkpoint import resolve_model
-from vrl.configfile import as_yaml
-from vrl.evaluation.ask import ask_items
+from vrl.config.load import as_yaml
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.evaluation.config import EvalConfig
 from vrl.evaluation.item import Item
 from vrl.evaluation.metrics import summarise
-from vrl.evaluation.predictions import Prediction, PredictionFile, in_order
-from vrl.evaluation.progress import Progress
 from vrl.evaluation.record import write_scores
 from vrl.evaluation.results import make_results, write_results
 from vrl.evaluation.score import score_items
 from vrl.evaluation.select import fingerprint, select
+from vrl.inference.batch import ask_items
+from vrl.inference.client import open_desk
 from vrl.inference.config import MediaConfig, data_config
-from vrl.inference.desk import open_desk
-from vrl.run import Stop
+from vrl.inference.predictions import Prediction, PredictionFile, in_order
+from vrl.inference.progress import Progress
+from vrl.lifecycle import Stop
 
 
 async def evaluate(config: EvalConfig, stop: Stop) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from vrl.config import RewardTermConfig, TaskConfig
 from vrl.evaluation.config import EvalConfig
 from vrl.evaluation.item import Benchmark, Item
-from vrl.evaluation.predictions import Prediction
 from vrl.evaluation.record import STAGE, Scored
+from vrl.inference.predictions import Prediction
 from vrl.reward.record import RewardInput, Values
 from vrl.reward.text import word_error_rate
 from vrl.reward.worker import RewardWorker

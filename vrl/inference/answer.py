@@ -6,16 +6,16 @@ async with open_desk(model, data, rollout, strategy) as desk:
 
 from collections.abc import Awaitable, Callable
 
-from vrl.inference import backfill, orchestra, vote
 from vrl.inference.config import StrategyConfig
-from vrl.inference.inquiry import Desk, Inquiry, Notify
+from vrl.inference.question import Desk, Inquiry, Notify
 from vrl.inference.record import Answer
+from vrl.inference.strategies import backfill, election, majority
 from vrl.types import Sample
 
 _STRATEGIES: dict[str, Callable[[Inquiry, StrategyConfig], Awaitable[Answer]]] = {
-    "single": vote.single,
-    "majority": vote.majority,
-    "election": orchestra.election,
+    "single": majority.single,
+    "majority": majority.majority,
+    "election": election.election,
     "backfill": backfill.backfill,
 }
 

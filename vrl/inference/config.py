@@ -13,7 +13,7 @@ from vrl.config import (
     ModelConfig,
     RewardConfig,
 )
-from vrl.fields import MISSING, above_zero, at_least, one_of, out_of_range, share
+from vrl.config.fields import MISSING, above_zero, at_least, one_of, out_of_range, share
 from vrl.tasks import TASKS
 
 

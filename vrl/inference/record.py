@@ -12,7 +12,7 @@ class Candidate:
     answer: str  # as written; empty where the completion cannot be read or is no answer to the question
     key: str  # what it votes for: the answer, normalised by its type; empty: nothing
     text: str  # of the completion, special tokens kept
-    confidence: float  # in (0, 1]; see vrl.inference.reading
+    confidence: float  # in (0, 1]; see vrl.inference.parse_candidate
     keyframes: frozenset[int] = frozenset()  # cited frames that exist
     frame_sensitive: float = 0.0  # s_fs, tau and rho of RLER: see vrl.reward.evidence
     transparency: float = 0.0

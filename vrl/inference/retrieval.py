@@ -15,7 +15,7 @@ from transformers import AutoModel, AutoProcessor
 
 from vrl.config import DataConfig
 from vrl.data.dataset import media_root, resolve_media
-from vrl.data.decoder import Decoder
+from vrl.data.decode.process import Decoder
 from vrl.errors import ConfigError
 from vrl.inference.config import BackfillConfig
 from vrl.types import Sample

@@ -30,8 +30,8 @@ from vrl.errors import CheckpointError, LearnerError
 from vrl.learner.lora import weights, without_adapters
 from vrl.learner.model import GroupedPolicy, TokenScores
 from vrl.learner.schedule import learning_rate
-from vrl.packets import value_digest
-from vrl.route import lead_gloo_to
+from vrl.network import lead_gloo_to
+from vrl.weights.wire import value_digest
 
 _COUNTS = {"steps", "skipped", "skipped_in_a_row"}  # of optimizer steps, as the learner stores them
 

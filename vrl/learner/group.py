@@ -16,8 +16,8 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util import get_node_ip_address
 
+from vrl.actors.ray_errors import raised_by
 from vrl.algo.packing import PatchCost
-from vrl.causes import raised_by
 from vrl.config import AlgoConfig, LearnerConfig, ModelConfig, PushConfig
 from vrl.errors import LearnerError, LearnerLostError, VrlError
 from vrl.types import MicroBatch, PackedBatch, StepCounts, Update

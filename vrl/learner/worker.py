@@ -18,7 +18,6 @@ from vrl.algo.objective import objective, trained_tokens
 from vrl.algo.packing import PackedRow, PatchCost, flatten
 from vrl.algo.vocabulary import banned_token_ids
 from vrl.config import AlgoConfig, LearnerConfig, LoraConfig, ModelConfig, PushConfig
-from vrl.costs import patch_cost
 from vrl.data.normalisation import normalisation
 from vrl.errors import LearnerError
 from vrl.learner.engine import LearnerEngine, join_ranks
@@ -28,10 +27,11 @@ from vrl.learner.model import GroupedPolicy, load_hf_model
 from vrl.observability.series import count
 from vrl.observability.spans import timed
 from vrl.observability.watch import watch_actor
-from vrl.packets import value_digest
-from vrl.shapes import model_shape
+from vrl.sizing.costs import patch_cost
+from vrl.sizing.model_shape import model_shape
 from vrl.types import MicroBatch, StepCounts, Update
-from vrl.weights import WeightPusher
+from vrl.weights.sender import WeightPusher
+from vrl.weights.wire import value_digest
 
 
 class LearnerWorker:
@@ -178,7 +178,7 @@ class LearnerWorker:
         return {name: value_digest(tensor) for name, tensor in self._engine.full_parameters()}
 
     def patch_cost(self) -> PatchCost:
-        """A vision patch in units of a language token, see vrl.costs: asked here, where transformers is loaded."""
+        """A vision patch in units of a language token (vrl.sizing.costs): computed where transformers is loaded."""
         return patch_cost(model_shape(self._model_config.path), self._model_config, self._learner_config)
 
     def connect_engines(

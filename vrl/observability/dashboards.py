@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from vrl.metrics import CATALOGUE
 from vrl.observability.boards import DASHBOARDS
 from vrl.observability.panels import Dashboard, Panel
+from vrl.observability.run_log import CATALOGUE
 from vrl.observability.series import EXTERNAL, SERIES
 
 FOLDER = Path("cluster/grafana/dashboards")

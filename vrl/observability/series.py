@@ -2,7 +2,7 @@
 
 A series belongs to a role. `open_series(role)` makes those of one role live in this process; until then `count`,
 `level` and `observe` check the name and do nothing, so a worker in a test needs no registry. What a step of the
-driver says is not here: see vrl.metrics.
+driver says is not here: see vrl.observability.run_log.
 """
 
 from dataclasses import dataclass

@@ -16,9 +16,9 @@ from prometheus_client.registry import Collector
 
 from vrl.config import LogConfig
 from vrl.errors import ConfigError
+from vrl.network import own_address
 from vrl.observability.series import close_series, open_series
 from vrl.observability.spans import close_spans, open_spans
-from vrl.route import own_address
 
 _ENV = "VRL_WATCH"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -1,7 +1,7 @@
 """The run report: one self-contained HTML page of a run, finished or not, or of several. Reads files only.
 
 All of a run goes in as one JSON block that the page's scripts turn into text nodes, and the page's policy forbids any
-request, so nothing that a model wrote can act. Does not decide what is measured: see vrl.metrics.
+request, so nothing that a model wrote can act. Does not decide what is measured: see vrl.observability.run_log.
 """
 
 import base64
@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from vrl.errors import ConfigError
-from vrl.metrics import CATALOGUE, read_rows
+from vrl.observability.run_log import CATALOGUE, read_rows
 from vrl.observability.spans import read_spans
 from vrl.report.samples import SampleRow, read_samples
 from vrl.report.timeline import time_line

@@ -22,10 +22,10 @@ from vrl.observability.spans import timed
 from vrl.observability.watch import watch_actor
 from vrl.rollout.inputs import Observation, Rendering, media_spans, media_tensors, read_media
 from vrl.rollout.llm import start_llm
+from vrl.rollout.rpc_dir import SocketFolder
 from vrl.rollout.shuffled import in_order
-from vrl.rollout.sockets import SocketFolder
 from vrl.types import Completion, Prompt, RawPrompt, VersionSpan
-from vrl.weights import differences
+from vrl.weights.sender import differences
 
 if TYPE_CHECKING:
     from vllm import SamplingParams

@@ -22,8 +22,8 @@ from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, i
 from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
 
 from vrl.errors import WeightPushError
-from vrl.packets import PacketGroup, join_store, row_digest, unpack, value_digest
-from vrl.rollout.lifeline import hold_lifeline
+from vrl.rollout.parent_watchdog import hold_lifeline
+from vrl.weights.wire import PacketGroup, join_store, row_digest, unpack, value_digest
 
 _ROWS = 1024  # of the identity matrix that reads packed weights back
 

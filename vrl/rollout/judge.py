@@ -11,7 +11,7 @@ from vrl.config import JudgeConfig, ModelConfig, RolloutConfig
 from vrl.errors import JudgeError
 from vrl.observability.watch import watch_actor
 from vrl.rollout.llm import start_llm
-from vrl.rollout.sockets import SocketFolder
+from vrl.rollout.rpc_dir import SocketFolder
 
 
 class JudgeEngine:

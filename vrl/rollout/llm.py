@@ -4,7 +4,7 @@ import os
 from typing import Any, cast
 
 from vrl.config import ModelConfig, RolloutConfig
-from vrl.rollout.lifeline import offer_lifeline
+from vrl.rollout.parent_watchdog import offer_lifeline
 
 _MIN_BATCH_TOKENS = 8192  # of one forward; at least a whole prompt, so that any clip fits the encoder cache
 _CPU_BLOCK_TOKENS = 32  # vLLM's 128 would keep short prompts out of the prefix cache

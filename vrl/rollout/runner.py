@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from vrl.errors import LostCallError, RewardError, RolloutError
 from vrl.rollout.buffer import RolloutBuffer
-from vrl.rollout.feed import PreparedPrompt
+from vrl.rollout.prefetch import PreparedPrompt
 from vrl.rollout.shuffled import ShuffledDraws
 from vrl.types import Completion, Reward, Rollout, RolloutGroup
 

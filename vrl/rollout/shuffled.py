@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vrl.config import RunConfig
-from vrl.rollout.feed import PreparedPrompt
+from vrl.rollout.prefetch import PreparedPrompt
 from vrl.types import Prompt, VisionGrid
 
 REWARD = "temporal_order"  # the reward that compares; a task whose rubric has it asks for shuffled draws

@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from vrl.errors import LostCallError, VrlError, WorkerError
 from vrl.inference.answer import answer_question
-from vrl.inference.inquiry import Desk, Notify
+from vrl.inference.question import Desk, Notify
 from vrl.inference.record import Answer
 from vrl.serve.body import ChatRequest, question, read_request
 from vrl.serve.clips import clip_path

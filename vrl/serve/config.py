@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vrl.config import EngineConfig, ModelConfig, RewardConfig
-from vrl.fields import MISSING, above_zero, at_least, out_of_range
+from vrl.config.fields import MISSING, above_zero, at_least, out_of_range
 from vrl.inference.config import MediaConfig, StrategyConfig, asking_problems, strategy_problems
 from vrl.tasks import TASKS
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from ray import cloudpickle, serve
 
+from vrl.inference.client import open_desk
 from vrl.inference.config import data_config
-from vrl.inference.desk import open_desk
-from vrl.run import Stop
+from vrl.lifecycle import Stop
 from vrl.serve.app import ChatApp
 from vrl.serve.config import ServeConfig
 from vrl.serve.token import read_token

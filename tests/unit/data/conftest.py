@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clips import FOUR_FRAMES, write_clip
+from support.clips import FOUR_FRAMES, write_clip
 
 from vrl.config import DataConfig, ModelConfig
-from vrl.data.toymodel import FAMILIES, build_family
 from vrl.data.worker import DataWorker
+from vrl.toyworld.model import FAMILIES, build_family
 from vrl.types import Media, Sample
 
 

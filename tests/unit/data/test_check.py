@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clips import blank, shorten_edit_list, write_clip, write_sound
 from PIL import Image
+from support.clips import blank, shorten_edit_list, write_clip, write_sound
 
 from vrl.cli import main
 from vrl.data.check import check_dataset, summarise
 from vrl.data.dataset import read_samples, write_parquet
-from vrl.data.toyworld import generate
 from vrl.errors import DataError
+from vrl.toyworld.world import generate
 from vrl.types import Media, Sample
 
 TIMES_S = [i / 8 for i in range(40)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clips import FOUR_FRAMES, shade, write_clip
+from support.clips import FOUR_FRAMES, shade, write_clip
 
 from vrl.config import CacheConfig, DataConfig, ModelConfig
 from vrl.data.worker import DataWorker

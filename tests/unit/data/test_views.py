@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import FOUR_FRAMES, shade, shades, write_clip
+from support.clips import FOUR_FRAMES, shade, shades, write_clip
 
 from vrl.config import MediaLimitsConfig
-from vrl.data import video
-from vrl.data.sampling import choose_moments
+from vrl.data.decode import video
+from vrl.data.decode.sampling import choose_moments
 from vrl.data.views import seen
 from vrl.data.worker import DataWorker
 from vrl.errors import DataError

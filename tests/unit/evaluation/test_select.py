@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vrl.configfile import load
+from vrl.config.load import load
 from vrl.errors import ConfigError, DataError
 from vrl.evaluation.config import BenchmarkConfig, EvalConfig, check_eval
 from vrl.evaluation.item import Item

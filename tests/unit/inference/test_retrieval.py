@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from vrl.config import DataConfig, FrameConfig
-from vrl.data.toyencoder import build_toy_encoder
-from vrl.data.toymodel import build_toy_model
-from vrl.data.toyworld import encode
-from vrl.data.toyworld_render import render
-from vrl.data.toyworld_scene import FPS, Phase, Scene, Thing
-from vrl.data.toyworld_words import COLOURS
 from vrl.errors import ConfigError, DataError
 from vrl.inference.config import BackfillConfig
 from vrl.inference.retrieval import RetrievalWorker
+from vrl.toyworld.encoder import build_toy_encoder
+from vrl.toyworld.model import build_toy_model
+from vrl.toyworld.render import render
+from vrl.toyworld.scene import FPS, Phase, Scene, Thing
+from vrl.toyworld.words import COLOURS
+from vrl.toyworld.world import encode
 from vrl.types import Media, Sample
 
 

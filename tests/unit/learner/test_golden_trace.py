@@ -1,8 +1,8 @@
 import json
 
-import golden_trace
 import pytest
 import torch
+from support import golden_trace
 
 
 def test_the_learner_computes_what_it_always_did(tmp_path):

@@ -3,16 +3,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from learner_cases import MIXED, make_cases
+from support.learner_cases import MIXED, make_cases
 
 from vrl.algo.packing import flatten
 from vrl.config import LoraConfig, ModelConfig
 from vrl.data.normalisation import normalisation
-from vrl.data.toymodel import FAMILIES, build_family
 from vrl.errors import ConfigError
 from vrl.learner.features import FeatureCache
 from vrl.learner.lora import add_adapters, weights, without_adapters
 from vrl.learner.model import GroupedPolicy, load_hf_model
+from vrl.toyworld.model import FAMILIES, build_family
 
 LORA = LoraConfig(rank=3, alpha=6.0, targets=["q_proj", "down_proj"])
 

@@ -3,17 +3,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from largest import Largest
-from learner_cases import MIXED, make_cases, video
-from plain_rows import plain_logprobs
+from support.largest import Largest
+from support.learner_cases import MIXED, make_cases, video
+from support.plain_rows import plain_logprobs
 from transformers import AutoModelForImageTextToText
 
 from vrl.algo.packing import flatten
 from vrl.config import ModelConfig
 from vrl.data.normalisation import normalisation
-from vrl.data.toymodel import FAMILIES, build_family
 from vrl.errors import ConfigError, LearnerError
 from vrl.learner.model import CompletionHead, GroupedPolicy, load_hf_model
+from vrl.toyworld.model import FAMILIES, build_family
 from vrl.types import MicroBatch
 
 

@@ -1,10 +1,10 @@
 import pytest
 
 from vrl.config import LoraConfig, ModelConfig
-from vrl.data.toymodel import FAMILIES, build_family
 from vrl.learner.engine import parameter_groups
 from vrl.learner.lora import add_adapters
 from vrl.learner.model import load_hf_model
+from vrl.toyworld.model import FAMILIES, build_family
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -8,7 +8,7 @@ import pytest
 
 from vrl.config import LogConfig
 from vrl.errors import ConfigError
-from vrl.metrics import RunLog
+from vrl.observability.run_log import RunLog
 
 OFFLINE = LogConfig(tensorboard=False, wandb="offline")
 

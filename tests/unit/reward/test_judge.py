@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from judge_cases import down, endpoint, honest, nonsense, slow
+from support.judge_cases import down, endpoint, honest, nonsense, slow
 
 from vrl.config import JudgeConfig, RewardConfig, RewardTermConfig, TaskConfig
 from vrl.errors import ConfigError, JudgeError

@@ -12,12 +12,12 @@ import pytest
 
 import vrl.reward
 from vrl.config import RewardConfig, RewardTermConfig, TaskConfig
-from vrl.data.toymodel import build_tokenizer
 from vrl.errors import ConfigError, RewardError
 from vrl.reward import REWARDS
 from vrl.reward.rubric import build_rubric, check_rubric
 from vrl.reward.worker import RewardWorker
 from vrl.tasks.task import EVENT_END, EVENT_START
+from vrl.toyworld.model import build_tokenizer
 from vrl.types import Completion, Prompt, Reward, Sample, VersionSpan
 
 

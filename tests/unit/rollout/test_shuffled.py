@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from vrl.config import FrameConfig, ModelConfig, RewardTermConfig, RunConfig, TaskConfig
-from vrl.configcheck import check
-from vrl.configfile import load
+from vrl.config.checks import check
+from vrl.config.load import load
 from vrl.data.prompt import PromptBuilder
-from vrl.data.toymodel import FAMILIES, build_family
-from vrl.rollout.feed import PreparedPrompt
+from vrl.rollout.prefetch import PreparedPrompt
 from vrl.rollout.shuffled import ShuffledDraws, in_order, shuffled_draws
+from vrl.toyworld.model import FAMILIES, build_family
 from vrl.types import Frames, Media, Prompt, Sample, VisionGrid
 
 CLIP, PICTURE = Media(kind="video", path="a.mp4"), Media(kind="image", path="b.png")

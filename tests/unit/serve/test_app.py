@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
-from inference_cases import completion, desk
 from starlette.requests import Request
+from support.inference_cases import completion, desk
 
 from vrl.config import ModelConfig
 from vrl.errors import DataError, LostCallError, WorkerError

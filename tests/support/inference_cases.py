@@ -1,0 +1,93 @@
+"""Stand-ins for the fleets that answer: prompts without pixels, completions from a script. And candidates by hand."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from vrl.config import RewardConfig
+from vrl.inference.question import Desk
+from vrl.inference.record import Candidate
+from vrl.toyworld.model import build_tokenizer
+from vrl.types import Completion, Prompt, Sample, VersionSpan, View
+
+FRAME_TIMES_S = tuple(k * 0.5 for k in range(16))  # of a clip of 8 s
+
+
+@cache
+def tokenizer() -> Any:
+    return build_tokenizer()
+
+
+def completion(text: str, logprob: float = -0.1) -> Completion:
+    """A completion of this text, all of whose tokens are equally likely."""
+    ids = np.array(tokenizer()(text, add_special_tokens=False)["input_ids"], dtype=np.int64)
+    return Completion(
+        token_ids=ids,
+        rollout_logprobs=np.full(len(ids), logprob, dtype=np.float32),
+        text=text,
+        finish_reason="stop",
+        versions=(VersionSpan(start=0, end=len(ids), policy_version=0),),
+    )
+
+
+def candidate(key: str, confidence: float = 0.5, **fields: Any) -> Candidate:
+    text = fields.pop("text", key)
+    return Candidate(answer=key, key=key, text=text, confidence=confidence, **fields)
+
+
+@dataclass
+class Shown:
+    """One call for prompts."""
+
+    samples: tuple[Sample, ...]
+    view: View
+
+
+class FakeData:
+    """Prompts whose frames are those of the view, or 16 uniform ones; remembers what was asked for."""
+
+    def __init__(self) -> None:
+        self.shown: list[Shown] = []
+
+    async def call_keeping(self, method: str, *args: Any) -> tuple[Any, Any]:
+        assert method == "prepare_views"
+        samples, view = args
+        self.shown.append(Shown(samples, view))
+        times_s = view.times_s or FRAME_TIMES_S
+        key = f"{abs(hash((samples[0].media, view))):016x}"
+        prompt = Prompt(sample=samples[0], token_ids=np.arange(3), timestamps_s=times_s, duration_s=8.0, media_key=key)
+        return tuple(replace(prompt, sample=sample) for sample in samples), f"patches {key}"
+
+
+@dataclass
+class FakeEngines:
+    """Answers what the script says for a sample, a temperature and how many it said to that sample before."""
+
+    script: Callable[[Sample, float, int], Completion]
+    calls: list[tuple[Sample, float, int]] = field(default_factory=list)
+    homes: list[str] = field(default_factory=list)
+    said: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    async def call(self, method: str, *args: Any, affinity: str, **sampling: Any) -> Any:
+        assert method == "generate"
+        (prompt,), temperature, count = args[0], sampling["temperature"], sampling["group_size"]
+        self.calls.append((prompt.sample, temperature, count))
+        self.homes.append(affinity)
+        done = []
+        for _ in range(count):
+            place = (prompt.sample.task, prompt.sample.question)
+            done.append(self.script(prompt.sample, temperature, self.said[place]))
+            self.said[place] += 1
+        return (tuple(done),)
+
+
+def desk(script: Callable[[Sample, float, int], Completion] | Sequence[str]) -> tuple[Desk, FakeData, FakeEngines]:
+    """A desk whose engine follows the script: a function, or the texts to say one after the other."""
+    data = FakeData()
+    follow = script if callable(script) else lambda sample, temperature, turn: completion(script[turn])
+    engines = FakeEngines(follow)
+    return Desk(data, engines, tokenizer(), RewardConfig(thinking_tokens=[0, 20])), data, engines

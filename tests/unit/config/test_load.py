@@ -1,0 +1,137 @@
+from pathlib import Path
+
+import pytest
+
+from vrl.config import ValConfig
+from vrl.config.load import as_yaml, load
+from vrl.errors import ConfigError
+from vrl.evaluation.config import EvalConfig, check_eval
+from vrl.inference.config import InferConfig, check_infer
+from vrl.serve.config import ServeConfig, check_serve
+
+REQUIRED = ["name=x", "model.path=m", "data.train=d.parquet"]
+
+
+def problems_of(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(None, [*REQUIRED, *overrides])
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(Path("conf").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_committed_config_loads(path: Path):
+    if "infer" in path.stem:
+        assert load(path, schema=InferConfig, check=check_infer).name
+    elif "serve" in path.stem:
+        assert load(path, ["media.root=."], schema=ServeConfig, check=check_serve).port
+    elif "eval" in path.stem:
+        given = ["benchmark.path=a", "model.path=b"] if path.stem.startswith("eval_") else []
+        assert load(path, given, schema=EvalConfig, check=check_eval).name
+    else:
+        assert load(path).name
+
+
+def test_overrides_beat_the_file_and_the_file_beats_defaults(tmp_path: Path):
+    file = tmp_path / "c.yaml"
+    file.write_text("name: a\nmodel: {path: m}\ndata: {train: d.parquet}\nlearner: {lr: 0.5, ranks: 2}\n")
+    config = load(file, ["--learner.lr=0.25", "+steps=7"])
+    assert (config.learner.lr, config.learner.ranks, config.steps, config.learner.eps) == (0.25, 2, 7, 1e-8)
+
+
+def test_the_printed_config_loads_to_the_same_config(tmp_path: Path):
+    config = load(None, [*REQUIRED, "tasks=[{task: vqa, rewards: [{reward: accuracy, weight: 0.5}]}]"])
+    file = tmp_path / "c.yaml"
+    file.write_text(as_yaml(config))
+    assert load(file) == config
+    assert config.tasks[0].rewards[0].weight == 0.5
+
+
+def test_all_problems_are_listed_at_once():
+    with pytest.raises(ConfigError) as caught:
+        load(None, ["algo.lrr=1", "steps=abc", "nonsense", "seed=[1:]]", "learner.ranks=0", "tasks=[{rewards: []}]"])
+    text = str(caught.value)
+    for part in ("algo.lrr", "steps", "nonsense", "seed=[1", "learner.ranks: got 0", "tasks[0].task: missing", "name:"):
+        assert part in text
+
+
+def test_range_and_cross_field_problems_say_got_and_wanted():
+    text = problems_of(
+        "learner.zero_stage=4",
+        "data.frames.max_frames=3",
+        "rollout.max_tokens=20000",
+        "learner.lr=nan",
+        "data.frames.fps=-3",
+    )
+    assert "learner.zero_stage: got 4, wanted one of (2, 0, 1, 3)" in text
+    assert "wanted even numbers" in text
+    assert "rollout.max_tokens: got 20000" in text
+    assert "learner.lr" in text and "finite" in text
+    assert "data.frames.fps: got -3.0, wanted more than 0" in text
+
+
+def test_learner_options_that_do_nothing_are_refused():
+    text = problems_of("learner.offload=true", "learner.zero_stage=0", "learner.lora.rank=4", "learner.lora.targets=[]")
+    assert "learner.offload: got true with learner.zero_stage=0" in text
+    assert "learner.lora.targets: got an empty list" in text
+
+
+def test_an_engine_that_shares_memory_needs_the_gpu_of_a_rank():
+    ipc = "push.backend=ipc"
+    for wrong in (["rollout.engines=3", "learner.ranks=2"], ["rollout.tensor_parallel=2", "learner.ranks=2"]):
+        assert "push.backend: got ipc with" in problems_of(ipc, *wrong)
+    assert "algo.max_policy_age: got 1 with push.backend=ipc, wanted 0" in problems_of(ipc, "algo.max_policy_age=1")
+    for stage in (0, 1, 3):
+        assert f"got {stage} with push.backend=ipc, wanted 2" in problems_of(ipc, f"learner.zero_stage={stage}")
+    assert load(None, [*REQUIRED, ipc, "learner.zero_stage=3", "learner.offload=true"]).learner.offload
+    assert load(None, [*REQUIRED, ipc, "rollout.engines=2", "learner.ranks=2"]).push.backend == "ipc"
+
+
+def test_missing_values_are_named():
+    with pytest.raises(ConfigError) as caught:
+        load(None, ["name=x"])
+    assert "model.path: missing" in str(caught.value) and "data.train: missing" in str(caught.value)
+
+
+def test_a_file_that_is_no_yaml_is_named(tmp_path: Path):
+    file = tmp_path / "c.yaml"
+    file.write_text("a: [1\nb: 2")
+    with pytest.raises(ConfigError, match=r"c\.yaml: not valid YAML"):
+        load(file)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: not found"):
+        load("nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["algo.kl_coef=0.1", "algo.kl_estimator=k1"], "the gradient of k1 does not depend on the reference"),
+        (["algo.correction=token_mask", "algo.old_logprobs=rollout"], "the weight is old over rollout"),
+        (["algo.kl_coef=0.1", "algo.kl_in=reward"], "as a reward, only k1 gives the gradient of the KL"),
+        (["algo.mini_batches=17"], "algo.mini_batches: got 17, wanted at most algo.groups_per_step=16"),
+        (["algo.epochs=2", "algo.policy_loss=reinforce"], "wanted one update a step"),
+        (["algo.overlong_tokens=999"], "algo.overlong_tokens: got 999, wanted at most rollout.max_tokens=768"),
+        (["algo.advantage=reinforce_batch", "algo.max_refills=1"], "a group of equal rewards teaches"),
+        (["algo.advantage=pass_at_k", "algo.pass_k=9"], "algo.pass_k: got 9, wanted at most rollout.group_size=8"),
+        (["algo.correction=token_truncate", "algo.policy_loss=gspo"], "gspo has one ratio a completion"),
+        (["algo.policy_loss=reinforce", "algo.old_logprobs=rollout"], "reinforce takes no ratio"),
+        (["rollout.top_p=0.95"], "log-probs over the tokens it kept"),
+        (["rollout.top_k=20"], "log-probs over the tokens it kept"),
+        (["learner.zero_stage=0"], "stage 0 would add up gradients in bfloat16"),
+    ],
+)
+def test_objectives_that_contradict_themselves_are_refused(overrides: list[str], said: str):
+    assert said in problems_of(*overrides)
+
+
+def test_a_correction_for_a_sequence_ratio_is_fine():
+    config = load(None, [*REQUIRED, "algo.policy_loss=gspo", "algo.correction=sequence_mask"])
+    assert config.algo.correction == "sequence_mask"
+
+
+def test_validations_come_every_so_many_steps_from_the_first_on():
+    assert [step for step in range(1, 31) if ValConfig(every=10).due(step)] == [10, 20, 30]
+    assert [step for step in range(1, 31) if ValConfig(every=5, first=18).due(step)] == [20, 25, 30]
+    assert not any(ValConfig().due(step) for step in range(31))

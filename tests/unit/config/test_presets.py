@@ -1,0 +1,95 @@
+"""Every committed configuration has a plan, and the papers' presets say what the papers say."""
+
+from pathlib import Path
+
+import pytest
+
+from vrl.config import RewardTermConfig, RunConfig
+from vrl.config.load import load
+from vrl.reward.rubric import check_rubric
+from vrl.sizing.plan import GIB, plan
+from vrl.toyworld.model import build_toy_model
+
+TOYS = sorted(Path("conf").glob("toy*.yaml"))
+
+
+def trains(path: Path) -> bool:
+    """Is it a training run's? Evaluation, inference and serving have schemas of their own and no plan."""
+    return not {"eval", "infer", "serve"} & set(path.stem.split("_"))
+
+
+PRESETS = sorted(path for path in Path("conf").glob("*.yaml") if path not in TOYS and trains(path))
+
+
+@pytest.fixture(scope="module")
+def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    build_toy_model(folder)
+    return folder
+
+
+def load_run(path: Path, *overrides: str) -> RunConfig:
+    config = load(path, overrides)
+    assert check_rubric(config.tasks) == []
+    return config
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.name)
+def test_a_preset_fits_the_hardware_it_names(path: Path):
+    found = plan(load_run(path), gpu_bytes=80 * GIB)
+    assert found.problems == ()
+    assert {role.name for role in found.actors} >= {"data", "learner"}
+
+
+@pytest.mark.parametrize("path", [path for path in TOYS if trains(path)], ids=lambda path: path.name)
+def test_a_toy_twin_fits_two_cores(path: Path, toy_model: Path):
+    # The rows are not here, so that the plan guesses 256 tokens of text, where the longest has 130.
+    found = plan(load_run(path, f"model.path={toy_model}", "model.max_context_tokens=400"), gpu_bytes=0)
+    assert found.problems == ()
+
+
+def terms(name: str, task: str) -> dict[str, RewardTermConfig]:
+    (config,) = [config for config in load_run(Path("conf") / name).tasks if config.task == task]
+    return {term.reward: term for term in config.rewards}
+
+
+@pytest.mark.parametrize("name", ["rler.yaml", "toy_rler.yaml"])
+def test_rler_weighs_five_rewards(name: str):
+    found = {name: term.weight for name, term in terms(name, "think_keyframes").items() if term.weight}
+    assert found == {
+        "accuracy": 0.1,
+        "format": 0.1,
+        "frame_sensitive": 0.2,
+        "think_transparency": 0.3,
+        "anti_repetition": 0.3,
+    }
+    assert terms(name, "think_keyframes")["frame_sensitive"].when == ["accuracy>=0.6", "format>=1"]
+
+
+@pytest.mark.parametrize("name", ["video_r2_rl.yaml", "toy_video_r2.yaml"])
+def test_video_r2_gates_temporal_alignment_on_consistency(name: str):
+    found = terms(name, "think_timestamps")
+    assert {name: (term.weight, term.when) for name, term in found.items()} == {
+        "accuracy": (1.0, []),
+        "format": (1.0, []),
+        "temporal": (1.0, ["consistency>=1"]),
+    }
+
+
+@pytest.mark.parametrize("name", ["video_r1.yaml", "toy_video_r1.yaml"])
+def test_video_r1_compares_eight_draws_with_four_on_permuted_frames(name: str, toy_model: Path):
+    found = terms(name, "think")
+    weights = {name: term.weight for name, term in found.items()}
+    assert weights == {"accuracy": 1.0, "format": 1.0, "temporal_order": 0.3, "length_band": 0.2}
+    config = load_run(Path("conf") / name, f"model.path={toy_model}")
+    assert (config.rollout.group_size, config.reward.order_draws) == (8, 4)
+    work = {line.what: line.value for line in plan(config, gpu_bytes=80 * GIB).work}
+    prompt = next(value for what, value in work.items() if what.startswith("prompt"))
+    again = work["a group of think again, 4 completions on permuted frames"]
+    assert again == prompt + 4 * config.rollout.max_tokens
+
+
+@pytest.mark.parametrize("name", ["videoreasoner_rl.yaml", "toy_videoreasoner_rl.yaml"])
+def test_videoreasoner_rewards_each_task_by_itself(name: str):
+    assert {reward: term.weight for reward, term in terms(name, "vqa").items()} == {"accuracy": 1.0}
+    assert {reward: term.weight for reward, term in terms(name, "grounding").items()} == {"iou": 1.0, "format": 1.0}

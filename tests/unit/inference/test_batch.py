@@ -1,0 +1,124 @@
+"""Asking: every item once, failures on record, and a kill in the middle loses and repeats nothing."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.inference_cases import completion, desk
+
+from vrl.errors import DataError, RolloutError, WorkerError
+from vrl.evaluation.item import Item
+from vrl.inference.batch import ask_items
+from vrl.inference.config import MajorityConfig, StrategyConfig
+from vrl.inference.predictions import PredictionFile
+from vrl.types import Media, Sample
+
+
+def items(count: int) -> list[Item]:
+    clip = (Media(kind="video", path="a.mp4"),)
+    return [Item(sample=Sample(sample_id=f"{i:03d}", task="vqa", question="?", media=clip)) for i in range(count)]
+
+
+def ask(folder: Path, script, count: int = 5, **strategy) -> PredictionFile:
+    asked, _, _ = desk(script)
+    with PredictionFile(folder, {}) as file:
+        asyncio.run(
+            ask_items(items(count), file, asked, StrategyConfig(**strategy), concurrency=2, on_done=lambda p: None)
+        )
+    return file
+
+
+def test_every_item_is_answered_once_and_what_is_there_is_not_asked_again(tmp_path):
+    asked = []
+
+    def script(sample, temperature, turn):
+        asked.append(sample.sample_id)
+        return completion(" red")
+
+    first = ask(tmp_path, script, count=3)
+    assert {name: said.answer for name, said in first.done.items()} == {"000": "red", "001": "red", "002": "red"}
+    said = first.done["000"]
+    assert (said.text, said.finish_reason, said.duration_s, said.num_calls) == (" red", "stop", 8.0, 1)
+    assert len(said.timestamps_s) == 16
+    assert list(ask(tmp_path, script, count=5).done) == ["000", "001", "002", "003", "004"]
+    assert sorted(asked) == ["000", "001", "002", "003", "004"]
+
+
+def test_an_item_that_cannot_be_shown_or_is_refused_is_on_record(tmp_path):
+    def script(sample, temperature, turn):
+        if sample.sample_id == "001":
+            raise DataError("a.mp4: no frames", reason="decode")
+        if sample.sample_id == "002":
+            raise RolloutError("too long for the engine")
+        return completion(" red")
+
+    done = ask(tmp_path, script).done
+    assert [done[name].failure for name in sorted(done)] == ["", "decode", "rollout", "", ""]
+    assert done["001"].message == "a.mp4: no frames" and not done["001"].text
+
+
+def test_a_dead_worker_ends_the_run_and_keeps_what_was_answered(tmp_path):
+    def script(sample, temperature, turn):
+        if sample.sample_id == "003":
+            raise WorkerError("engine 0 died")
+        return completion(" red")
+
+    with pytest.raises(ExceptionGroup) as error:
+        ask(tmp_path, script)
+    assert error.group_contains(WorkerError)
+    with PredictionFile(tmp_path, {}) as file:
+        assert {"000", "001", "002"} <= set(file.done) and "003" not in file.done
+
+
+def test_the_strategy_is_the_configured_one(tmp_path):
+    script = [" red", " blue", " blue"]
+    done = ask(tmp_path, script, count=1, name="majority", majority=MajorityConfig(candidates=3)).done
+    assert (done["000"].answer, done["000"].num_candidates) == ("blue", 3)
+    assert done["000"].trace["votes"] == {"blue": 2, "red": 1}
+
+
+def ask_slowly(folder: Path) -> None:
+    """Sixty items, each noted before it is asked; what the test below kills."""
+
+    def script(sample, temperature, turn):
+        with (folder / "asked").open("a") as log:
+            log.write(f"{sample.sample_id}\n")
+        time.sleep(0.01)
+        return completion(" red")
+
+    ask(folder / "run", script, count=60)
+
+
+def whole_lines(path: Path) -> list[str]:
+    """The ids of the predictions that are there, a torn last line left out."""
+    lines = path.read_bytes().rpartition(b"\n")[0].splitlines() if path.is_file() else []
+    return [json.loads(line)["sample_id"] for line in lines]
+
+
+def test_kill_9_half_way_repeats_no_finished_item_and_loses_none(tmp_path):
+    here = Path(__file__).parent
+    code = f"import pathlib, test_batch\ntest_batch.ask_slowly(pathlib.Path({str(tmp_path)!r}))"
+    command = [sys.executable, "-c", code]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), str(here), str(here.parents[1])])}
+    predictions = tmp_path / "run" / "predictions.jsonl"
+    process = subprocess.Popen(command, env=env)
+    deadline = time.monotonic() + 100
+    while len(before := whole_lines(predictions)) < 15:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = whole_lines(predictions)
+    num_asked = len((tmp_path / "asked").read_text().split())
+    assert 15 <= len(before) < 60
+    ask_slowly(tmp_path)
+    again = (tmp_path / "asked").read_text().split()[num_asked:]
+    assert again and not set(again) & set(before)
+    after = whole_lines(predictions)
+    assert sorted(after) == [f"{i:03d}" for i in range(60)] and after[: len(before)] == before

@@ -1,0 +1,52 @@
+"""The prediction file: nothing is lost, nothing is asked twice, whatever ends the process."""
+
+import json
+
+import pytest
+
+from vrl.errors import ConfigError, DataError
+from vrl.inference.predictions import Prediction, PredictionFile, in_order
+
+SETTINGS = {"model.path": "m", "frames.max_frames": 16, "strategy.candidates": [1, 2]}
+FIRST = Prediction(sample_id="a", answer="B", text=" B", timestamps_s=(0.0, 0.5), trace={"votes": {"B": 2}})
+SECOND = Prediction(sample_id="b", failure="decode", message="clip.mp4: broken")
+
+
+def test_what_was_added_is_there_again(tmp_path):
+    with PredictionFile(tmp_path / "run", SETTINGS) as file:
+        assert file.done == {}
+        file.add(FIRST)
+        file.add(SECOND)
+    with PredictionFile(tmp_path / "run", SETTINGS) as file:
+        assert file.done == {"a": FIRST, "b": SECOND}
+    assert in_order(file.done, ["b", "a"]) == [SECOND, FIRST]
+    with pytest.raises(DataError, match=r"1 are missing \(first c\)"):
+        in_order(file.done, ["a", "c"])
+
+
+@pytest.mark.parametrize("cut", [1, 20])
+def test_a_torn_line_is_cut_off_and_asked_again(tmp_path, cut):
+    with PredictionFile(tmp_path, SETTINGS) as file:
+        file.add(FIRST)
+        file.add(SECOND)
+    path = tmp_path / "predictions.jsonl"
+    path.write_bytes(path.read_bytes()[:-cut])
+    with PredictionFile(tmp_path, SETTINGS) as file:
+        assert file.done == {"a": FIRST}
+        file.add(SECOND)
+    assert [json.loads(line)["sample_id"] for line in path.read_text().splitlines()] == ["a", "b"]
+
+
+def test_a_whole_line_that_is_no_prediction_is_an_error(tmp_path):
+    (tmp_path / "predictions.jsonl").write_text('{"sample_id": "a"}\n')
+    with pytest.raises(DataError, match="line 1: not a prediction"):
+        PredictionFile(tmp_path, SETTINGS)
+
+
+def test_answers_of_other_settings_are_refused_by_key(tmp_path):
+    with PredictionFile(tmp_path, SETTINGS):
+        pass
+    with pytest.raises(ConfigError) as error:
+        PredictionFile(tmp_path, {**SETTINGS, "frames.max_frames": 32, "task": "think"})
+    assert "frames.max_frames: got 32" in str(error.value) and "were made with 16" in str(error.value)
+    assert "task: got 'think'" in str(error.value) and "model.path" not in str(error.value)

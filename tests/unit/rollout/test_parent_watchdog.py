@@ -1,0 +1,51 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+# Three generations: the engine's process, vLLM's core, which knows nothing, and a worker that maps shared memory.
+WORKER = """
+import mmap, os, time
+from vrl.rollout.parent_watchdog import hold_lifeline
+hold_lifeline()
+kept = []
+for name in ("psm_", "kept_"):
+    with open(f"/dev/shm/{name}{os.getpid()}", "w+b") as file:
+        file.truncate(4096)
+        kept.append(mmap.mmap(file.fileno(), 4096))
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+CORE = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {WORKER!r}]); time.sleep(60)"
+ENGINE = """
+import subprocess, sys
+from vrl.rollout.parent_watchdog import hold_lifeline, offer_lifeline
+offer_lifeline()
+hold_lifeline()
+subprocess.Popen([sys.executable, "-c", sys.argv[1]]).wait()
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("child", "victim"), [(WORKER, "engine"), (CORE, "engine"), (CORE, "core")], ids=["one", "several", "core"]
+)
+def test_who_is_left_behind_ends_and_takes_its_shared_memory_along(child: str, victim: str):
+    with subprocess.Popen(
+        [sys.executable, "-c", ENGINE, child], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as engine:
+        assert engine.stdout is not None
+        worker = psutil.Process(int(engine.stdout.readline()))
+        family = psutil.Process(engine.pid).children(recursive=True)
+        assert worker in family and len(family) == (1 if child == WORKER else 2)
+        os.kill(engine.pid if victim == "engine" else worker.ppid(), signal.SIGKILL)
+        _, alive = psutil.wait_procs(family, timeout=30)
+        assert alive == []
+        assert (engine.poll() is None) == (victim == "core")
+        assert not Path(f"/dev/shm/psm_{worker.pid}").exists()
+        Path(f"/dev/shm/kept_{worker.pid}").unlink()  # not named as multiprocessing does: nobody's but its owner's
+        engine.kill()

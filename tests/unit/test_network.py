@@ -1,0 +1,35 @@
+"""The machine's own interfaces: loopback is there everywhere."""
+
+import os
+import socket
+
+import psutil
+import pytest
+
+from vrl.network import lead_gloo_to, own_address
+
+
+def interface_of(address: str) -> str:
+    (name,) = (n for n, own in psutil.net_if_addrs().items() if address in [one.address for one in own])
+    return name
+
+
+def test_a_peer_on_loopback_is_reached_from_loopback():
+    assert own_address("127.0.0.1") == "127.0.0.1"
+
+
+def test_without_a_route_the_name_decides(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
+    assert own_address("255.255.255.255") == "127.0.0.1"  # nobody may connect to a broadcast address
+
+
+def test_gloo_listens_on_the_interface_that_leads_to_its_peer(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    lead_gloo_to("127.0.0.1")
+    assert os.environ.pop("GLOO_SOCKET_IFNAME") == interface_of("127.0.0.1")
+
+
+def test_what_is_said_already_stays(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "ib0")
+    lead_gloo_to("127.0.0.1")
+    assert os.environ["GLOO_SOCKET_IFNAME"] == "ib0"

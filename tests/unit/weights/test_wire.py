@@ -1,0 +1,93 @@
+import threading
+
+import pytest
+import torch
+
+from vrl.errors import WeightPushError
+from vrl.weights.wire import PacketGroup, add_digests, join_store, open_store, pack, unpack, value_digest
+
+
+def tensors() -> list[tuple[str, torch.Tensor]]:
+    torch.manual_seed(0)
+    return [
+        ("a", torch.randn(3, 5)),
+        ("b", torch.randn(7).to(torch.bfloat16)),  # 14 bytes: what follows is not aligned to 4
+        ("c", torch.randn(4, 4).t()),
+    ]
+
+
+def test_digest_survives_what_engines_do_to_weights():
+    q, k = torch.randn(4, 6), torch.randn(2, 6)
+    parts = add_digests((value_digest(q), value_digest(k)))
+    padded = torch.cat([torch.cat([q, k]), torch.zeros(2, 6)])
+    assert value_digest(padded.t()) == parts
+    assert value_digest(torch.tensor([-0.0, 1.5])) == value_digest(torch.tensor([1.5, 0.0]))
+    half = torch.randn(64).to(torch.bfloat16)
+    assert value_digest(half) == value_digest(half.float())
+
+
+def test_digest_sees_the_smallest_change_of_one_value():
+    weights = torch.randn(1000)
+    changed = weights.clone()
+    changed[617] = torch.nextafter(changed[617], torch.tensor(2.0**20))
+    assert value_digest(weights) != value_digest(changed)
+    changed[617] = -weights[617]
+    assert value_digest(weights) != value_digest(changed)
+
+
+def test_digest_in_chunks_is_the_digest_of_the_whole(monkeypatch: pytest.MonkeyPatch):
+    weights = torch.randn(100)
+    whole = value_digest(weights)
+    monkeypatch.setattr("vrl.weights.wire._CHUNK", 7)
+    assert value_digest(weights) == whole
+
+
+def test_packets_are_bounded_and_come_back_bit_for_bit():
+    packets = list(pack(tensors(), bucket_bytes=80))
+    assert [[header.name for header in packet.headers] for packet in packets] == [["a", "b"], ["c"]]
+    for (name, sent), (received_name, received) in zip(
+        tensors(), [item for packet in packets for item in unpack(packet)], strict=True
+    ):
+        assert name == received_name
+        assert received.dtype == sent.dtype
+        assert torch.equal(received, sent)
+
+
+def test_a_tensor_larger_than_the_bucket_travels_alone():
+    packets = list(pack(tensors(), bucket_bytes=10))
+    assert [len(packet.headers) for packet in packets] == [1, 1, 1]
+
+
+def test_a_flipped_bit_names_the_tensor():
+    (packet,) = pack(tensors())
+    packet.payload[61] ^= 1  # 60 bytes of "a", then "b"
+    with pytest.raises(WeightPushError, match=r"^b: got bytes with checksum"):
+        unpack(packet)
+
+
+def test_packets_reach_every_receiver_and_end():
+    store = open_store("127.0.0.1", 20)
+    received: dict[int, list[list[str]]] = {1: [], 2: []}
+
+    def receive(rank: int) -> None:
+        group = PacketGroup(join_store("127.0.0.1", store.port, 20), "t", rank=rank, world_size=3, timeout_s=20)
+        while (packet := group.receive()) is not None:
+            received[rank].append([f"{name} {float(tensor.float().sum()):.4f}" for name, tensor in unpack(packet)])
+
+    threads = [threading.Thread(target=receive, args=(rank,)) for rank in (1, 2)]
+    for thread in threads:
+        thread.start()
+    group = PacketGroup(store, "t", rank=0, world_size=3, timeout_s=20)
+    for packet in pack(tensors(), bucket_bytes=80):
+        group.send(packet)
+    group.send(None)
+    for thread in threads:
+        thread.join(20)
+    sums = [f"{name} {float(tensor.float().sum()):.4f}" for name, tensor in tensors()]
+    assert received == {1: [sums[:2], sums[2:]], 2: [sums[:2], sums[2:]]}
+
+
+def test_a_missing_receiver_is_an_error_in_time():
+    store = open_store("127.0.0.1", 1)
+    with pytest.raises(WeightPushError, match="got no group of 2 in 1 s"):
+        PacketGroup(store, "t", rank=0, world_size=2, timeout_s=1)

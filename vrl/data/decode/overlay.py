@@ -1,0 +1,142 @@
+"""Evidence burnt into frames: a time stamp, a frame number, the subtitle of the moment. Pure but for a font file.
+
+Video-R2 trains with stamps and subtitles in every frame, off unless asked for (its public training code): HH:MM:SS at
+the top left, 5 % of the short side within 16 and 72 pixels, white on dark or red ground and red elsewhere, with a thin
+outline; subtitles in a half-transparent box along the bottom. The frame number at the top right is ours, for RLER's
+citations. Also ours: text shrinks until it fits the frame. Chooses no frames and reads no clip.
+"""
+
+import math
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from vrl.config import OverlayConfig
+from vrl.data.decode.subtitles import Cue, read_subtitles, subtitle_path
+from vrl.errors import DataError
+from vrl.types import Frames, Media
+
+_SHARE, _LEAST_PX, _MOST_PX = 0.05, 16, 72  # of the short side; Video-R2's
+_SMALLEST_PX = 6  # below it nothing can be read, and text is cut off instead
+_EDGE_PX = 2  # between a label and the edge of the frame, its outline included
+_WHITE, _RED, _BLACK = (255, 255, 255), (255, 0, 0), (0, 0, 0)
+_BOX = (0, 0, 0, 128)
+_NO_GLYPH = "\U0010ffff"  # no font draws this one
+Font = ImageFont.FreeTypeFont
+
+
+def burn(frames: Frames, path: Path, media: Media, config: OverlayConfig) -> Frames:
+    """The frames of the clip at `path` with what the configuration asks for drawn into them; a picture stays as it is.
+
+    Stamps tell the time from the start of the (cut) clip, as spans and captions do; frames count from 1. Raises
+    DataError (subtitles) for a file of subtitles that cannot be read, or that holds letters the font lacks.
+    """
+    if media.kind != "video" or not (config.time or config.index or config.subtitles):
+        return frames
+    cues = read_subtitles(subtitle_path(path)) if config.subtitles else ()
+    pixels = np.stack(
+        [
+            _draw(frame, config, time_s, index, _words(cues, media.start_s + time_s))
+            for index, (frame, time_s) in enumerate(
+                zip(frames.pixels_THWC, frames.timestamps_s.tolist(), strict=True), start=1
+            )
+        ]
+    )
+    return Frames(pixels_THWC=pixels, timestamps_s=frames.timestamps_s, duration_s=frames.duration_s)
+
+
+def stamp(seconds: float) -> str:
+    """Whole seconds, rounded down, as HH:MM:SS."""
+    minutes, second = divmod(int(seconds), 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"
+
+
+def _words(cues: tuple[Cue, ...], time_s: float) -> str:
+    return " ".join(cue.text for cue in cues if cue.start_s <= time_s < cue.end_s)
+
+
+def _draw(frame_HWC: np.ndarray, config: OverlayConfig, time_s: float, index: int, words: str) -> np.ndarray:
+    picture = Image.fromarray(frame_HWC)
+    draw = ImageDraw.Draw(picture, "RGBA")
+    width = picture.width // (config.time + config.index or 1)  # for each of the labels
+    if config.time:
+        _label(picture, draw, stamp(time_s), config.font, 0, width)
+    if config.index:
+        _label(picture, draw, str(index), config.font, picture.width, width)
+    if words:
+        _subtitle(picture, draw, words, config.font)
+    return np.asarray(picture)
+
+
+def _label(picture: Image.Image, draw: ImageDraw.ImageDraw, text: str, font: str, x: int, room: int) -> None:
+    """Text along the top: from `x` to the right where x is 0, else up to it."""
+    size = _size(picture)
+    while size > _SMALLEST_PX and _load(font, size).getlength(text) + 2 * _EDGE_PX > room:
+        size -= 1
+    left = _EDGE_PX if x == 0 else x - _EDGE_PX - math.ceil(_load(font, size).getlength(text))
+    ground = np.asarray(picture.crop(draw.textbbox((left, 1), text, _load(font, size)))).reshape(-1, 3)
+    draw.text((left, 1), text, (*_ink(ground), 255), _load(font, size), stroke_width=1, stroke_fill=_BLACK)
+
+
+def _ink(ground_N3: np.ndarray) -> tuple[int, int, int]:
+    """White on dark or red, red elsewhere. Dark and red in numbers: our definition."""
+    red, green, blue = ground_N3.mean(0) if len(ground_N3) else (0.0, 0.0, 0.0)
+    is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 96
+    is_red = red > 128 and red > 1.5 * max(green, blue)
+    return _WHITE if is_dark or is_red else _RED
+
+
+def _subtitle(picture: Image.Image, draw: ImageDraw.ImageDraw, words: str, name: str) -> None:
+    font = _load(name, _size(picture))
+    missing = sorted({letter for letter in words if letter != " " and _lacks(name, letter)})
+    if missing:
+        raise DataError(
+            f"subtitles: got {''.join(missing[:20])!r}, which the font cannot draw; set data.frames.overlay.font to a "
+            "font that can",
+            reason="subtitles",
+        )
+    text = _wrap(words, font, picture.width - 4)
+    left, top, right, bottom = draw.multiline_textbbox((0, 0), text, font)
+    x, y = (picture.width - (right - left)) / 2 - left, picture.height - 2 - bottom
+    draw.rectangle((x + left - 2, y + top - 2, x + right + 2, picture.height), fill=_BOX)
+    draw.multiline_text((x, y), text, (*_WHITE, 255), font, align="center")
+
+
+def _wrap(words: str, font: Font, room: int) -> str:
+    """Lines as long as fit; a word longer than a line has its own."""
+    lines: list[str] = []
+    for word in words.split():
+        longer = f"{lines[-1]} {word}" if lines else ""
+        if lines and font.getlength(longer) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def _size(picture: Image.Image) -> int:
+    return round(min(max(_SHARE * min(picture.size), _LEAST_PX), _MOST_PX))
+
+
+@lru_cache(maxsize=64)
+def _load(name: str, size: int) -> Font:
+    """The font file, or the one that ships with Pillow. Raises DataError (font) where there is no such font."""
+    try:
+        font = ImageFont.truetype(name, size) if name else ImageFont.load_default(size)
+    except OSError as error:
+        raise DataError(f"data.frames.overlay.font: got {name!r}, which cannot be loaded: {error}", "font") from error
+    assert isinstance(font, Font)  # Pillow was built with FreeType, else its own font has no sizes
+    return font
+
+
+@lru_cache(maxsize=4096)
+def _lacks(name: str, letter: str) -> bool:
+    return _picture_of(name, letter) == _picture_of(name, _NO_GLYPH)
+
+
+def _picture_of(name: str, letter: str) -> bytes:
+    picture = Image.new("L", (2 * _LEAST_PX, 2 * _LEAST_PX))
+    ImageDraw.Draw(picture).text((0, 0), letter, 255, _load(name, _LEAST_PX))
+    return picture.tobytes()

@@ -1,0 +1,100 @@
+"""A desk over live actors: data workers and engines, started together and ended together. No learner, no rewards."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from vrl.actors.placement import Placement, Role
+from vrl.actors.pool import ActorPool
+from vrl.checkpoint import resolve_model
+from vrl.config import DataConfig, EngineConfig, FaultConfig, ModelConfig, RewardConfig, RolloutConfig
+from vrl.data.worker import DataWorker
+from vrl.inference.config import BackfillConfig, StrategyConfig
+from vrl.inference.question import Desk
+from vrl.inference.retrieval import RetrievalWorker
+from vrl.rollout.engine import RolloutEngine
+
+_WAITING_S = 60.0  # for a decode worker that serves other questions first
+
+
+def desk_roles(data: DataConfig, rollout: EngineConfig, backfill: BackfillConfig, *, gpus: bool) -> tuple[Role, ...]:
+    """What a desk asks Ray for. `gpus`: the cluster has any; the retrieval encoder takes none of them."""
+    engine_gpus = float(rollout.tensor_parallel) if gpus else 0.0
+    found = (
+        Role(name="data", count=data.workers, num_cpus=1),
+        Role(name="rollout", count=rollout.engines, num_cpus=rollout.threads, num_gpus=engine_gpus),
+    )
+    return (*found, Role(name="retrieval", count=backfill.workers, num_cpus=1)) if backfill.encoder else found
+
+
+@asynccontextmanager
+async def open_desk(
+    model: ModelConfig,
+    data: DataConfig,
+    rollout: EngineConfig,
+    strategy: StrategyConfig,
+    *,
+    rules: RewardConfig | None = None,
+    ray_address: str = "",
+    seed: int = 0,
+) -> AsyncIterator[Desk]:
+    """Start the actors, wait until all are ready, end them on the way out.
+
+    The retrieval encoder starts where the strategy is to use one. Call `vrl.lifecycle.guard_private_ray` before. Raises
+    ConfigError where the cluster has no room, CheckpointError for a model that is not there.
+    """
+    model = replace(model, path=str(resolve_model(model.path)))
+    tokenizer = AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
+    backfill = strategy.backfill if strategy.name == "backfill" else BackfillConfig()
+    with Placement(ray_address, lambda gpus: desk_roles(data, rollout, backfill, gpus=gpus)) as placement:
+        timeout_s, fault = data.decode_timeout_s * data.prefetch + _WAITING_S, FaultConfig()
+
+        def start_data(index: int) -> Any:
+            return placement.start("data", DataWorker, index, model=model, data=data, max_tokens=rollout.max_tokens)
+
+        def start_engine(index: int) -> Any:
+            keywords = {"model": model, "rollout": RolloutConfig(**vars(rollout)), "seed": seed, "raw_logprobs": True}
+            return placement.start("rollout", RolloutEngine, index, index=index, **keywords)
+
+        def start_finder(index: int) -> Any:
+            return placement.start("retrieval", RetrievalWorker, index, config=backfill, data=data)
+
+        pools = (
+            ActorPool(
+                "data",
+                start_data,
+                data.workers,
+                timeout_s=timeout_s,
+                fault=fault,
+                place=partial(placement.place, "data"),
+            ),
+            ActorPool(
+                "rollout",
+                start_engine,
+                rollout.engines,
+                timeout_s=rollout.timeout_s,
+                fault=fault,
+                heartbeat="ready",
+                answers_while_busy=True,
+                place=partial(placement.place, "rollout"),
+            ),
+            ActorPool(
+                "retrieval",
+                start_finder,
+                backfill.workers if backfill.encoder else 0,
+                timeout_s=timeout_s,
+                fault=fault,
+                place=partial(placement.place, "retrieval"),
+            ),
+        )
+        try:
+            await asyncio.gather(*(pool.ready() for pool in pools))
+            yield Desk(pools[0], pools[1], tokenizer, rules or RewardConfig(), pools[2] if backfill.encoder else None)
+        finally:
+            goodbyes = ("close", "shutdown", "close")
+            await asyncio.gather(*(pool.close(goodbye) for pool, goodbye in zip(pools, goodbyes, strict=True)))

@@ -1,0 +1,107 @@
+"""`vrl infer`: a file of questions in, a folder of answers with their traces out, one JSON object a line.
+
+Goes on where a killed run stopped: an answer that is on the disk is not asked again, one that is not is. A question
+whose clip or prompt cannot be used becomes a line that says so. Scores nothing (`vrl eval` does).
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from vrl.checkpoint import resolve_model
+from vrl.config.load import as_yaml
+from vrl.data.dataset import check_media, media_root, read_samples
+from vrl.errors import DataError
+from vrl.evaluation.item import Item
+from vrl.evaluation.select import fingerprint
+from vrl.inference.batch import ask_items
+from vrl.inference.client import open_desk
+from vrl.inference.config import InferConfig, data_config
+from vrl.inference.predictions import Prediction, PredictionFile
+from vrl.inference.progress import Progress
+from vrl.lifecycle import Stop
+
+_SHOWN = 20  # problems of one file
+
+
+async def infer(config: InferConfig, stop: Stop) -> None:
+    """Answer every question that has no answer yet.
+
+    Raises ConfigError, DataError or CheckpointError before any actor starts; WorkerError where one dies: the answers
+    until then are kept, and the same command goes on.
+    """
+    items = _questions(config)
+    model_path = str(resolve_model(config.model.path))
+    with PredictionFile(config.run_dir, _settings(config, items, model_path)) as file:
+        (config.run_dir / "config.yaml").write_text(as_yaml(config))
+        with Progress(config.name, len(items), done=len(file.done)) as progress:
+            progress.say(f"{len(items)} questions, {len(file.done)} answered before; model {model_path}")
+            if len(file.done) < len(items):
+                await _ask(config, items, file, progress, stop)
+            progress.say(f"{tally(file.done.values())}; see {config.run_dir}")
+
+
+def _questions(config: InferConfig) -> list[Item]:
+    """The rows of the file as items. Raises DataError listing rows and media files at fault."""
+    samples = read_samples(Path(config.questions))
+    if config.task:
+        samples = tuple(replace(sample, task=config.task) for sample in samples)
+    problems = check_media(samples, media_root(data_config(config.media, config.questions)))
+    if problems:
+        raise DataError("\n".join(problems[:_SHOWN]), reason="media")
+    return [Item(sample=sample) for sample in samples]
+
+
+async def _ask(
+    config: InferConfig, items: Sequence[Item], file: PredictionFile, progress: Progress, stop: Stop
+) -> None:
+    data = data_config(config.media, config.questions)
+    async with open_desk(
+        config.model,
+        data,
+        config.rollout,
+        config.strategy,
+        rules=config.reward,
+        ray_address=config.ray_address,
+        seed=config.seed,
+    ) as desk:
+        stop.listen()
+
+        def done(prediction: Prediction) -> None:
+            if prediction.failure:
+                progress.say(f"{prediction.sample_id} failed ({prediction.failure}): {prediction.message}")
+            progress.advance()
+
+        await ask_items(items, file, desk, config.strategy, concurrency=config.concurrency, on_done=done)
+
+
+def _settings(config: InferConfig, items: Sequence[Item], model_path: str) -> dict[str, Any]:
+    """What answers depend on: earlier ones hold as long as it is the same."""
+    return {
+        "model": model_path,
+        "frames": asdict(config.media.frames),
+        "strategy": asdict(config.strategy),
+        "evidence": [config.reward.max_cited, config.reward.thinking_tokens, config.reward.repetition_n],
+        "max_tokens": config.rollout.max_tokens,
+        "questions": fingerprint(items),
+        "seed": config.seed,
+    }
+
+
+def tally(predictions: Collection[Prediction]) -> str:
+    """How many were answered, what failed and why, and what an answer cost on average, waiting included.
+
+    A stage that a question did not need counts as 0 s of it, so that the parts are those of the mean answer.
+    """
+    answered = [prediction for prediction in predictions if not prediction.failure]
+    failed = Counter(prediction.failure for prediction in predictions if prediction.failure)
+    reasons = "".join(f", {count} failed ({reason})" for reason, count in sorted(failed.items()))
+    if not answered:
+        return f"0 answered{reasons}"
+    stages = dict.fromkeys(name for prediction in answered for name in prediction.stages_s)
+    parts = ", ".join(f"{name} {fmean(one.stages_s.get(name, 0.0) for one in answered):.2f}" for name in stages)
+    candidates, latency_s = fmean(one.num_candidates for one in answered), fmean(one.latency_s for one in answered)
+    return f"{len(answered)} answered with {candidates:.2f} candidates and {latency_s:.2f} s each ({parts}){reasons}"

@@ -1,0 +1,131 @@
+"""The parity gate on a checkpoint alone: real clips of many lengths, sizes and frame rates, an engine and a learner.
+
+Writes the clips, reads them through the data path, starts an engine and a learner in this process (no Ray) and runs
+vrl.parity.gate over them. Judges nothing itself.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from PIL import Image
+
+from vrl.config import DataConfig, FrameConfig, ModelConfig, RolloutConfig
+from vrl.data.worker import DataWorker
+from vrl.parity.gate import GateCase, LocalLearner, ParityReport, run_gate
+from vrl.rollout.engine import RolloutEngine
+from vrl.types import Media, Sample
+
+_MAX_TOKENS = 24
+_CONTEXT_TOKENS = 2048
+_PIXELS = (56 * 56, 128 * 128)  # of one frame, least and most
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clip:
+    """A clip to write: moving shades, so that every frame is another."""
+
+    seconds: float = 4.0
+    rate: Fraction = Fraction(10)  # frames a second
+    size: tuple[int, int] = (64, 64)  # width, height
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scene:
+    """A case before it is written: its media in prompt order (None: a picture) and how frames are chosen."""
+
+    name: str
+    media: tuple[Clip | None, ...] = (Clip(),)
+    fps: float = 2.0
+    max_frames: int = 64
+    cut_s: tuple[float, float | None] = (0.0, None)
+    question: str = field(default="Which shape is red?")
+
+
+SCENES = (
+    Scene(name="text", media=()),
+    Scene(name="8 frames, 2 fps"),
+    Scene(name="32 frames, 4 fps", media=(Clip(seconds=8.0, rate=Fraction(16)),), fps=4.0),
+    Scene(name="8 frames, 0.5 fps", media=(Clip(seconds=16.0, rate=Fraction(4)),), fps=0.5),
+    Scene(name="25 fps, every 12th frame", media=(Clip(seconds=30.72, rate=Fraction(25)),), fps=25 / 12),
+    Scene(name="29.97 fps, 3 fps", media=(Clip(seconds=7.0, rate=Fraction(30000, 1001)),), fps=3.0),
+    Scene(name="wide, odd sizes", media=(Clip(size=(150, 98)),)),
+    Scene(name="tall, shrunk", media=(Clip(size=(200, 304)),)),
+    Scene(name="cut out of a longer clip", media=(Clip(seconds=9.0),), cut_s=(1.3, 6.1)),
+    Scene(name="long question", question="I want to know which one of all the shapes it is, and where it goes. " * 4),
+    Scene(name="picture", media=(None,)),
+    Scene(name="picture, then clip", media=(None, Clip())),
+    Scene(name="clip, then picture", media=(Clip(size=(96, 64)), None)),
+    Scene(name="two clips", media=(Clip(), Clip(size=(96, 64)))),
+)
+
+
+def check_checkpoint(path: str, *, dtype: str = "float32", scenes: Sequence[Scene] = SCENES) -> ParityReport:
+    """Compare engine and learner on a Hugging Face folder. Starts vLLM in child processes and ends it.
+
+    Raises ConfigError for a checkpoint of another family or with two normalisations, ParityError never: the report
+    says.
+    """
+    model = ModelConfig(path=path, dtype=dtype, max_context_tokens=_CONTEXT_TOKENS)
+    rollout = RolloutConfig(max_tokens=_MAX_TOKENS, max_num_seqs=16, kv_cache_gib=0.25, gpu_memory_utilization=0.4)
+    with tempfile.TemporaryDirectory(prefix="vrl-parity-") as folder:
+        cases = [write_case(scene, Path(folder) / str(i), model) for i, scene in enumerate(scenes)]
+    engine = RolloutEngine(model, rollout)
+    try:
+        learner = LocalLearner(model, rollout.temperature)
+        return asyncio.run(run_gate(cases, InProcess(engine), learner, model=model, temperature=rollout.temperature))
+    finally:
+        engine.shutdown()
+
+
+class InProcess:
+    """An engine of this process, called as an ActorPool is."""
+
+    def __init__(self, engine: RolloutEngine) -> None:
+        self._engine = engine
+
+    async def call(self, method: str, *args: Any) -> Any:
+        return await getattr(self._engine, method)(*args)
+
+
+def write_case(scene: Scene, folder: Path, model: ModelConfig) -> GateCase:
+    """Write a scene's media into `folder` and read them back through the data path."""
+    folder.mkdir()
+    media = tuple(_write(clip, folder / str(i), scene.cut_s) for i, clip in enumerate(scene.media))
+    sample = Sample(sample_id=scene.name, task="vqa", question=scene.question, media=media)
+    frames = FrameConfig(fps=scene.fps, max_frames=scene.max_frames, min_pixels=_PIXELS[0], max_pixels=_PIXELS[1])
+    data = DataConfig(train="", root=str(folder), frames=frames)
+    worker = DataWorker(model, data, max_tokens=_MAX_TOKENS)
+    try:
+        prompt, patches = worker.prepare(sample)
+        return GateCase(name=scene.name, prompt=prompt, patches=patches, raw=worker.raw(prompt))
+    finally:
+        worker.close()
+
+
+def _write(clip: Clip | None, path: Path, cut_s: tuple[float, float | None]) -> Media:
+    if clip is None:
+        Image.fromarray(_shades(Clip(size=(84, 112)), 3)).save(path.with_suffix(".png"))
+        return Media(kind="image", path=path.with_suffix(".png").name)
+    with av.open(str(path.with_suffix(".mp4")), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=clip.rate)
+        stream.width, stream.height, stream.pix_fmt = *clip.size, "yuv420p"
+        for index in range(round(clip.seconds * clip.rate)):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(_shades(clip, index), format="rgb24")))
+        container.mux(stream.encode())
+    return Media(kind="video", path=path.with_suffix(".mp4").name, start_s=cut_s[0], end_s=cut_s[1])
+
+
+def _shades(clip: Clip, index: int) -> np.ndarray:
+    """Frame `index`: waves that run in three colours, with a grain that no resizing removes; uint8 [H, W, 3]."""
+    width, height = clip.size
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin((x * a + y * b) / 9 + index * 0.7) for a, b in ((1, 2), (2, -1), (-1, 1))]
+    grain = np.random.default_rng(index).normal(0, 0.15, (height, width, 3))
+    return np.clip(127 + 90 * np.stack(waves, -1) + 90 * grain, 0, 255).astype(np.uint8)

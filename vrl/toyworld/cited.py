@@ -1,0 +1,62 @@
+"""What the toy world teaches for RLER's election: answers with citations, and a referee's verdicts on them.
+
+Every question about a colour, also of one moment, as the task think_keyframes, and two verdicts on each, a yes and a
+no, on a few frames as someone might cite them. Works on rows, never on pixels.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from vrl.tasks.referee import NO, YES, answer_words, referee_sample
+from vrl.toyworld.scene import TICK_S
+from vrl.toyworld.words import COLOURS
+from vrl.types import Sample
+
+_LENGTHS = (2, 4, 6)  # ticks, which are frames at 2 a second; they go in pairs
+_COLOURS = tuple(COLOURS)[:4]  # of the easy levels
+# Of the noes. That nothing is visible is learnt at once, and with half of the noes of that kind the tiny model goes on
+# saying yes to every colour; it learns to compare the claimed one with what it sees where most noes are about that.
+_ELSEWHERE = 0.15
+
+
+def cited_rows(samples: Sequence[Sample], rng: np.random.Generator) -> list[Sample]:
+    """The rows made of those of `samples` that ask for a colour, which have one span each; ids say which is which."""
+    rows: list[Sample] = []
+    for sample in samples:
+        if sample.task == "vqa" and answer_words(sample, sample.answer) in COLOURS:
+            rows.append(replace(sample, sample_id=f"{sample.sample_id}-cited", task="think_keyframes"))
+            rows += _verdicts(sample, rng)
+    return rows
+
+
+def _verdicts(sample: Sample, rng: np.random.Generator) -> Iterator[Sample]:
+    """Yes: the true colour, and frames some of which show it. No: another colour, or frames that do not show it."""
+    length, true = int(rng.choice(_LENGTHS)), answer_words(sample, sample.answer)
+    yield _verdict(sample, "yes", true, YES, _windows(sample, length, shows=True), length, rng)
+    elsewhere = _windows(sample, length, shows=False)
+    if elsewhere and rng.random() < _ELSEWHERE:
+        yield _verdict(sample, "elsewhere", true, NO, elsewhere, length, rng)
+    else:
+        others = [colour for colour in _COLOURS if colour != true]
+        wrong = others[int(rng.integers(len(others)))]
+        yield _verdict(sample, "wrong", wrong, NO, _windows(sample, length, shows=True), length, rng)
+
+
+def _windows(sample: Sample, length: int, *, shows: bool) -> list[int]:
+    """First ticks of all stretches of so many ticks that share some with the span, or none."""
+    ((start_s, end_s),) = sample.spans
+    ticks = round(sample.captions[-1].end_s / TICK_S)  # captions cover the clip
+    first, end = round(start_s / TICK_S), round(end_s / TICK_S)
+    return [tick for tick in range(ticks - length + 1) if (tick < end and first < tick + length) == shows]
+
+
+def _verdict(
+    sample: Sample, name: str, answer: str, verdict: str, starts: Sequence[int], length: int, rng: np.random.Generator
+) -> Sample:
+    """The question about `length` ticks from one of the starts on."""
+    start_s = starts[int(rng.integers(len(starts)))] * TICK_S
+    row = referee_sample(sample, answer, verdict=verdict)
+    cut = replace(row.media[0], start_s=start_s, end_s=start_s + length * TICK_S)
+    return replace(row, sample_id=f"{sample.sample_id}-{name}", media=(cut,), source="toyworld/referee")

@@ -1,0 +1,62 @@
+"""`vrl export`: the policy of a run's newest checkpoint as an ordinary Hugging Face folder. Trains nothing.
+
+A finished run has one already, which is copied. For any other checkpoint the learner's ranks start as the run had them,
+load their state and write it out, adapters merged. The folder is there whole or not at all, and never overwrites one.
+"""
+
+import asyncio
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from vrl.actors.placement import Placement, Role, roles
+from vrl.checkpoint import Checkpoint, newest, resolve_model
+from vrl.config import RunConfig
+from vrl.errors import CheckpointError
+from vrl.learner.group import LearnerGroup
+
+
+def export(config: RunConfig, run_dir: Path, out: Path) -> Checkpoint:
+    """Write `out`: weights (safetensors), config, tokenizer and processor. Returns the checkpoint that it shows.
+
+    `config` is the run's own. On a cluster all nodes must reach `out`. Raises CheckpointError where `out` exists, or
+    `run_dir` has no checkpoint that verifies.
+    """
+    if out.exists():
+        raise CheckpointError(f"export: got {out}, which exists, wanted a folder to make")
+    checkpoint = newest(run_dir / "checkpoints")
+    if checkpoint is None:
+        raise CheckpointError(f"export: {run_dir} holds no checkpoint that verifies, wanted one (checkpoint.every)")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f"{out.name}.tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    if (checkpoint.hf / "config.json").is_file():
+        shutil.copytree(checkpoint.hf, unfinished)
+    else:
+        asyncio.run(_write(config, checkpoint, unfinished))
+    os.rename(unfinished, out)
+    return checkpoint
+
+
+async def _write(config: RunConfig, checkpoint: Checkpoint, folder: Path) -> None:
+    """Start the learner alone, as the run has it but for a reference, and let it write."""
+
+    def learner_alone(gpus: bool) -> tuple[Role, ...]:
+        return tuple(role for role in roles(config, gpus=gpus, engines=False) if role.name == "learner")
+
+    with Placement(config.ray_address, learner_alone) as placement:
+        learner = await LearnerGroup.start(
+            [placement.options("learner", rank) for rank in range(config.learner.ranks)],
+            model_config=replace(config.model, path=str(resolve_model(config.model.path))),
+            learner_config=config.learner,
+            algo_config=replace(config.algo, kl_coef=0.0),
+            temperature=config.rollout.temperature,
+            total_steps=config.steps,
+            seed=config.seed,
+        )
+        try:
+            await learner.load(checkpoint.learner.resolve())
+            await learner.export(folder.resolve())
+        finally:
+            learner.close()

@@ -1,0 +1,218 @@
+"""The fleets of a run: data workers, rollout engines, reward workers, learner; started together, ended together.
+
+Joins what must not know one another: engines and learner meet here. Does not know the algorithm.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from vrl.actors.placement import Placement
+from vrl.actors.pool import ActorPool
+from vrl.config import ModelConfig, RunConfig
+from vrl.data.worker import DataWorker
+from vrl.errors import DataError, LostCallError
+from vrl.learner.group import LearnerGroup
+from vrl.observability.spans import span
+from vrl.reward.judge.engines import end
+from vrl.reward.worker import RewardWorker
+from vrl.rollout.engine import RolloutEngine
+from vrl.rollout.judge import JudgeEngine
+from vrl.training.weight_sync import WeightPush
+from vrl.types import PackedBatch, Prompt, RawPrompt, Sample
+from vrl.weights.sender import choose_backend
+
+_TOWER = "model.visual."  # what the names of its parameters begin with, in all three families
+_PREPARE_TIMEOUT_S = 60.0  # the processor's pass over one sample, and the way there
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fleets:
+    """Everything alive in a run. `engines` and `rewards` are empty in a cold start that does not generate."""
+
+    model: ModelConfig  # with the folder that model.path led to
+    data: ActorPool
+    learner: LearnerGroup
+    engines: ActorPool
+    rewards: ActorPool
+    push: WeightPush
+    decode_timeout_s: float
+
+    async def prepare(self, sample: Sample) -> tuple[Prompt, Any]:
+        """A prompt for generation and a reference to its patches. Raises DataError."""
+        return await self._prepare("prepare", sample)
+
+    async def prepare_sft(self, sample: Sample) -> tuple[Prompt, Any]:
+        """A prompt with its target and a reference to its patches. Raises DataError."""
+        return await self._prepare("prepare_sft", sample)
+
+    async def raw(self, prompt: Prompt) -> RawPrompt:
+        """A prompt once more as it was before the processor, for the gate. Raises DataError or LostCallError."""
+        return await self.data.call("raw", prompt, timeout_s=self._timeout_s(prompt.sample))
+
+    async def push_weights(self, policy_version: int) -> int:
+        """Give every engine the learner's weights, verified; returns the bytes sent to each engine."""
+        with span("push"):
+            return await self.push.to_all(policy_version)
+
+    async def logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]:
+        """The learner's, while no engine generates."""
+        async with self.push.learners_turn():
+            return await self.learner.logprobs(batch, patches)
+
+    def faults(self) -> dict[str, float]:
+        """What was survived since the fleets started, under the names of the metric catalogue."""
+        pools = (self.data, self.engines, self.rewards)
+        return {
+            **{f"fault/restarts/{pool.role}": float(pool.restarts) for pool in pools},
+            "fault/lost_actors": float(sum(pool.num_lost for pool in pools)),
+            "fault/lost_calls": float(sum(pool.lost_calls for pool in pools)),
+            "fault/failed_pushes": float(self.push.failures),
+        }
+
+    async def _prepare(self, method: str, sample: Sample) -> tuple[Prompt, Any]:
+        try:
+            return await self.data.call_keeping(method, sample, timeout_s=self._timeout_s(sample))
+        except LostCallError as error:
+            raise DataError(f"sample {sample.sample_id}: {error}", reason="lost") from error
+
+    def _timeout_s(self, sample: Sample) -> float:
+        """The worker kills a decoder that is too slow: whoever takes longer for all media of a sample hangs itself."""
+        return self.decode_timeout_s * max(1, len(sample.media)) + _PREPARE_TIMEOUT_S
+
+
+@asynccontextmanager
+async def start_fleets(
+    config: RunConfig, placement: Placement, model_path: str, *, total_updates: int, engines: bool = True
+) -> AsyncIterator[Fleets]:
+    """Start every role at once and wait until all are ready; end them all on the way out.
+
+    Where engines share the learner's GPUs, the learner comes first and makes room for them.
+    `total_updates`: optimizer updates of the whole run, over which the learning rate is scheduled.
+    """
+    model = replace(config.model, path=model_path)
+    backend = choose_backend(config.push, has_gpus=placement.has_gpus)
+    gpus = asyncio.Lock() if backend == "ipc" and engines else None
+    judges: list[Any] = []
+    pools: dict[str, ActorPool] = {}
+    starting = asyncio.ensure_future(
+        LearnerGroup.start(
+            [placement.options("learner", rank) for rank in range(config.learner.ranks)],
+            model_config=model,
+            learner_config=config.learner,
+            algo_config=config.algo,
+            temperature=config.rollout.temperature,
+            total_steps=total_updates,
+            seed=config.seed,
+        )
+    )
+    try:
+        if gpus is not None:  # an engine takes its share of what is free when it starts
+            await (await asyncio.shield(starting)).leave_gpu()
+        judges = _start_judges(config, placement) if engines else []
+        pools = _start_pools(config, placement, model, backend, judges, gpus, engines=engines)
+        await asyncio.gather(
+            starting, *(pool.ready() for pool in pools.values()), *(judge.ready.remote() for judge in judges)
+        )
+        learner, per_engine = starting.result(), config.rollout.tensor_parallel
+        push = WeightPush(
+            pools["rollout"], learner, backend=backend, config=config.push, workers_per_engine=per_engine, gpus=gpus
+        )
+        async with asyncio.TaskGroup() as tasks:  # a task that fails ends the run
+            newcomers = tasks.create_task(push.to_newcomers(), name="push_to_newcomers")
+            yield Fleets(
+                model=model,
+                data=pools["data"],
+                learner=learner,
+                engines=pools["rollout"],
+                rewards=pools["reward"],
+                push=push,
+                decode_timeout_s=config.data.decode_timeout_s,
+            )
+            newcomers.cancel()
+    finally:
+        if not starting.cancel() and starting.exception() is None:  # done, and well
+            starting.result().close()
+        await _end(pools)
+        await end(judges)
+
+
+def _start_pools(
+    config: RunConfig,
+    placement: Placement,
+    model: ModelConfig,
+    backend: str,
+    judges: Sequence[Any],
+    gpus: asyncio.Lock | None,
+    *,
+    engines: bool,
+) -> dict[str, ActorPool]:
+    def start_data(index: int) -> Any:
+        prefix, max_tokens = config.sft.train_prefix, config.rollout.max_tokens
+        keywords = {"model": model, "data": config.data, "max_tokens": max_tokens, "train_prefix": prefix}
+        return placement.start("data", DataWorker, index, **keywords)
+
+    def start_engine(index: int) -> Any:
+        keywords = {"model": model, "rollout": config.rollout, "push_backend": backend, "seed": config.seed}
+        keywords["vision_trains"] = vision_trains(config)
+        return placement.start("rollout", RolloutEngine, index, index=index, **keywords)
+
+    def start_reward(index: int) -> Any:
+        keywords = {"task_configs": config.tasks, "config": config.reward, "model_path": model.path}
+        keywords["judge_engines"] = judges
+        return placement.start("reward", RewardWorker, index, **keywords)
+
+    fault = config.fault
+    return {
+        "data": ActorPool(
+            "data",
+            start_data,
+            config.data.workers,
+            timeout_s=_PREPARE_TIMEOUT_S,
+            fault=fault,
+            max_in_flight=1,
+            place=partial(placement.place, "data"),
+        ),
+        "rollout": ActorPool(
+            "rollout",
+            start_engine,
+            config.rollout.engines if engines else 0,
+            timeout_s=config.rollout.timeout_s,
+            fault=fault,
+            heartbeat="ready",
+            answers_while_busy=True,
+            quarantine=True,
+            turn=gpus,
+            place=partial(placement.place, "rollout"),
+        ),
+        "reward": ActorPool(
+            "reward",
+            start_reward,
+            config.reward.workers if engines else 0,
+            timeout_s=config.reward.timeout_s,
+            fault=fault,
+            place=partial(placement.place, "reward"),
+        ),
+    }
+
+
+def _start_judges(config: RunConfig, placement: Placement) -> list[Any]:
+    judge, restarts = config.reward.judge, config.fault.max_restarts
+    count = judge.engine.engines if judge.kind == "vllm" else 0
+    return [placement.start("judge", JudgeEngine, i, max_restarts=restarts, config=judge) for i in range(count)]
+
+
+def vision_trains(config: RunConfig) -> bool:
+    """Whether a push may change the vision tower: it is neither frozen whole nor left out by adapters."""
+    frozen = any(_TOWER.startswith(prefix) for prefix in config.model.freeze)
+    return not frozen and not config.learner.lora.rank
+
+
+async def _end(pools: dict[str, ActorPool]) -> None:
+    goodbyes = {"data": "close", "rollout": "shutdown", "reward": None}
+    await asyncio.gather(*(pool.close(goodbyes[role]) for role, pool in pools.items()))

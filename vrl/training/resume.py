@@ -1,0 +1,37 @@
+"""A run that goes on from its last checkpoint when its learner dies, without human hands. Bounded.
+
+Everything is taken down and started anew: a learner rank holds state that nobody else has, and the others of its group
+wait for it for ever. Does not read checkpoints (vrl.checkpoint does).
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from vrl.checkpoint import newest
+from vrl.config import RunConfig
+from vrl.errors import LearnerLostError
+from vrl.lifecycle import Stop, first_cause
+
+logger = logging.getLogger(__name__)
+
+
+async def resuming(config: RunConfig, stop: Stop, attempt: Callable[[RunConfig, int], Awaitable[None]]) -> None:
+    """Run `attempt(config, resumes)`; again, from the newest checkpoint, each time a learner rank is lost.
+
+    At most `fault.max_resumes` times; then, and for any other error, raises what the attempt raised. Without a
+    checkpoint in the run folder the run starts as it did at first.
+    """
+    resumes = 0
+    while True:
+        try:
+            return await attempt(config, resumes)
+        except (LearnerLostError, BaseExceptionGroup) as error:
+            cause = first_cause(error) if isinstance(error, BaseExceptionGroup) else error
+            if not isinstance(cause, LearnerLostError) or resumes == config.fault.max_resumes or stop.signum:
+                raise
+            logger.warning("%s; going on from the last checkpoint", cause)
+        resumes += 1
+        stop.when_asked = None
+        if newest(config.run_dir / "checkpoints") is not None:
+            config = replace(config, resume="auto")

@@ -1,0 +1,240 @@
+"""One run over live fleets: what a cold start and RL do alike around their steps.
+
+Opens data, folder, log and fleets, restores, validates on held-out samples, writes checkpoints and the summary. Does
+not know what a step is: vrl.training.rl and vrl.training.sft do.
+"""
+
+import logging
+import shutil
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vrl import __version__
+from vrl.actors.placement import Placement, roles
+from vrl.algo.packing import PatchCost
+from vrl.checkpoint import Checkpoint, begin, commit, resolve_model
+from vrl.config import RunConfig
+from vrl.data.ledger import MediaLedger
+from vrl.data.stream import SampleStream
+from vrl.errors import CheckpointError, LostCallError, StorageError
+from vrl.lifecycle import Stop, open_data, open_run, write_summary
+from vrl.observability.run_log import RunLog
+from vrl.observability.series import level
+from vrl.observability.spans import span
+from vrl.observability.watch import watch_of
+from vrl.rollout.buffer import Ledger
+from vrl.rollout.prefetch import VAL_BYTES, BadSample, PromptFeed, Remembered
+from vrl.training.driver import Progress, validate
+from vrl.training.fleets import Fleets, start_fleets
+from vrl.types import MediaWork, Sample
+
+logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIterator["Session"]:
+    """Check everything that can be known, start the fleets of an `rl` or `sft` run, and free all on the way out.
+
+    Raises ConfigError, DataError or CheckpointError before any actor starts.
+    """
+    train_samples, val_samples = open_data(config)
+    model_path = str(resolve_model(config.model.path))
+    checkpoint = open_run(config)
+    stored_state(checkpoint)
+    engines = kind == "rl" or (config.sft.generate and bool(val_samples))
+    first_step = checkpoint.step if checkpoint is not None else 0
+    told = asdict(config)
+    log = RunLog(config.run_dir, config.log, steps=config.steps, first_step=first_step, title=config.name, told=told)
+    _show_bounds(config)
+    log.say(
+        f"{config.name}: {len(train_samples)} training and {len(val_samples)} validation samples, model {model_path}"
+    )
+    try:
+        with Placement(
+            config.ray_address,
+            lambda gpus: roles(config, gpus=gpus, engines=engines),
+            lambda role, index: watch_of(config.run_dir, config.log, role, index),
+        ) as placement:
+            stop.listen()
+            updates = config.steps * (config.algo.updates_per_step if kind == "rl" else 1)
+            async with start_fleets(config, placement, model_path, total_updates=updates, engines=engines) as fleets:
+                cost = await fleets.learner.patch_cost()
+                session = Session(config, kind, fleets, log, train_samples, val_samples, checkpoint, cost)
+                try:
+                    yield session
+                finally:
+                    session.feed.close()
+    finally:
+        log.close()
+
+
+def _show_bounds(config: RunConfig) -> None:
+    """What alerts measure a run against."""
+    level("vrl_run_steps", config.steps)
+    level("vrl_run_max_policy_age", config.algo.max_policy_age)
+    level("vrl_run_checkpoint_every_steps", config.checkpoint.every)
+    level("vrl_checkpoint_last_success_timestamp_seconds", time.time())
+
+
+class Session:
+    """A run's place in its data, its record on disk, and the fleets that do the work."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        kind: str,
+        fleets: Fleets,
+        log: RunLog,
+        train_samples: Sequence[Sample],
+        val_samples: Sequence[Sample],
+        checkpoint: Checkpoint | None,
+        cost: PatchCost,
+    ) -> None:
+        self.config = config
+        self.fleets = fleets
+        self.log = log
+        self.train_samples = train_samples
+        self.val_samples = val_samples
+        self.patch_cost = cost
+        self._kind = kind
+        self._checkpoint = checkpoint
+        stored = stored_state(checkpoint)
+        self.progress = Progress(**{**stored["progress"], "earlier": Ledger(**stored["progress"]["earlier"])})
+        self.vals: dict[str, Any] = dict(stored["vals"])  # results of validations, for the summary
+        self._stream = SampleStream(train_samples, seed=config.seed, shuffle=config.data.shuffle)
+        if checkpoint is not None:
+            self._stream.restore(stored["stream"])
+        bad_media = Path(config.data.bad_media or config.run_dir / "bad_media.jsonl")
+        self.media = MediaLedger(bad_media, work=MediaWork(**stored["media_work"]))
+        sft = kind == "sft"
+        self.feed = PromptFeed(
+            self._stream,
+            self.media.watched(fleets.prepare_sft if sft else fleets.prepare),
+            prefetch=max(config.data.prefetch, config.sft.batch_size if sft else 0),
+            max_bad_fraction=config.data.max_bad_fraction,
+            first_ordinal=self.progress.ordinal,
+            bad=[BadSample(**bad) for bad in stored["bad"]],
+        )
+        self._prepare_val = self._remembering()
+        self._saved_step = checkpoint.step if checkpoint is not None else None
+        self._started = time.monotonic()
+        self._earlier_wall_s: float = stored["wall_s"]
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds with live fleets since the first start of the run, resumed or not."""
+        return round(self._earlier_wall_s + time.monotonic() - self._started, 3)
+
+    async def restore(self) -> None:
+        """Give the learner the state of the checkpoint that the run resumes from, if any."""
+        if self._checkpoint is not None:
+            await self.fleets.learner.load(self._checkpoint.learner)
+            self.log.say(f"resumed at step {self._checkpoint.step} from {self._checkpoint.path}")
+
+    async def validate(self) -> dict[str, float]:
+        """Mean rewards of the held-out samples, as `validate` returns them; {} without samples or engines."""
+        if not (self.val_samples and len(self.fleets.engines)):
+            return {}
+        try:
+            return await self._validate()
+        except LostCallError as error:
+            logger.warning("validation begins again, with samples prepared anew: %s", error)
+            self._prepare_val = self._remembering()  # what was kept may have died with its node
+            return await self._validate()
+
+    async def _validate(self) -> dict[str, float]:
+        prefetch, temperature = self.config.data.prefetch, self.config.val.temperature
+        feed = PromptFeed(iter(self.val_samples), self._prepare_val, prefetch=prefetch, max_bad_fraction=0.0)
+        wave = self.config.rollout.max_num_seqs
+        with span("validate"):
+            return await validate(feed, self.fleets.engines, self.fleets.rewards, wave=wave, temperature=temperature)
+
+    def _remembering(self) -> Remembered:
+        return Remembered(self.media.watched(self.fleets.prepare), VAL_BYTES)
+
+    async def save_if_due(self, progress: Progress) -> None:
+        """Save a checkpoint every `checkpoint.every` steps; the last step's is `end`'s."""
+        every = self.config.checkpoint.every
+        if every and progress.step % every == 0 and progress.step < self.config.steps:
+            with span("checkpoint"):
+                await self._save(progress, export=False)
+
+    async def end(self, progress: Progress, *, finished: bool, summary: Mapping[str, Any]) -> None:
+        """Save what is not saved yet and write the summary of a run that finished or was stopped."""
+        if finished or self._saved_step != progress.step:
+            with span("checkpoint"):
+                await self._save(progress, export=finished and self.config.checkpoint.export)
+        ended = "finished" if finished else "stopped"
+        common = {
+            "kind": self._kind,
+            "ended": ended,
+            **self.vals,
+            "steps": progress.step,
+            "policy_version": progress.policy_version,
+            "wall_s": self.wall_s,
+            "decodes": self.media.work.decodes,
+            "cache_hits": self.media.work.cache_hits,
+            "corrupt_cache_entries": self.media.work.corrupt_entries,
+            "bad_media": len(self.media.bad),
+            "samples_seen": progress.ordinal,
+            "samples_dropped": self.feed.bad_by_reason,
+            "dropped_samples": [asdict(bad) for bad in self.feed.bad],
+        }
+        write_summary(self.config.run_dir, common | dict(summary))
+        self.log.say(f"{ended} after {progress.step} steps in {self.wall_s} s; see {self.config.run_dir}")
+
+    async def _save(self, progress: Progress, *, export: bool) -> None:
+        """Raises StorageError where it cannot be written: half of it takes no room, and the older ones are whole."""
+        tmp = begin(self.config.run_dir / "checkpoints", progress.step)
+        try:
+            await self._write(tmp, progress, export=export)
+        except (OSError, RuntimeError) as error:  # RuntimeError: PyTorch's word for a full disk
+            free_mib = shutil.disk_usage(tmp.parent).free / 2**20
+            shutil.rmtree(tmp, ignore_errors=True)
+            raise StorageError(
+                f"checkpoint of step {progress.step}: {error} ({free_mib:.0f} MiB free); the older ones in "
+                f"{tmp.parent} are whole: make room and resume"
+            ) from error
+
+    async def _write(self, tmp: Path, progress: Progress, *, export: bool) -> None:
+        await self.fleets.learner.save(tmp / "learner")
+        if export:
+            await self.fleets.learner.export(tmp / "hf")
+        state = {
+            "progress": asdict(progress),
+            "stream": {**self._stream.state(), "ordinal": progress.ordinal},  # what was drawn ahead is drawn again
+            "bad": [asdict(bad) for bad in self.feed.bad if bad.ordinal < progress.ordinal],
+            "vals": self.vals,
+            "wall_s": self.wall_s,
+            "media_work": asdict(self.media.work),
+        }
+        commit(tmp, state, keep_last=self.config.checkpoint.keep_last)
+        level("vrl_checkpoint_last_success_timestamp_seconds", time.time())
+        self._saved_step = progress.step
+
+
+def stored_state(checkpoint: Checkpoint | None) -> Mapping[str, Any]:
+    """What a run goes on from: a checkpoint's or the start's. Raises CheckpointError for one of another version."""
+    if checkpoint is None:
+        return _START
+    found, wanted = _keys(checkpoint.driver), _keys({**_START, "stream": {}})
+    if found != wanted:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.path}: got a state of another version of vrl (it lacks {sorted(wanted - found)}, "
+            f"and has {sorted(found - wanted)} beside), wanted this one's ({__version__}); start a new run from its "
+            "weights (model.path=RUN)"
+        )
+    return checkpoint.driver
+
+
+def _keys(state: Mapping[str, Any]) -> set[str]:
+    progress = state.get("progress", {})
+    earlier = progress.get("earlier", {})
+    return {*state, *(f"progress.{key}" for key in progress), *(f"progress.earlier.{key}" for key in earlier)}
+
+
+_START: dict[str, Any] = {"progress": asdict(Progress()), "bad": [], "vals": {}, "wall_s": 0.0, "media_work": {}}

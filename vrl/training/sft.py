@@ -1,0 +1,133 @@
+"""`vrl sft`: the cold start. Several tasks, one learner: the prompt is masked, the assistant prefix and target train.
+
+The same samples, prompts, packing and learner as RL; no rollouts, except at validation, where a live engine measures
+how often each task's format comes out right. Checkpoints and the summary are in vrl.training.session.
+"""
+
+import time
+from collections.abc import Sequence
+
+from vrl.algo.packing import pack, to_sft_group
+from vrl.config import RunConfig
+from vrl.data.ledger import cache_hit_frac
+from vrl.errors import ConfigError
+from vrl.lifecycle import Stop
+from vrl.observability.run_log import update_metrics
+from vrl.rollout.prefetch import VAL_BYTES, PreparedPrompt, PromptFeed, Remembered
+from vrl.training.driver import val_metrics
+from vrl.training.resume import resuming
+from vrl.training.session import Session, open_session
+from vrl.types import PackedBatch
+
+
+async def train_sft(config: RunConfig, stop: Stop) -> None:
+    """Fine-tune to the end, or until `stop` is asked for; either way the run folder is whole.
+
+    Raises ConfigError, DataError or CheckpointError before any actor starts.
+    """
+    if config.push.backend == "ipc" and config.sft.generate and config.data.val:
+        raise ConfigError(
+            "push.backend: got ipc in a cold start that generates, wanted auto, or sft.generate=false: only RL gives "
+            "engines and learner turns on one GPU"
+        )
+
+    async def attempt(config: RunConfig, _resumes: int) -> None:
+        async with open_session(config, stop, kind="sft") as session:
+            await _Run(session).run(stop)
+
+    await resuming(config, stop, attempt)
+
+
+class _Run:
+    """One cold start."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.config = session.config
+        self.learner = session.fleets.learner
+        self.progress = session.progress
+        self._prepare_val = Remembered(session.media.watched(session.fleets.prepare_sft), VAL_BYTES)
+        self._stopping = False
+
+    async def run(self, stop: Stop) -> None:
+        """Restore, train, validate, save."""
+        await self.session.restore()
+        stop.when_asked = self._stop_soon
+        while not self._done() and not self._stopping:
+            await self._one_step()
+        await self.session.end(self.progress, finished=self._done(), summary={})
+
+    def _done(self) -> bool:
+        """All steps done, or as good as the configuration wants it before RL goes on."""
+        enough = self.config.sft.stop_at_reward
+        good = bool(enough) and self.session.vals.get("val_after", {}).get("mean", 0.0) >= enough
+        return self.progress.step == self.config.steps or good
+
+    def _stop_soon(self) -> None:
+        self._stopping = True
+
+    async def _one_step(self) -> None:
+        started = time.monotonic()
+        prepared = await self._next(self.session.feed)
+        batch, patches = self._pack(prepared), [job.patches for job in prepared]
+        data_s = time.monotonic() - started
+        losses = await self.learner.forward_backward_sft(batch, patches)
+        update = await self.learner.optim_step()
+        learn_s = time.monotonic() - started - data_s
+        self.progress.step += 1
+        self.progress.policy_version += update.applied
+        self.progress.ordinal = prepared[-1].ordinal + 1
+        metrics = update_metrics(losses, update) | {
+            "pack/pad_frac": batch.pad_frac,
+            "learn/seconds": learn_s,
+            "learner/tokens_per_s": batch.num_tokens / learn_s,
+            "data/decode_seconds": sum(job.prompt.decode_s for job in prepared) / len(prepared),
+            "data/cache_hit_frac": cache_hit_frac(job.prompt for job in prepared),
+            "data/bad_samples": float(len(self.session.feed.bad)),
+        }
+        if self.progress.step == self.config.steps or self.config.val.due(self.progress.step):
+            metrics |= await self._validate()
+        metrics["step/seconds"] = time.monotonic() - started
+        self.session.log.log(self.progress.step, {"policy_version": self.progress.policy_version, **metrics})
+        if not self._done():
+            await self.session.save_if_due(self.progress)
+
+    async def _next(self, feed: PromptFeed) -> list[PreparedPrompt]:
+        """The prompts of one step, fewer at the end of the held-out samples."""
+        return [job for _ in range(self.config.sft.batch_size) if (job := await feed.next()) is not None]
+
+    def _pack(self, prepared: Sequence[PreparedPrompt]) -> PackedBatch:
+        groups = [
+            to_sft_group(job.prompt.token_ids, job.prompt.vision, job.prompt.target_token_ids) for job in prepared
+        ]
+        learner = self.config.learner
+        return pack(
+            groups,
+            ranks=learner.ranks,
+            micro_batch_tokens=learner.micro_batch_tokens,
+            patch_cost=self.session.patch_cost,
+        )
+
+    async def _validate(self) -> dict[str, float]:
+        """Cross-entropy on held-out targets and, with a live engine, reward and format rate of each task."""
+        if not self.session.val_samples:
+            return {}
+        metrics = {"val/loss": await self._val_loss()}
+        if len(self.session.fleets.engines):
+            await self.session.fleets.push_weights(self.progress.policy_version)
+            self.session.vals["val_after"] = await self.session.validate()
+            metrics |= val_metrics(self.session.vals["val_after"])
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+        self.session.log.say(f"held-out at step {self.progress.step}: {shown}")
+        return metrics
+
+    async def _val_loss(self) -> float:
+        prefetch = max(self.config.data.prefetch, self.config.sft.batch_size)
+        feed = PromptFeed(iter(self.session.val_samples), self._prepare_val, prefetch=prefetch, max_bad_fraction=0.0)
+        loss_sum, num_tokens = 0.0, 0
+        while prepared := await self._next(feed):
+            batch = self._pack(prepared)
+            loss = await self.learner.sft_loss(batch, [job.patches for job in prepared])
+            loss_sum += loss * batch.counts.num_loss_tokens
+            num_tokens += batch.counts.num_loss_tokens
+        return loss_sum / num_tokens

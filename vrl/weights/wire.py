@@ -1,0 +1,178 @@
+"""Weights on the wire between CPUs, and the digests that say whether they arrived.
+
+A packet is a bounded bundle of named tensors, broadcast from the sending rank to all engine workers; a header in front
+says what is in it, an empty header ends the stream. Knows neither models nor vLLM: both ends of vrl's gloo transport
+use it.
+"""
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from math import prod
+from typing import Any
+
+import torch
+from torch.distributed import (  # pyright: ignore[reportPrivateImportUsage]
+    BroadcastOptions,  # pyright: ignore[reportPrivateImportUsage]
+    PrefixStore,  # pyright: ignore[reportPrivateImportUsage]
+    ProcessGroupGloo,
+    TCPStore,  # pyright: ignore[reportPrivateImportUsage]
+)
+
+from vrl.errors import WeightPushError
+from vrl.network import lead_gloo_to
+
+BUCKET_BYTES = 64 * 2**20  # a larger tensor travels alone
+_CHUNK = 2**22  # elements hashed at once
+_DIGEST_MODULUS = 2**63
+# Odd 64-bit constants as signed integers: 2^64 over the golden ratio, and the second of MurmurHash3's finaliser.
+_MIX_1 = 0x9E3779B97F4A7C15 - 2**64
+_MIX_2 = 0xC4CEB9FE1A85EC53 - 2**64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorHeader:
+    """What the receiver must know of one tensor in a packet."""
+
+    name: str
+    dtype: str  # as in torch.<dtype>
+    shape: tuple[int, ...]
+    crc32: int  # of its bytes
+
+    @property
+    def num_bytes(self) -> int:
+        return prod(self.shape) * getattr(torch, self.dtype).itemsize
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packet:
+    """Headers and the tensors' bytes, one after the other."""
+
+    headers: tuple[TensorHeader, ...]
+    payload: torch.Tensor  # uint8 [sum of num_bytes]
+
+
+def value_digest(tensor: torch.Tensor) -> int:
+    """A number in [0, 2^63) of the multiset of a tensor's values: it ignores order, shape, dtype and zeros.
+
+    Our definition: the sum modulo 2^63 of a 64-bit mix of each value's float32 bits, with -0 taken as +0. Digests add
+    up: fusing, splitting, transposing or zero-padding tensors keeps their sum, which is what engines do to weights. A
+    changed value changes it but for one chance in 2^63.
+    """
+    total = 0
+    for chunk in tensor.detach().reshape(-1).split(_CHUNK):
+        mixed = (chunk.to(torch.float32) + 0.0).view(torch.int32).to(torch.int64)
+        mixed *= _MIX_1  # in place: memory is what takes the time
+        mixed ^= mixed >> 29
+        mixed *= _MIX_2
+        mixed ^= mixed >> 32
+        total += int(mixed.sum())
+    return total % _DIGEST_MODULUS
+
+
+def add_digests(digests: Iterable[int]) -> int:
+    """The digest of all their tensors together."""
+    return sum(digests) % _DIGEST_MODULUS
+
+
+def row_digest(rows: torch.Tensor) -> str:
+    """A hash of the rows of a matrix, whatever their order: engines batch pictures and clips as it suits them."""
+    array = rows.detach().to("cpu", torch.float32).contiguous().numpy()
+    return hashlib.sha256(b"".join(sorted(row.tobytes() for row in array))).hexdigest()
+
+
+def pack(tensors: Iterable[tuple[str, torch.Tensor]], bucket_bytes: int = BUCKET_BYTES) -> Iterator[Packet]:
+    """Packets of at most `bucket_bytes`, tensors in the order in which they come."""
+    headers: list[TensorHeader] = []
+    parts: list[torch.Tensor] = []
+    for name, tensor in tensors:
+        data = tensor.detach().to("cpu").contiguous().view(-1).view(torch.uint8)
+        if headers and sum(part.numel() for part in parts) + data.numel() > bucket_bytes:
+            yield Packet(headers=tuple(headers), payload=torch.cat(parts))
+            headers, parts = [], []
+        dtype, shape = str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
+        headers.append(TensorHeader(name=name, dtype=dtype, shape=shape, crc32=zlib.crc32(data.numpy().data)))
+        parts.append(data)
+    if headers:
+        yield Packet(headers=tuple(headers), payload=torch.cat(parts))
+
+
+def unpack(packet: Packet) -> list[tuple[str, torch.Tensor]]:
+    """The tensors of a packet. Raises WeightPushError naming the first whose bytes are not those that were sent."""
+    tensors = []
+    parts = packet.payload.split([header.num_bytes for header in packet.headers])
+    for header, part in zip(packet.headers, parts, strict=True):
+        got = zlib.crc32(part.numpy().data)
+        if got != header.crc32:
+            raise WeightPushError(
+                f"{header.name}: got bytes with checksum {got:08x}, wanted {header.crc32:08x}: damaged on the way; no "
+                "weight was changed, push again"
+            )
+        # A view at an odd offset of the payload cannot be read as another dtype.
+        tensors.append((header.name, part.clone().view(getattr(torch, header.dtype)).view(header.shape)))
+    return tensors
+
+
+def open_store(address: str, timeout_s: float) -> TCPStore:
+    """The meeting point of a group, on a free port of this machine; `store.port` is what the others need."""
+    return TCPStore(address, 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=timeout_s))
+
+
+def join_store(address: str, port: int, timeout_s: float) -> TCPStore:
+    """Reach a store that another process opened."""
+    return TCPStore(address, port, is_master=False, timeout=timedelta(seconds=timeout_s))
+
+
+class PacketGroup:
+    """A sender (rank 0) and its receivers."""
+
+    def __init__(self, store: TCPStore, name: str, *, rank: int, world_size: int, timeout_s: float) -> None:
+        """Waits for all of `world_size`; every wait of the group ends after `timeout_s`. Raises WeightPushError."""
+        lead_gloo_to(store.host)
+        timeout = timedelta(seconds=timeout_s)
+        self._options = BroadcastOptions()
+        self._options.rootRank = self._options.rootTensor = 0
+        self._store = store  # the group dies with it
+        try:
+            self._group: Any = ProcessGroupGloo(PrefixStore(name, store), rank, world_size, timeout)
+        except RuntimeError as error:
+            raise WeightPushError(
+                f"rank {rank} of the weight push: got no group of {world_size} in {timeout_s:g} s: {error}; an engine "
+                "is down or push.timeout_s is too short"
+            ) from error
+
+    def send(self, packet: Packet | None) -> None:
+        """Give a packet to all receivers; None ends the stream."""
+        headers = [[h.name, h.dtype, h.shape, h.crc32] for h in packet.headers] if packet is not None else []
+        text = torch.frombuffer(bytearray(json.dumps(headers).encode()), dtype=torch.uint8)
+        self._broadcast(torch.tensor([len(text)]))
+        self._broadcast(text)
+        if packet is not None:
+            self._broadcast(packet.payload)
+
+    def receive(self) -> Packet | None:
+        """The next packet, or None at the end of the stream."""
+        length = torch.zeros(1, dtype=torch.int64)
+        self._broadcast(length)
+        text = torch.empty(int(length), dtype=torch.uint8)
+        self._broadcast(text)
+        headers = tuple(
+            TensorHeader(name=name, dtype=dtype, shape=tuple(shape), crc32=crc32)
+            for name, dtype, shape, crc32 in json.loads(text.numpy().tobytes())
+        )
+        if not headers:
+            return None
+        payload = torch.empty(sum(header.num_bytes for header in headers), dtype=torch.uint8)
+        self._broadcast(payload)
+        return Packet(headers=headers, payload=payload)
+
+    def _broadcast(self, tensor: torch.Tensor) -> None:
+        try:
+            self._group.broadcast([tensor], self._options).wait()
+        except RuntimeError as error:
+            raise WeightPushError(
+                f"weight push: a peer left or answered too late ({error}); see engine logs or raise push.timeout_s"
+            ) from error
