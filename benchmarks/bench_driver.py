@@ -28,7 +28,8 @@ from vrl.config import AlgoConfig, LogConfig, RunConfig
 from vrl.data.stream import SampleStream
 from vrl.observability.run_log import RunLog
 from vrl.rollout.prefetch import PromptFeed
-from vrl.training.driver import Driver, Progress
+from vrl.training.driver import Driver
+from vrl.training.progress import Progress
 from vrl.types import Completion, Prompt, Reward, Sample, Update, VersionSpan
 
 GROUP_SIZE, TOKENS = 4, 16

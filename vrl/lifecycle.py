@@ -5,23 +5,11 @@ with 130 or 143. A second signal cancels at once. Does not know what kind of run
 """
 
 import asyncio
-import json
 import os
 import secrets
 import signal
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
-
-from vrl.checkpoint import Checkpoint, find, require_own
-from vrl.config import RunConfig
-from vrl.config.load import as_yaml
-from vrl.data.dataset import check_media, media_root, read_samples
-from vrl.data.expand import expand, repeat
-from vrl.errors import DataError
-from vrl.reward import add_modules
-from vrl.reward.rubric import build_rubric
-from vrl.types import Sample
 
 
 class Stop:
@@ -81,47 +69,3 @@ def guard_private_ray(ray_address: str) -> None:
     if not ray_address and "RAY_AUTH_MODE" not in os.environ:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
-
-def open_run(config: RunConfig) -> Checkpoint | None:
-    """Make the run folder, write the resolved config and find the checkpoint to resume from.
-
-    Raises CheckpointError as `vrl.checkpoint.find` does.
-    """
-    checkpoints = config.run_dir / "checkpoints"
-    found = find(checkpoints, config.resume)
-    if found is not None:
-        require_own(found.path)
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    if config.resume == "never":
-        (config.run_dir / "bad_media.jsonl").unlink(missing_ok=True)
-    (config.run_dir / "config.yaml").write_text(as_yaml(config))
-    return found
-
-
-def write_summary(run_dir: Path, summary: dict[str, Any]) -> None:
-    """Write summary.json all at once."""
-    tmp = run_dir / "summary.json.tmp"
-    tmp.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    os.replace(tmp, run_dir / "summary.json")
-
-
-def open_data(config: RunConfig) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Training and validation samples, checked as far as files can be checked without decoding them.
-
-    Raises DataError listing every row and media file at fault, and ConfigError for tasks without a rubric, or rewards
-    that are not there.
-    """
-    train = repeat(_read(config.data.train, config), config.data.repeat)
-    val = _read(config.data.val, config)[: config.val.samples] if config.data.val else ()
-    problems = check_media((*train, *val), media_root(config.data))
-    if problems:
-        shown = problems[:20] + ([f"... and {len(problems) - 20} more"] if len(problems) > 20 else [])
-        raise DataError("\n".join(shown), reason="media")
-    add_modules(config.reward.modules)
-    build_rubric(config.tasks, {sample.task for sample in (*train, *val)})
-    return train, val
-
-
-def _read(path: str, config: RunConfig) -> tuple[Sample, ...]:
-    return expand(read_samples(Path(path), config.data.tasks), config.data.expand)

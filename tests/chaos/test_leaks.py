@@ -19,7 +19,7 @@ from ray._private.internal_api import memory_summary
 from support.fakes import prepare
 from support.leaks import left_of, shared_memory_of
 
-from vrl.training.driver import Progress
+from vrl.training.progress import Progress
 from vrl.types import Prompt, Sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(880)]

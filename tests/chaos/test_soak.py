@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 from vrl.config import FaultConfig
 from vrl.errors import LearnerLostError
 from vrl.lifecycle import first_cause
-from vrl.training.driver import Progress
+from vrl.training.progress import Progress
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(880)]
 SOAK_S = float(os.environ.get("VRL_SOAK_S", "60"))

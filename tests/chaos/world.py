@@ -18,7 +18,8 @@ from vrl.config import AlgoConfig, FaultConfig, LogConfig, PushConfig, RunConfig
 from vrl.data.stream import SampleStream
 from vrl.observability.run_log import RunLog
 from vrl.rollout.prefetch import PromptFeed
-from vrl.training.driver import Driver, Progress
+from vrl.training.driver import Driver
+from vrl.training.progress import Progress
 from vrl.training.weight_sync import WeightPush
 from vrl.types import Sample
 

@@ -35,7 +35,8 @@ from vrl.reward.worker import RewardWorker
 from vrl.rollout.judge import JudgeEngine
 from vrl.rollout.prefetch import PromptFeed
 from vrl.toyworld.model import build_toy_model
-from vrl.training.driver import Driver, Progress
+from vrl.training.driver import Driver
+from vrl.training.progress import Progress
 from vrl.types import Caption, Completion, Prompt, Sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -19,7 +19,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from vrl.observability.boards import DASHBOARDS
-from vrl.observability.run_log import CATALOGUE, find, read_rows
+from vrl.observability.catalogue import CATALOGUE, find
+from vrl.observability.run_log import read_rows
 from vrl.observability.series import SERIES
 from vrl.toyworld.make import make_toy
 

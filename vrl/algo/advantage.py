@@ -1,6 +1,6 @@
 """Advantages: how much better each rollout did than its baseline. Pure functions of the rewards of one step.
 
-Most baselines are the group's own; those of STEP_WIDE are the whole step's, so that equal rewards within a group still
+The baseline is the group's, or the step's (`AlgoConfig.step_wide_baseline`), where equal rewards within a group still
 teach. Dr. GRPO (arXiv 2503.20783) is `grpo_no_std` with algo.loss_aggregation=fixed_length. Does not shape rewards.
 Axes: G rollouts of a group.
 """
@@ -12,8 +12,6 @@ import numpy as np
 
 from vrl.config import AlgoConfig
 from vrl.errors import RewardError
-
-STEP_WIDE = ("reinforce_batch", "reinforce_plus_plus")  # advantages whose baseline is the step's
 
 
 def advantages(rewards: Sequence[np.ndarray], num_tokens: Sequence[np.ndarray], config: AlgoConfig) -> list[np.ndarray]:
@@ -44,7 +42,7 @@ def advantages(rewards: Sequence[np.ndarray], num_tokens: Sequence[np.ndarray], 
 
 def teaches(rewards: Sequence[np.ndarray], config: AlgoConfig) -> list[bool]:
     """Whether each group of a step has something to learn from: unequal rewards where its baseline looks at them."""
-    if config.advantage in STEP_WIDE:
+    if config.step_wide_baseline:
         return [not is_zero_spread(np.concatenate(rewards))] * len(rewards)
     return [not is_zero_spread(rewards_G) for rewards_G in rewards]
 

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from vrl.algo.advantage import STEP_WIDE
 from vrl.config import AlgoConfig, JudgeConfig, RunConfig
 from vrl.config.fields import out_of_range
 
@@ -137,7 +136,7 @@ def _algo_problems(algo: AlgoConfig) -> list[str]:
     """Objectives whose parts do not go together, and why."""
     rules = (
         (
-            algo.advantage in STEP_WIDE and algo.max_refills > 0,
+            algo.step_wide_baseline and algo.max_refills > 0,
             f"algo.max_refills: got {algo.max_refills}, wanted 0: with algo.advantage={algo.advantage} a group of "
             "equal rewards teaches",
         ),

@@ -265,6 +265,11 @@ class AlgoConfig:
         """Optimizer updates of a step, at most: a step whose groups are fewer than mini_batches has fewer."""
         return self.mini_batches * self.epochs
 
+    @property
+    def step_wide_baseline(self) -> bool:
+        """Whether the baseline of an advantage is the step's, so that equal rewards within a group still teach."""
+        return self.advantage in ("reinforce_batch", "reinforce_plus_plus")
+
 
 @dataclass(frozen=True)
 class PushConfig:

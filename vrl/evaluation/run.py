@@ -19,11 +19,11 @@ from vrl.evaluation.metrics import summarise
 from vrl.evaluation.record import write_scores
 from vrl.evaluation.results import make_results, write_results
 from vrl.evaluation.score import score_items
-from vrl.evaluation.select import fingerprint, select
-from vrl.inference.batch import ask_items
+from vrl.evaluation.select import select
+from vrl.inference.batch import ask_samples
 from vrl.inference.client import open_desk
 from vrl.inference.config import MediaConfig, data_config
-from vrl.inference.predictions import Prediction, PredictionFile, in_order
+from vrl.inference.predictions import Prediction, PredictionFile, fingerprint, in_order
 from vrl.inference.progress import Progress
 from vrl.lifecycle import Stop
 
@@ -68,7 +68,10 @@ async def _ask_missing(
         seed=config.seed,
     ) as desk:
         stop.listen()
-        await ask_items(items, file, desk, config.strategy, concurrency=config.concurrency, on_done=_shown_by(progress))
+        samples = [item.sample for item in items]
+        await ask_samples(
+            samples, file, desk, config.strategy, concurrency=config.concurrency, on_done=_shown_by(progress)
+        )
 
 
 def _shown_by(progress: Progress) -> Any:
@@ -94,7 +97,11 @@ def _settings(config: EvalConfig, items: Sequence[Item], model_path: str) -> dic
         "frames": asdict(config.media.frames),
         "strategy": asdict(config.strategy),
         "rollout": {key: getattr(config.rollout, key) for key in ("max_tokens", "top_p", "top_k")},
-        "questions": {"benchmark": config.benchmark.name, "count": len(items), "fingerprint": fingerprint(items)},
+        "questions": {
+            "benchmark": config.benchmark.name,
+            "count": len(items),
+            "fingerprint": fingerprint([item.sample for item in items]),
+        },
         "seed": config.seed,
     }
     return dict(_flat(parts, ""))

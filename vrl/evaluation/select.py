@@ -1,10 +1,8 @@
 """Which items of a benchmark are asked, and in which form."""
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,12 +30,6 @@ def select(items: Sequence[Item], config: EvalConfig) -> list[Item]:
         drawn = np.random.default_rng(config.seed).permutation(len(kept))[: config.benchmark.limit]
         kept = [kept[number] for number in sorted(drawn.tolist())]
     return [_asked_as(item, config.task) for item in kept]
-
-
-def fingerprint(items: Sequence[Item]) -> str:
-    """A short hash of everything that is asked: a changed question, clip name or order changes it."""
-    asked = json.dumps([asdict(item.sample) for item in items], sort_keys=True)
-    return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
 
 def _unknown(items: Sequence[Item], key: str, groups: Sequence[str]) -> list[str]:

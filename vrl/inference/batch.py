@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from vrl.errors import DataError, RolloutError
-from vrl.evaluation.item import Item
 from vrl.inference.answer import answer_question
 from vrl.inference.config import StrategyConfig
 from vrl.inference.predictions import Prediction, PredictionFile
@@ -16,8 +15,8 @@ from vrl.inference.question import Desk
 from vrl.types import Sample
 
 
-async def ask_items(
-    items: Sequence[Item],
+async def ask_samples(
+    samples: Sequence[Sample],
     file: PredictionFile,
     desk: Desk,
     strategy: StrategyConfig,
@@ -25,12 +24,12 @@ async def ask_items(
     concurrency: int,
     on_done: Callable[[Prediction], None],
 ) -> None:
-    """Ask the items that `file` lacks, `concurrency` at once, in their order; each is on the disk before the next."""
-    waiting = iter([item for item in items if item.sample.sample_id not in file.done])
+    """Ask the samples that `file` lacks, `concurrency` at once, in their order; each is on the disk before the next."""
+    waiting = iter([sample for sample in samples if sample.sample_id not in file.done])
 
     async def work() -> None:
-        for item in waiting:
-            prediction = await _ask(item.sample, desk, strategy)
+        for sample in waiting:
+            prediction = await _ask(sample, desk, strategy)
             file.add(prediction)
             on_done(prediction)
 

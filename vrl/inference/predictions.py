@@ -4,6 +4,7 @@ A run that was killed at any moment goes on from here: whole lines are finished 
 its item asked again. Does not ask and does not score.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from vrl.errors import ConfigError, DataError
+from vrl.types import Sample
 
 _PREDICTIONS = "predictions.jsonl"
 _SETTINGS = "settings.json"
@@ -119,3 +121,9 @@ def in_order(done: Mapping[str, Prediction], sample_ids: Sequence[str]) -> list[
             reason="predictions",
         )
     return [done[sample_id] for sample_id in sample_ids]
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """A short hash of everything that is asked: a changed question, clip name or order changes it."""
+    asked = json.dumps([asdict(sample) for sample in samples], sort_keys=True)
+    return hashlib.sha256(asked.encode()).hexdigest()[:16]

@@ -15,14 +15,13 @@ from vrl.checkpoint import resolve_model
 from vrl.config.load import as_yaml
 from vrl.data.dataset import check_media, media_root, read_samples
 from vrl.errors import DataError
-from vrl.evaluation.item import Item
-from vrl.evaluation.select import fingerprint
-from vrl.inference.batch import ask_items
+from vrl.inference.batch import ask_samples
 from vrl.inference.client import open_desk
 from vrl.inference.config import InferConfig, data_config
-from vrl.inference.predictions import Prediction, PredictionFile
+from vrl.inference.predictions import Prediction, PredictionFile, fingerprint
 from vrl.inference.progress import Progress
 from vrl.lifecycle import Stop
+from vrl.types import Sample
 
 _SHOWN = 20  # problems of one file
 
@@ -33,30 +32,30 @@ async def infer(config: InferConfig, stop: Stop) -> None:
     Raises ConfigError, DataError or CheckpointError before any actor starts; WorkerError where one dies: the answers
     until then are kept, and the same command goes on.
     """
-    items = _questions(config)
+    samples = _questions(config)
     model_path = str(resolve_model(config.model.path))
-    with PredictionFile(config.run_dir, _settings(config, items, model_path)) as file:
+    with PredictionFile(config.run_dir, _settings(config, samples, model_path)) as file:
         (config.run_dir / "config.yaml").write_text(as_yaml(config))
-        with Progress(config.name, len(items), done=len(file.done)) as progress:
-            progress.say(f"{len(items)} questions, {len(file.done)} answered before; model {model_path}")
-            if len(file.done) < len(items):
-                await _ask(config, items, file, progress, stop)
+        with Progress(config.name, len(samples), done=len(file.done)) as progress:
+            progress.say(f"{len(samples)} questions, {len(file.done)} answered before; model {model_path}")
+            if len(file.done) < len(samples):
+                await _ask(config, samples, file, progress, stop)
             progress.say(f"{tally(file.done.values())}; see {config.run_dir}")
 
 
-def _questions(config: InferConfig) -> list[Item]:
-    """The rows of the file as items. Raises DataError listing rows and media files at fault."""
+def _questions(config: InferConfig) -> tuple[Sample, ...]:
+    """The rows of the file. Raises DataError listing rows and media files at fault."""
     samples = read_samples(Path(config.questions))
     if config.task:
         samples = tuple(replace(sample, task=config.task) for sample in samples)
     problems = check_media(samples, media_root(data_config(config.media, config.questions)))
     if problems:
         raise DataError("\n".join(problems[:_SHOWN]), reason="media")
-    return [Item(sample=sample) for sample in samples]
+    return samples
 
 
 async def _ask(
-    config: InferConfig, items: Sequence[Item], file: PredictionFile, progress: Progress, stop: Stop
+    config: InferConfig, samples: Sequence[Sample], file: PredictionFile, progress: Progress, stop: Stop
 ) -> None:
     data = data_config(config.media, config.questions)
     async with open_desk(
@@ -75,10 +74,10 @@ async def _ask(
                 progress.say(f"{prediction.sample_id} failed ({prediction.failure}): {prediction.message}")
             progress.advance()
 
-        await ask_items(items, file, desk, config.strategy, concurrency=config.concurrency, on_done=done)
+        await ask_samples(samples, file, desk, config.strategy, concurrency=config.concurrency, on_done=done)
 
 
-def _settings(config: InferConfig, items: Sequence[Item], model_path: str) -> dict[str, Any]:
+def _settings(config: InferConfig, samples: Sequence[Sample], model_path: str) -> dict[str, Any]:
     """What answers depend on: earlier ones hold as long as it is the same."""
     return {
         "model": model_path,
@@ -86,7 +85,7 @@ def _settings(config: InferConfig, items: Sequence[Item], model_path: str) -> di
         "strategy": asdict(config.strategy),
         "evidence": [config.reward.max_cited, config.reward.thinking_tokens, config.reward.repetition_n],
         "max_tokens": config.rollout.max_tokens,
-        "questions": fingerprint(items),
+        "questions": fingerprint(samples),
         "seed": config.seed,
     }
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vrl.observability.boards import DASHBOARDS
+from vrl.observability.catalogue import CATALOGUE
 from vrl.observability.panels import Dashboard, Panel
-from vrl.observability.run_log import CATALOGUE
 from vrl.observability.series import EXTERNAL, SERIES
 
 FOLDER = Path("cluster/grafana/dashboards")

@@ -17,7 +17,8 @@ from typing import Any
 import yaml
 
 from vrl.errors import ConfigError
-from vrl.observability.run_log import CATALOGUE, read_rows
+from vrl.observability.catalogue import CATALOGUE
+from vrl.observability.run_log import read_rows
 from vrl.observability.spans import read_spans
 from vrl.report.samples import SampleRow, read_samples
 from vrl.report.timeline import time_line

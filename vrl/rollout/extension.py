@@ -6,123 +6,22 @@ AsyncLLM.collective_rpc and return plain values.
 """
 
 import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from tqdm import tqdm
-from vllm.distributed.weight_transfer.base import (
-    WeightTransferEngine,
-    WeightTransferInitInfo,
-    WeightTransferUpdateInfo,
-)
-from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
-from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
 
-from vrl.errors import WeightPushError
 from vrl.rollout.parent_watchdog import hold_lifeline
-from vrl.weights.wire import PacketGroup, join_store, row_digest, unpack, value_digest
+from vrl.weights.receiver import parameter_names
+from vrl.weights.wire import row_digest, value_digest
 
 _ROWS = 1024  # of the identity matrix that reads packed weights back
 
 
-@dataclass
-class GlooInitInfo(WeightTransferInitInfo):
-    """Where the learner waits, and which rank the first worker of this engine has."""
-
-    address: str
-    port: int
-    world_size: int
-    rank_offset: int
-    timeout_s: float
-
-
-@dataclass
-class GlooUpdateInfo(WeightTransferUpdateInfo):
-    """Empty: packets say what is in them."""
-
-
-class GlooTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
-    """Receives weights over gloo and loads them all at once, when every packet has arrived whole."""
-
-    init_info_cls = GlooInitInfo
-    update_info_cls = GlooUpdateInfo
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._group: PacketGroup | None = None
-        self._received: list[tuple[str, torch.Tensor]] = []
-
-    def init_transfer_engine(self, init_info: GlooInitInfo) -> None:
-        """Join the learner's group, leaving an older one."""
-        rank = init_info.rank_offset + self.parallel_config.rank
-        store = join_store(init_info.address, init_info.port, init_info.timeout_s)
-        self._group = PacketGroup(
-            store, "weights", rank=rank, world_size=init_info.world_size, timeout_s=init_info.timeout_s
-        )
-
-    def start_weight_update(self) -> None:
-        """Nothing yet: the model stays as it is until `finish_weight_update`."""
-        self._received = []
-
-    def receive_weights(self, update_info: GlooUpdateInfo) -> None:
-        """Take a round's packets. Raises WeightPushError for a damaged or missing tensor; the model is untouched."""
-        if self._group is None:
-            raise WeightPushError(
-                "weight push: got an update before init_weight_transfer_engine, wanted the group first"
-            )
-        damaged: WeightPushError | None = None
-        while (packet := self._group.receive()) is not None:  # to the end even after damage: all ranks stay in step
-            try:
-                self._received += unpack(packet)
-            except WeightPushError as error:
-                damaged = damaged or error
-        if damaged is not None:
-            raise damaged
-        names = set(parameter_names(self.model, [name for name, _ in self._received]).values())
-        missing = sorted(dict(self.model.named_parameters()).keys() - names)
-        if missing:
-            raise WeightPushError(
-                f"weight push: got {len(self._received)} tensors and none for {missing[0]} ({len(missing)} missing), "
-                "wanted all parameters of the model"
-            )
-
-    def finish_weight_update(self) -> None:
-        """Load what was received through vLLM's layerwise reload, which also repacks weights for CPUs."""
-        model: Any = self.model
-        initialize_layerwise_reload(model)
-        model.load_weights(iter(self._received))
-        finalize_layerwise_reload(model, self.model_config)
-        self._received = []
-        for module in model.modules():
-            if hasattr(module, "cpu_linear") and module.weight.numel():
-                # vLLM's reload passes a tied head by: on a CPU it would go on with a packed copy of the old embedding.
-                module.quant_method.process_weights_after_loading(module)
-
-    def shutdown(self) -> None:
-        self._group = None
-
-
-if "gloo" not in WeightTransferEngineFactory._registry:
-    WeightTransferEngineFactory.register_engine("gloo", GlooTransferEngine)
 hold_lifeline()
 tqdm.set_lock(threading.RLock())  # its own is a named semaphore in a process that was spawned: a kill would leave it
-
-
-def parameter_names(model: Any, names: Iterable[str]) -> dict[str, str]:
-    """The engine parameter that each Hugging Face tensor is loaded into, by the name mappers of model and parts."""
-    parts = [(f"{prefix}." if prefix else "", module) for prefix, module in model.named_modules()]  # outer ones first
-    mappers = [(head, part.hf_to_vllm_mapper) for head, part in parts if hasattr(part, "hf_to_vllm_mapper")]
-
-    def mapped(name: str) -> str:
-        for head, mapper in mappers:
-            if name.startswith(head):
-                name = head + (mapper.map_name(name.removeprefix(head)) or "")
-        return name
-
-    return {name: mapped(name) for name in names}
 
 
 class EngineExtension:

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,22 +23,13 @@ from vrl.config import RunConfig
 from vrl.observability.run_log import RunLog
 from vrl.observability.spans import span
 from vrl.rollout.buffer import Ledger, RolloutBuffer
-from vrl.rollout.describe import describe, mean_parts, mean_reward
-from vrl.rollout.prefetch import PreparedPrompt, PromptFeed
-from vrl.rollout.runner import Fleet, Runner, generate
+from vrl.rollout.describe import describe
+from vrl.rollout.prefetch import PromptFeed
+from vrl.rollout.runner import Fleet, Runner
 from vrl.rollout.shuffled import shuffled_draws
+from vrl.training.progress import Progress
 from vrl.training.step import learn
-from vrl.types import Rollout, RolloutGroup
-
-
-@dataclass(kw_only=True, slots=True)
-class Progress:
-    """Where a run is: what a checkpoint stores and a resumed run starts from."""
-
-    step: int = 0
-    policy_version: int = 0
-    ordinal: int = 0  # of the first sample that no finished step has used
-    earlier: Ledger = field(default_factory=lambda: Ledger(started=0, trained=0))  # of the runs before a resume
+from vrl.types import RolloutGroup
 
 
 class Driver:
@@ -159,48 +150,3 @@ class Driver:
         num_bytes = await self._push_weights(self.progress.policy_version)
         seconds = time.monotonic() - started
         return {"push/seconds": seconds, "push/bytes_per_s": num_bytes / seconds}
-
-
-_DIAGNOSTICS = {"tac": "think_answer_consistency", "vas": "visual_evidence"}  # in a validation: part of the reward
-
-
-async def validate(
-    feed: PromptFeed, engines: Fleet, rewards: Fleet, *, wave: int, temperature: float
-) -> dict[str, float]:
-    """Mean reward of one completion for every sample of `feed`: {"mean": ..., "<task>": ..., "format/<task>": ...}.
-
-    Where a task thinks, also {"tac": ..., "vas": ...}: Video-R2's consistency and visual evidence, in [0, 100].
-    The mean is over samples, not over tasks. Raises what generation or scoring raise: a validation is whole or absent.
-    """
-    by_task: dict[str, list[Rollout]] = {}
-    while prepared := [job for _ in range(wave) if (job := await feed.next()) is not None]:
-        completions = await generate(engines, prepared, group_size=1, temperature=temperature)
-        scored = await asyncio.gather(
-            *(
-                rewards.call("score", job.prompt, done, diagnose=True)
-                for job, done in zip(prepared, completions, strict=True)
-            )
-        )
-        _collect(by_task, prepared, completions, scored)
-    everything = [rollout for rollouts in by_task.values() for rollout in rollouts]
-    result = {"mean": mean_reward(everything)}
-    for task, rollouts in sorted(by_task.items()):
-        result[task] = mean_reward(rollouts)
-        result |= {f"{part}/{task}": value for part, value in mean_parts(rollouts).items()}
-    parts = mean_parts(everything)
-    return result | {name: 100 * parts[part] for name, part in _DIAGNOSTICS.items() if part in parts}
-
-
-def val_metrics(result: dict[str, float]) -> dict[str, float]:
-    """`validate`'s result under the names of the metric catalogue."""
-    names = {"mean": "val/reward"} | {name: f"val/{name}" for name in _DIAGNOSTICS}
-    names |= {key: f"val/{key}" if "/" in key else f"val/reward/{key}" for key in result if key not in names}
-    return {names[key]: value for key, value in result.items()}
-
-
-def _collect(
-    by_task: dict[str, list[Rollout]], prepared: list[PreparedPrompt], completions: list, scored: list
-) -> None:
-    for job, done, rewards in zip(prepared, completions, scored, strict=True):
-        rollouts = [Rollout(completion=c, reward=r) for c, r in zip(done, rewards, strict=True)]
-        by_task.setdefault(job.prompt.sample.task, []).extend(rollouts)

@@ -15,9 +15,10 @@ from vrl.lifecycle import Stop
 from vrl.observability.spans import span
 from vrl.parity.gate import GateCase, run_gate
 from vrl.report.samples import write_samples
-from vrl.training.driver import Driver, val_metrics
+from vrl.training.driver import Driver
 from vrl.training.resume import resuming
 from vrl.training.session import Session, open_session
+from vrl.training.validation import val_metrics
 from vrl.types import RolloutGroup
 
 

@@ -21,15 +21,17 @@ from vrl.config import RunConfig
 from vrl.data.ledger import MediaLedger
 from vrl.data.stream import SampleStream
 from vrl.errors import CheckpointError, LostCallError, StorageError
-from vrl.lifecycle import Stop, open_data, open_run, write_summary
+from vrl.lifecycle import Stop
 from vrl.observability.run_log import RunLog
 from vrl.observability.series import level
 from vrl.observability.spans import span
 from vrl.observability.watch import watch_of
 from vrl.rollout.buffer import Ledger
 from vrl.rollout.prefetch import VAL_BYTES, BadSample, PromptFeed, Remembered
-from vrl.training.driver import Progress, validate
 from vrl.training.fleets import Fleets, start_fleets
+from vrl.training.progress import Progress
+from vrl.training.run_folder import open_data, open_run, write_summary
+from vrl.training.validation import validate
 from vrl.types import MediaWork, Sample
 
 logger = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from vrl.errors import ConfigError
 from vrl.lifecycle import Stop
 from vrl.observability.run_log import update_metrics
 from vrl.rollout.prefetch import VAL_BYTES, PreparedPrompt, PromptFeed, Remembered
-from vrl.training.driver import val_metrics
 from vrl.training.resume import resuming
 from vrl.training.session import Session, open_session
+from vrl.training.validation import val_metrics
 from vrl.types import PackedBatch
 
 

@@ -13,23 +13,22 @@ import pytest
 from support.inference_cases import completion, desk
 
 from vrl.errors import DataError, RolloutError, WorkerError
-from vrl.evaluation.item import Item
-from vrl.inference.batch import ask_items
+from vrl.inference.batch import ask_samples
 from vrl.inference.config import MajorityConfig, StrategyConfig
 from vrl.inference.predictions import PredictionFile
 from vrl.types import Media, Sample
 
 
-def items(count: int) -> list[Item]:
+def samples(count: int) -> list[Sample]:
     clip = (Media(kind="video", path="a.mp4"),)
-    return [Item(sample=Sample(sample_id=f"{i:03d}", task="vqa", question="?", media=clip)) for i in range(count)]
+    return [Sample(sample_id=f"{i:03d}", task="vqa", question="?", media=clip) for i in range(count)]
 
 
 def ask(folder: Path, script, count: int = 5, **strategy) -> PredictionFile:
     asked, _, _ = desk(script)
     with PredictionFile(folder, {}) as file:
         asyncio.run(
-            ask_items(items(count), file, asked, StrategyConfig(**strategy), concurrency=2, on_done=lambda p: None)
+            ask_samples(samples(count), file, asked, StrategyConfig(**strategy), concurrency=2, on_done=lambda p: None)
         )
     return file
 

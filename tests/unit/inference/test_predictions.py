@@ -1,11 +1,13 @@
 """The prediction file: nothing is lost, nothing is asked twice, whatever ends the process."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from vrl.errors import ConfigError, DataError
-from vrl.inference.predictions import Prediction, PredictionFile, in_order
+from vrl.inference.predictions import Prediction, PredictionFile, fingerprint, in_order
+from vrl.types import Sample
 
 SETTINGS = {"model.path": "m", "frames.max_frames": 16, "strategy.candidates": [1, 2]}
 FIRST = Prediction(sample_id="a", answer="B", text=" B", timestamps_s=(0.0, 0.5), trace={"votes": {"B": 2}})
@@ -50,3 +52,10 @@ def test_answers_of_other_settings_are_refused_by_key(tmp_path):
         PredictionFile(tmp_path, {**SETTINGS, "frames.max_frames": 32, "task": "think"})
     assert "frames.max_frames: got 32" in str(error.value) and "were made with 16" in str(error.value)
     assert "task: got 'think'" in str(error.value) and "model.path" not in str(error.value)
+
+
+def test_the_fingerprint_changes_with_any_question_and_with_the_order():
+    samples = [Sample(sample_id=str(i), task="vqa", question="?") for i in range(3)]
+    other = [replace(samples[0], question="!"), *samples[1:]]
+    assert fingerprint(samples) == fingerprint(list(samples))
+    assert len({fingerprint(samples), fingerprint(other), fingerprint(samples[::-1])}) == 3

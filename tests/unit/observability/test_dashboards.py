@@ -7,8 +7,8 @@ import jsonschema
 import pytest
 
 from vrl.observability.boards import DASHBOARDS
+from vrl.observability.catalogue import CATALOGUE
 from vrl.observability.dashboards import FOLDER, generated, grafana, known_metrics, metrics_in
-from vrl.observability.run_log import CATALOGUE
 
 QUERIES = [
     (board.uid, panel.title, expr) for board in DASHBOARDS for panel in board.panels for _, expr in panel.queries

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from vrl.config import LogConfig
-from vrl.observability.run_log import CATALOGUE, RunLog, find
+from vrl.observability.catalogue import CATALOGUE, find
+from vrl.observability.run_log import RunLog
 from vrl.observability.spans import read_spans
 
 

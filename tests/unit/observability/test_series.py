@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from vrl.observability.run_log import CATALOGUE
+from vrl.observability.catalogue import CATALOGUE
 from vrl.observability.series import SERIES, close_series, count, level, observe, open_series
 
 CALLS = {"count": "counter", "level": "gauge", "observe": "histogram"}

@@ -20,7 +20,9 @@ from vrl.errors import LostCallError, RewardError, WorkerError
 from vrl.lifecycle import first_cause
 from vrl.observability.run_log import RunLog
 from vrl.rollout.prefetch import PromptFeed
-from vrl.training.driver import Driver, Progress, val_metrics, validate
+from vrl.training.driver import Driver
+from vrl.training.progress import Progress
+from vrl.training.validation import val_metrics, validate
 from vrl.types import Prompt, Sample, VisionGrid
 
 SAMPLES = [Sample(sample_id=str(i), task="vqa" if i % 2 else "grounding", question="?") for i in range(40)]

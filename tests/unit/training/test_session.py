@@ -12,7 +12,7 @@ from vrl.checkpoint import Checkpoint, newest
 from vrl.config import CheckpointConfig, DataConfig, ModelConfig, PushConfig, RunConfig
 from vrl.errors import CheckpointError, ConfigError, LostCallError, StorageError
 from vrl.lifecycle import Stop
-from vrl.training.driver import Progress
+from vrl.training.progress import Progress
 from vrl.training.session import Session, stored_state
 from vrl.training.sft import train_sft
 from vrl.types import Sample

@@ -1,9 +1,22 @@
 """What a media file may be at most (`data.limits`), checked by whoever reads it first. Reads nothing itself."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from vrl.config import MediaLimitsConfig
 from vrl.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MediaFacts:
+    """A file all of whose frames were decoded without a fault."""
+
+    codec: str
+    container: str  # FFmpeg's name of the format; Pillow's for a picture
+    width: int  # as coded, before rotation
+    height: int
+    num_frames: int  # that a player shows
+    duration_s: float
 
 
 def require_at_most(path: Path, limit: str, got: float, most: float) -> None:

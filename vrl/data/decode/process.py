@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from vrl.config import DataConfig, MediaLimitsConfig
-from vrl.data.facts import MediaFacts
+from vrl.data.decode.limits import MediaFacts
 from vrl.errors import DataError
 from vrl.types import Frames, Media
 

@@ -21,10 +21,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vrl.config import FrameConfig, MediaLimitsConfig
-from vrl.data.decode.limits import require_at_most, require_size
+from vrl.data.decode.limits import MediaFacts, require_at_most, require_size
 from vrl.data.decode.sampling import CUT_SLACK_S, choose_frames, choose_moments
 from vrl.data.decode.truncation import require_whole
-from vrl.data.facts import MediaFacts
 from vrl.errors import DataError
 from vrl.types import Frames, Media
 
