@@ -162,7 +162,7 @@ async def _train(folder: Path, stages: Stages, age: int, memory_mb: list[float])
         rewards=Rewards(stages.reward_s),
         learner=Learner(stages.learn_s),
         log=log,
-        push_weights=push,
+        sync_weights=push,
         on_step=on_step,
         after_step=after_step,
         progress=Progress(),

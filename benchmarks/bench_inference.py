@@ -34,7 +34,7 @@ from vrl.data.dataset import read_samples
 from vrl.data.decode.process import Decoder
 from vrl.inference.answer import answer_question
 from vrl.inference.config import MediaConfig, StrategyConfig, data_config
-from vrl.inference.question import Desk
+from vrl.inference.question import InferenceClient
 from vrl.inference.record import Answer
 from vrl.lifecycle import guard_private_ray
 from vrl.tasks import TASKS
@@ -68,17 +68,17 @@ class Parts:
 
 
 class Shown:
-    """A desk that remembers which (clip, view) pairs it was asked to show."""
+    """A client that remembers which (clip, view) pairs it was asked to show."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, client: InferenceClient) -> None:
         self.pairs: set[Any] = set()
-        show = desk.show
+        show = client.show
 
         async def remembering(samples: Any, view: Any) -> Any:
             self.pairs.add((samples[0].media, view))
             return await show(samples, view)
 
-        desk.show = remembering  # type: ignore[method-assign]
+        client.show = remembering  # type: ignore[method-assign]
 
 
 def main(arguments: list[str]) -> None:
@@ -114,25 +114,25 @@ def prepare(settings: Settings, world: Path) -> Parts:
 
 async def measure_desk(parts: Parts, repetitions: int) -> dict[str, float]:
     """Every strategy over all questions, in turns."""
-    from vrl.inference.client import open_desk
+    from vrl.inference.client import start_inference
 
     data = data_config(parts.media, parts.questions)
     seconds: dict[str, list[float]] = {name: [] for name in STRATEGIES}
     rates, candidates, runs, pairs = [], [], 0, 0
-    async with open_desk(parts.model, data, parts.rollout, StrategyConfig()) as desk:
-        shown = Shown(desk)
-        await desk.vision_runs()
-        answers, took_s = await ask_all(desk, parts.samples, "single")
+    async with start_inference(parts.model, data, parts.rollout, StrategyConfig()) as client:
+        shown = Shown(client)
+        await client.vision_runs()
+        answers, took_s = await ask_all(client, parts.samples, "single")
         first_pass = tokens_per_s(answers, took_s)
         for turn in range(repetitions):
             for name in STRATEGIES:
-                answers, took_s = await ask_all(desk, unseen(parts.samples, f"{name} {turn}"), name)
+                answers, took_s = await ask_all(client, unseen(parts.samples, f"{name} {turn}"), name)
                 seconds[name].append(took_s)
                 if name == "single":
                     rates.append(tokens_per_s(answers, took_s))
                 if name == "election":
                     candidates.append(sum(answer.num_candidates for answer in answers) / len(answers))
-        runs, pairs = await desk.vision_runs(), len(shown.pairs)
+        runs, pairs = await client.vision_runs(), len(shown.pairs)
     single = statistics.median(seconds["single"])
     costs = {f"cost_{name}": statistics.median(seconds[name]) / single for name in STRATEGIES[1:]}
     return {
@@ -144,10 +144,10 @@ async def measure_desk(parts: Parts, repetitions: int) -> dict[str, float]:
     }
 
 
-async def ask_all(desk: Desk, samples: tuple[Sample, ...], name: str) -> tuple[list[Answer], float]:
+async def ask_all(client: InferenceClient, samples: tuple[Sample, ...], name: str) -> tuple[list[Answer], float]:
     """All at once: the answers, and the seconds that they took."""
     started = time.perf_counter()
-    answers = await asyncio.gather(*(answer_question(s, desk, StrategyConfig(name=name)) for s in samples))
+    answers = await asyncio.gather(*(answer_question(s, client, StrategyConfig(name=name)) for s in samples))
     return answers, time.perf_counter() - started
 
 

@@ -104,13 +104,13 @@ async def train(config: RunConfig, stop: Stop, taken: list[Step]) -> None:
             rewards=fleets.rewards,
             learner=fleets.learner,
             log=Log(),  # pyright: ignore[reportArgumentType]
-            push_weights=fleets.push_weights,
+            sync_weights=fleets.sync_weights,
             on_step=on_step,
             after_step=after_step,
             progress=session.progress,
             patch_cost=session.patch_cost,
         )
-        await fleets.push_weights(0)
+        await fleets.sync_weights(0)
         await driver.run()
 
 

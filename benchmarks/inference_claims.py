@@ -46,7 +46,7 @@ from vrl.inference.config import (
     data_config,
 )
 from vrl.inference.parse_candidate import vote_key
-from vrl.inference.question import Desk
+from vrl.inference.question import InferenceClient
 from vrl.inference.record import Answer, Candidate
 from vrl.inference.strategies.majority import plurality
 from vrl.lifecycle import guard_private_ray
@@ -124,7 +124,7 @@ def kept(settings: Settings, number: int, samples: Sequence[Sample]) -> Run:
 
 async def ask_model(settings: Settings, model: str, samples: Sequence[Sample]) -> Run:
     """The answers of the claimed strategy and of those it is compared with."""
-    from vrl.inference.client import open_desk  # imports Ray, which is guarded by now
+    from vrl.inference.client import start_inference  # imports Ray, which is guarded by now
 
     count = settings.frames
     frames = FrameConfig(fps=2.0, min_frames=count, max_frames=count, min_pixels=3136, max_pixels=3136)
@@ -137,23 +137,23 @@ async def ask_model(settings: Settings, model: str, samples: Sequence[Sample]) -
     policy = ModelConfig(path=model, dtype="float32", max_context_tokens=CONTEXT)
     data = data_config(MediaConfig(frames=frames), settings.questions)
     rules = RewardConfig(thinking_tokens=[0, 64])
-    async with open_desk(policy, data, rollout, config, rules=rules) as desk:
-        found = {settings.claim: await ask_all(desk, samples, config)}
-        found["single"] = await ask_all(desk, samples, replace(config, name="single"))
+    async with start_inference(policy, data, rollout, config, rules=rules) as client:
+        found = {settings.claim: await ask_all(client, samples, config)}
+        found["single"] = await ask_all(client, samples, replace(config, name="single"))
         if settings.claim == "election":
             drawn = math.ceil(np.mean([answer.num_candidates for answer in found["election"]]))
             vote = replace(config, name="majority", majority=MajorityConfig(candidates=drawn))
-            found["majority"] = await ask_all(desk, samples, vote)
+            found["majority"] = await ask_all(client, samples, vote)
     return found
 
 
-async def ask_all(desk: Desk, samples: Sequence[Sample], config: StrategyConfig) -> list[Answer]:
+async def ask_all(client: InferenceClient, samples: Sequence[Sample], config: StrategyConfig) -> list[Answer]:
     """Some at a time, in the order of the samples; a question that cannot be asked ends the measurement."""
     free = asyncio.Semaphore(UNDER_WAY)
 
     async def ask(sample: Sample) -> Answer:
         async with free:
-            return await answer_question(sample, desk, config)
+            return await answer_question(sample, client, config)
 
     return list(await asyncio.gather(*map(ask, samples)))
 

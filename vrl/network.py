@@ -18,7 +18,7 @@ def own_address(peer: str = _OUTSIDE) -> str:
         return probe.getsockname()[0]
 
 
-def lead_gloo_to(peer: str) -> None:
+def set_gloo_interface(peer: str) -> None:
     """Let the gloo groups of this process listen where `peer` can reach them, unless GLOO_SOCKET_IFNAME says where.
 
     By itself gloo takes what the host's name resolves to, which is loopback where a system is installed that way.

@@ -117,16 +117,16 @@ class LightLearner(FakeLearner):
                 raise RuntimeError("the learner works out of its turn")
         return await super().forward_backward(batch, patches)
 
-    async def enter_gpu(self) -> None:
+    async def reload(self) -> None:
         self.on_gpu, self.turns = True, self.turns + 1
 
-    async def leave_gpu(self) -> None:
+    async def offload(self) -> None:
         self.on_gpu = False
 
     async def connect_engines(self, engines: Sequence[Any], *_: Any) -> None:
         self._engines = engines
 
-    async def push_weights(self, policy_version: int) -> int:
+    async def sync_weights(self, policy_version: int) -> int:
         for shard in (0, 1):
             await self._each("take", shard, policy_version)
             if shard == 0 and self._between is not None:

@@ -79,7 +79,7 @@ def test_p6_all_engines_dead_end_the_run_within_a_minute(tmp_path: Path):
             kill(pid)
 
     with pytest.raises((WorkerError, BaseExceptionGroup)) as caught:
-        live(tmp_path, scenario, fault=FaultConfig(max_restarts=0, heartbeat_s=0.3))
+        live(tmp_path, scenario, fault=FaultConfig(max_restarts=0, heartbeat_interval_s=0.3))
     error = first_cause(caught.value) if isinstance(caught.value, BaseExceptionGroup) else caught.value
     assert "all 2 rollout workers are dead" in str(error) and "max_restarts=0" in str(error)
     assert time.monotonic() - killed_at[0] < 60

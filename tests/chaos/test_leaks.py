@@ -90,7 +90,7 @@ def test_p19_p21_200_steps_with_a_restart_every_ten_are_flat(tmp_path: Path, cap
         )  # fmt: skip
         require_whole(world, steps=segment * STEPS, age=AGE, first=progress.step + 1)
         assert world.engines.restarts == DEATHS
-        progress = world.driver.settled
+        progress = world.driver.checkpoint_progress
         del world
         seen.append(held(shared))
     with capsys.disabled():

@@ -16,7 +16,7 @@ from unit.data.test_video import BAD
 
 from vrl.actors.pool import ActorPool
 from vrl.config import DataConfig, ModelConfig
-from vrl.data.ledger import MediaLedger
+from vrl.data.media_tracker import MediaTracker
 from vrl.data.worker import DataWorker
 from vrl.errors import DataError
 from vrl.lifecycle import first_cause
@@ -52,7 +52,7 @@ def run(tmp_path: Path, *, max_bad_fraction: float) -> tuple[World, dict[str, st
     model = ModelConfig(path=str(tmp_path / "model"), max_context_tokens=256)
     data = DataConfig(train=str(tmp_path / "train.parquet"), frames=FOUR_FRAMES, decode_timeout_s=TIMEOUT_S)
     pools: list[ActorPool] = []
-    listed = MediaLedger(tmp_path / "bad_media.jsonl")
+    listed = MediaTracker(tmp_path / "bad_media.jsonl")
     cost_s: list[float] = []
 
     async def read(sample: Sample) -> tuple[Prompt, object]:

@@ -57,7 +57,7 @@ def test_p9_a_node_that_dies_takes_one_engine_along_and_another_node_brings_it_b
     assert world.engines.restarts == 1 and world.driver.ledger.dropped == {}
 
 
-NO_ROOM = replace(FAULT, place_s=4.0)
+NO_ROOM = replace(FAULT, placement_timeout_s=4.0)
 
 
 def test_p9_without_another_node_the_run_goes_on_with_the_engine_that_is_left(tmp_path: Path, cluster: Cluster):
@@ -94,7 +94,7 @@ def test_p9_without_another_node_the_last_engine_ends_the_run_and_says_why(tmp_p
         place = partial(placement.place, "rollout")
         live(tmp_path, scenario, steps=10**6, num_engines=1, start=placement.start, fault=NO_ROOM, place=place)
     cause = first_cause(caught.value)
-    assert isinstance(cause, WorkerError) and "no node had room for it in 4 s (fault.place_s)" in str(cause)
+    assert isinstance(cause, WorkerError) and "no node had room for it in 4 s (fault.placement_timeout_s)" in str(cause)
 
 
 def test_a_private_ray_is_its_own_beside_a_cluster(cluster: Cluster):

@@ -15,7 +15,7 @@ from vrl.config import FaultConfig
 from vrl.errors import LostCallError, RewardError, WorkerError
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(120)]
-FAULT = FaultConfig(heartbeat_s=0.3, silence_s=1.5, max_restarts=3, backoff_s=0.1)
+FAULT = FaultConfig(heartbeat_interval_s=0.3, heartbeat_timeout_s=1.5, max_restarts=3, backoff_s=0.1)
 
 
 class Worker:
@@ -119,7 +119,7 @@ def test_a_stopped_actor_is_found_by_its_silence_and_killed():
         (victim,) = await pids(pool)
         os.kill(victim, signal.SIGSTOP)
         took_s = await until(lambda: pool.restarts == 1)
-        assert FAULT.silence_s <= took_s < 12
+        assert FAULT.heartbeat_timeout_s <= took_s < 12
         assert await pool.call("pid") != victim
         await until(lambda: gone(victim))
 
@@ -184,7 +184,7 @@ def test_without_restarts_the_last_death_ends_all_calls_at_once():
             await pool.call("pid")
         assert time.monotonic() - started < 10 and pool.num_lost == 2
 
-    run(scenario, fault=FaultConfig(max_restarts=0, heartbeat_s=0.3), timeout_s=100.0)
+    run(scenario, fault=FaultConfig(max_restarts=0, heartbeat_interval_s=0.3), timeout_s=100.0)
 
 
 def test_actors_that_do_not_come_back_use_up_their_restarts(tmp_path):

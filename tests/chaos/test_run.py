@@ -17,7 +17,7 @@ from vrl.toyworld.make import make_toy
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(880)]
 SMALL = [
     "data.val=''", "gate.enabled=false", "log.tensorboard=false", "checkpoint.every=2", "checkpoint.export=false",
-    "fault.heartbeat_s=1", "fault.backoff_s=0.2",
+    "fault.heartbeat_interval_s=1", "fault.backoff_s=0.2",
 ]  # fmt: skip
 # An untrained model is never right, but some of its completions are shorter than others: rewards differ, it learns.
 RL = ["algo.groups_per_step=4", "rollout.max_num_seqs=32", "rollout.max_tokens=48", "algo.overlong_tokens=48"]

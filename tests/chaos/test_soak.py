@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mar
 SOAK_S = float(os.environ.get("VRL_SOAK_S", "60"))
 PERIOD_S = float(os.environ.get("VRL_SOAK_PERIOD_S", "4"))
 LEAST_RATIO = 0.5 if PERIOD_S >= 10 else 0.1
-FAULT = FaultConfig(heartbeat_s=0.3, silence_s=5.0, max_restarts=500, backoff_s=0.1, window_s=10)
+FAULT = FaultConfig(heartbeat_interval_s=0.3, heartbeat_timeout_s=5.0, max_restarts=500, backoff_s=0.1, window_s=10)
 
 
 def test_p22_soak(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -20,13 +20,13 @@ from vrl.observability.run_log import RunLog
 from vrl.rollout.prefetch import PromptFeed
 from vrl.training.driver import Driver
 from vrl.training.progress import Progress
-from vrl.training.weight_sync import WeightPush
+from vrl.training.weight_sync import WeightSync
 from vrl.types import Sample
 
 GROUPS_PER_STEP, PREFETCH = 4, 8
 SAMPLES = [Sample(sample_id=str(i), task="vqa", question="?") for i in range(400)]
 # Who is silent for so long on a busy machine is not only late.
-FAULT = FaultConfig(heartbeat_s=0.3, silence_s=10.0, max_restarts=20, backoff_s=0.1)
+FAULT = FaultConfig(heartbeat_interval_s=0.3, heartbeat_timeout_s=10.0, max_restarts=20, backoff_s=0.1)
 
 
 @dataclass
@@ -37,7 +37,7 @@ class World:
     feed: PromptFeed
     engines: ActorPool
     rewards: ActorPool
-    push: WeightPush
+    push: WeightSync
     learner: LightLearner
     file: Path
     kept: Progress  # what the newest checkpoint would hold
@@ -106,7 +106,7 @@ def live(
             "reward", lambda i: start("reward", LightReward, i, ill=ill, how=how), 2, timeout_s=reward_timeout_s,
             fault=fault,
         )  # fmt: skip
-        push = WeightPush(engines, learner, backend="gloo", config=PushConfig(), workers_per_engine=1, gpus=gpus)
+        push = WeightSync(engines, learner, backend="gloo", config=PushConfig(), workers_per_engine=1, gpus=gpus)
         algo = AlgoConfig(groups_per_step=GROUPS_PER_STEP, max_policy_age=age)
         config = RunConfig(name="t", runs_dir=str(tmp_path), steps=steps, algo=algo)
         first = progress or Progress()
@@ -123,12 +123,12 @@ def live(
 
         async def after_step() -> None:
             if driver.progress.step % 5 == 0:
-                world.kept = driver.settled
+                world.kept = driver.checkpoint_progress
 
         driver = Driver(
             config, feed=feed, engines=engines, rewards=rewards, learner=learner, log=log,
-            push_weights=push.to_all, learners_turn=push.learners_turn, on_step=on_step, after_step=after_step,
-            progress=replace(first),
+            sync_weights=push.to_all, colocated_training=push.colocated_training, on_step=on_step,
+            after_step=after_step, progress=replace(first),
         )  # fmt: skip
         world = World(driver, feed, engines, rewards, push, learner, tmp_path / "metrics.jsonl", first)
         newcomers = asyncio.create_task(push.to_newcomers())

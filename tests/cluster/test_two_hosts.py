@@ -20,7 +20,7 @@ PORT = 6379
 SMALL = [
     "algo.groups_per_step=4", "rollout.max_num_seqs=32", "rollout.max_tokens=48", "algo.overlong_tokens=48",
     "gate.enabled=false", "val.samples=1", "data.val=''", "log.samples_every=0", "checkpoint.every=2",
-    "fault.heartbeat_s=1", "push.timeout_s=60", "learner.threads=4", "rollout.threads=1",
+    "fault.heartbeat_interval_s=1", "push.timeout_s=60", "learner.threads=4", "rollout.threads=1",
 ]  # fmt: skip
 # There is one way only to place the roles.
 LEARNER, REST = 4, 3  # CPUs: a rank of 4 threads fits on one host only; engine, data and reward have 1 each

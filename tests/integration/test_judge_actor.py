@@ -113,7 +113,7 @@ def train(folder: Path, url: str, timeout_s: float) -> list[dict[str, float]]:
             rewards=rewards,
             learner=FakeLearner(),
             log=log,
-            push_weights=pushed,
+            sync_weights=pushed,
             on_step=nothing,
             after_step=nothing,  # type: ignore[arg-type]
             progress=Progress(),

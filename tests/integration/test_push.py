@@ -20,7 +20,7 @@ from vrl.learner.group import LearnerGroup
 from vrl.rollout.engine import RolloutEngine
 from vrl.toyworld.model import build_family
 from vrl.types import Prompt, Sample
-from vrl.weights.sender import WeightPusher
+from vrl.weights.sender import WeightSender
 from vrl.weights.wire import value_digest
 
 PUSH = PushConfig(timeout_s=60.0)
@@ -81,7 +81,7 @@ def test_two_ranks_push_to_two_engines(fleet: Fleet, zero_stage: int, freeze: tu
         try:
             await learner.connect_engines(fleet.engines, "gloo", PUSH)
             await fleet.each("pause")
-            num_bytes = await learner.push_weights(zero_stage)
+            num_bytes = await learner.sync_weights(zero_stage)
             await fleet.each("resume")
             digests = await learner.checksums()
         finally:
@@ -113,7 +113,7 @@ def test_trained_adapters_arrive_merged_and_score_as_they_do_in_the_learner(flee
                 await learner.optim_step()
             await learner.connect_engines(fleet.engines, "gloo", PUSH)
             await fleet.each("pause")
-            await learner.push_weights(5)
+            await learner.sync_weights(5)
             await fleet.each("resume")
             digests = await learner.checksums()
             await fleet.each("verify_weights", 5, digests)
@@ -138,7 +138,7 @@ class PlainLearner:
         self.weights = {
             name: weight.detach() * factor for name, weight in model.named_parameters() if name not in hidden
         }
-        self.pusher = WeightPusher(
+        self.pusher = WeightSender(
             self, engines, backend="gloo", rank=0, address="127.0.0.1", dtype=torch.float32, config=PUSH
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vrl.config import RewardConfig
-from vrl.inference.question import Desk
+from vrl.inference.question import InferenceClient
 from vrl.inference.record import Candidate
 from vrl.toyworld.model import build_tokenizer
 from vrl.types import Completion, Prompt, Sample, VersionSpan, View
@@ -85,9 +85,11 @@ class FakeEngines:
         return (tuple(done),)
 
 
-def desk(script: Callable[[Sample, float, int], Completion] | Sequence[str]) -> tuple[Desk, FakeData, FakeEngines]:
-    """A desk whose engine follows the script: a function, or the texts to say one after the other."""
+def client(
+    script: Callable[[Sample, float, int], Completion] | Sequence[str],
+) -> tuple[InferenceClient, FakeData, FakeEngines]:
+    """A client whose engine follows the script: a function, or the texts to say one after the other."""
     data = FakeData()
     follow = script if callable(script) else lambda sample, temperature, turn: completion(script[turn])
     engines = FakeEngines(follow)
-    return Desk(data, engines, tokenizer(), RewardConfig(thinking_tokens=[0, 20])), data, engines
+    return InferenceClient(data, engines, tokenizer(), RewardConfig(thinking_tokens=[0, 20])), data, engines

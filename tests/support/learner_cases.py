@@ -183,7 +183,7 @@ def train(
     shares, norms = [], []
     for _ in range(2):
         if turns:
-            worker.enter_gpu()
+            worker.reload()
         found = [
             worker.forward_backward(micro_batch, batch.counts, *(cases.patches[i] for i in micro_batch.group_indices))
             for micro_batch in batch.micro_batches[rank]
@@ -191,13 +191,13 @@ def train(
         shares.append({name: sum(share[name] for share in found) for name in found[0]})
         norms.append(worker.optim_step().grad_norm)
         if turns:
-            worker.leave_gpu()
-            worker.leave_gpu()
+            worker.offload()
+            worker.offload()
     saved = worker.checksums()
     worker.save(folder)
     worker.export(folder / "hf")
     if turns:
-        worker.enter_gpu()
+        worker.reload()
     worker.forward_backward_sft(MicroBatch(groups=(), group_indices=()), StepCounts(num_loss_tokens=1, num_sequences=1))
     worker.optim_step()  # no gradient, but momentum
     moved = worker.checksums() != saved

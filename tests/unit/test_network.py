@@ -6,7 +6,7 @@ import socket
 import psutil
 import pytest
 
-from vrl.network import lead_gloo_to, own_address
+from vrl.network import own_address, set_gloo_interface
 
 
 def interface_of(address: str) -> str:
@@ -25,11 +25,11 @@ def test_without_a_route_the_name_decides(monkeypatch: pytest.MonkeyPatch):
 
 def test_gloo_listens_on_the_interface_that_leads_to_its_peer(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
-    lead_gloo_to("127.0.0.1")
+    set_gloo_interface("127.0.0.1")
     assert os.environ.pop("GLOO_SOCKET_IFNAME") == interface_of("127.0.0.1")
 
 
 def test_what_is_said_already_stays(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "ib0")
-    lead_gloo_to("127.0.0.1")
+    set_gloo_interface("127.0.0.1")
     assert os.environ["GLOO_SOCKET_IFNAME"] == "ib0"

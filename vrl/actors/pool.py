@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from vrl.actors.ray_errors import raised_by
+from vrl.actors.ray_errors import unwrap
 from vrl.actors.restarts import RestartBudget
 from vrl.config import FaultConfig
 from vrl.errors import LostCallError, WorkerError
@@ -109,7 +109,7 @@ class ActorPool:
         try:
             await asyncio.gather(*waits)
         except (RayError, TimeoutError) as error:
-            if isinstance(error, RayTaskError | RayActorError) and (raised := raised_by(error)) is not None:
+            if isinstance(error, RayTaskError | RayActorError) and (raised := unwrap(error)) is not None:
                 raise raised from error
             raise WorkerError(f"{self.role}: a worker did not start: {error or type(error).__name__}") from error
         self.watch()
@@ -320,10 +320,12 @@ class ActorPool:
             return True
         ref = self._place(slot.index)
         try:
-            await asyncio.wait_for(ref, self._fault.place_s)
+            await asyncio.wait_for(ref, self._fault.placement_timeout_s)
         except TimeoutError:
             ray.cancel(ref)
-            slot.cause += f"; no node had room for it in {self._fault.place_s:g} s (fault.place_s)"
+            slot.cause += (
+                f"; no node had room for it in {self._fault.placement_timeout_s:g} s (fault.placement_timeout_s)"
+            )
             logger.warning("%s worker %d stays dead: %s", self.role, slot.index, slot.cause)
             self._turn(slot, _State.LOST)
             return False
@@ -333,19 +335,19 @@ class ActorPool:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(self._fault.heartbeat_s)
+            await asyncio.sleep(self._fault.heartbeat_interval_s)
             idle_or_able = [
                 slot for slot in self._slots if slot.alive and (self._answers_while_busy or not slot.in_flight)
             ]
             await asyncio.gather(*(self._look_at(slot) for slot in idle_or_able))
 
     async def _look_at(self, slot: _Slot) -> None:
-        actor, silence_s = slot.actor, self._fault.silence_s
+        actor, heartbeat_timeout_s = slot.actor, self._fault.heartbeat_timeout_s
         try:
-            await asyncio.wait_for(getattr(actor, self._heartbeat).remote(), silence_s)
+            await asyncio.wait_for(getattr(actor, self._heartbeat).remote(), heartbeat_timeout_s)
         except TimeoutError:
             if self._answers_while_busy or not slot.in_flight:
-                self._fail(slot, actor, f"{self.role} worker {slot.index} was silent for {silence_s:g} s")
+                self._fail(slot, actor, f"{self.role} worker {slot.index} was silent for {heartbeat_timeout_s:g} s")
         except RayError as error:
             cause = error.cause if isinstance(error, RayTaskError) else error
             self._fail(slot, actor, f"{self.role} worker {slot.index} is dead: {_last_line(cause)}")

@@ -3,7 +3,7 @@
 from ray.exceptions import RayActorError, RayTaskError
 
 
-def raised_by(error: RayTaskError | RayActorError) -> BaseException | None:
+def unwrap(error: RayTaskError | RayActorError) -> BaseException | None:
     """The error that a method or a constructor raised; None where the actor died otherwise."""
     if isinstance(error, RayTaskError):
         return error.cause

@@ -40,7 +40,7 @@ def advantages(rewards: Sequence[np.ndarray], num_tokens: Sequence[np.ndarray], 
     return [advantages_G.astype(np.float32) for advantages_G in found]
 
 
-def teaches(rewards: Sequence[np.ndarray], config: AlgoConfig) -> list[bool]:
+def has_signal(rewards: Sequence[np.ndarray], config: AlgoConfig) -> list[bool]:
     """Whether each group of a step has something to learn from: unequal rewards where its baseline looks at them."""
     if config.step_wide_baseline:
         return [not is_zero_spread(np.concatenate(rewards))] * len(rewards)

@@ -17,7 +17,7 @@ def above_zero(default: float) -> Any:
     return field(default=default, metadata={"wanted": "more than 0", "check": lambda value: value > 0})
 
 
-def share(default: float) -> Any:
+def fraction(default: float) -> Any:
     """A number within [0, 1]."""
     return field(default=default, metadata={"wanted": "a number within [0, 1]", "check": lambda value: 0 <= value <= 1})
 

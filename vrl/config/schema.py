@@ -6,7 +6,7 @@ Does not read files (vrl.config.load does), compare keys (vrl.config.checks) or 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vrl.config.fields import MISSING, above_zero, at_least, band, one_of, share
+from vrl.config.fields import MISSING, above_zero, at_least, band, fraction, one_of
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class DataConfig:
     decode_timeout_s: float = above_zero(30.0)  # a clip that takes longer is dropped and its decoder killed
     limits: MediaLimitsConfig = field(default_factory=MediaLimitsConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
-    max_bad_fraction: float = share(0.05)  # of the last 200 samples; more ends the run
+    max_bad_fraction: float = fraction(0.05)  # of the last 200 samples; more ends the run
     bad_media: str = ""  # list of media that failed and are not tried again; empty: bad_media.jsonl in the run folder
 
 
@@ -105,12 +105,12 @@ class EngineConfig:
 
     engines: int = at_least(1, 1)
     tensor_parallel: int = at_least(1, 1)  # GPUs an engine
-    top_p: float = share(1.0)
+    top_p: float = fraction(1.0)
     top_k: int = -1  # -1: all
     max_tokens: int = at_least(1, 768)  # of a completion
     max_num_seqs: int = at_least(1, 128)  # completions an engine runs at once
     kv_cache_gib: float = above_zero(1.0)  # CPU engines
-    gpu_memory_utilization: float = share(0.85)  # GPU engines
+    gpu_memory_utilization: float = fraction(0.85)  # GPU engines
     enforce_eager: bool = False
     threads: int = at_least(1, 1)  # CPU threads an engine
     timeout_s: float = above_zero(600.0)  # a call that takes longer fails
@@ -133,7 +133,7 @@ class JudgeEngineConfig:
     dtype: str = one_of("bfloat16", "float16", "float32")
     max_context_tokens: int = at_least(1, 8192)  # of a question and its reply
     kv_cache_gib: float = above_zero(1.0)  # on CPUs
-    gpu_memory_utilization: float = share(0.85)  # on GPUs
+    gpu_memory_utilization: float = fraction(0.85)  # on GPUs
     threads: int = at_least(1, 1)  # CPU threads an engine
 
 
@@ -163,7 +163,7 @@ class RewardConfig:
     timeout_s: float = above_zero(60.0)  # scoring one group
     number_tolerance: float = at_least(0, 0.0)  # relative; 0: equal to two decimals (Video-R1)
     regression: str = one_of("relative", "mra", "mra_inclusive")  # accuracy of answers that may be near; see there
-    max_cited: float = share(1.0)  # of the frames: more citations count as invalid; 1: as many as you like (RLER)
+    max_cited: float = fraction(1.0)  # of the frames: more citations count as invalid; 1: as many as you like (RLER)
     # think_transparency is 0 at these two lengths, in tokens, and 1 in the middle
     thinking_tokens: list[int] = band(0, 768)
     repetition_n: int = at_least(1, 3)  # words of a gram
@@ -172,7 +172,7 @@ class RewardConfig:
     order_draws: int = at_least(1, 4)  # T-GRPO: completions on permuted frames, for tasks that reward temporal_order
     temporal_slack_s: float = at_least(0, 2.0)  # by which claims and captions are widened on either side
     temporal_score: str = one_of("precision", "f1")
-    min_similarity: float = share(0.75)  # of a claim and the caption that confirms it
+    min_similarity: float = fraction(0.75)  # of a claim and the caption that confirms it
     similarity: str = one_of("embedding", "lexical")  # cosine of sentence embeddings, or of word counts
     embedding_model: str = "sentence-transformers/all-MiniLM-L6-v2"  # a mean-pooling encoder: folder or name
     judge: JudgeConfig = field(default_factory=JudgeConfig)
@@ -184,7 +184,7 @@ class LoraConfig:
 
     rank: int = at_least(0, 0)  # 0: the weights themselves train
     alpha: float = above_zero(32.0)  # the weights change by alpha / rank x B A
-    dropout: float = share(0.0)  # of an adapter's input, where it trains
+    dropout: float = fraction(0.0)  # of an adapter's input, where it trains
     # Linears of the language model, by the last part of their name; all others stay as they are, the vision tower too.
     targets: list[str] = field(
         default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -204,8 +204,8 @@ class LearnerConfig:
     lr_schedule: str = one_of("constant", "cosine", "linear")  # over all updates, after the warm-up
     warmup_steps: int = at_least(0, 0)  # optimizer updates
     weight_decay: float = at_least(0, 0.01)  # of matrices; norms, biases and embeddings do not decay
-    beta1: float = share(0.9)
-    beta2: float = share(0.999)
+    beta1: float = fraction(0.9)
+    beta2: float = fraction(0.999)
     eps: float = above_zero(1e-8)
     max_grad_norm: float = above_zero(1.0)
     max_nonfinite_steps: int = at_least(1, 3)  # in a row; one is dropped and counted, this many end the run
@@ -250,7 +250,7 @@ class AlgoConfig:
     old_logprobs: str = one_of("learner", "rollout")  # of the ratio: recomputed before the step, or the engine's
     # Of the weight old / engine, a token's own or its completion's.
     correction: str = one_of("none", "token_truncate", "sequence_truncate", "token_mask", "sequence_mask")
-    correction_low: float = share(0.5)  # a mask rejects weights below it
+    correction_low: float = fraction(0.5)  # a mask rejects weights below it
     correction_high: float = at_least(1, 2.0)  # weights above it are truncated to it, or rejected
     kl_coef: float = at_least(0, 0.0)  # of the KL to the reference, the starting weights; 0: no reference
     kl_in: str = one_of("loss", "reward")  # its gradient, or its sum over a completion taken off the reward
@@ -284,12 +284,12 @@ class PushConfig:
 class FaultConfig:
     """What a run survives by itself, and how often."""
 
-    heartbeat_s: float = above_zero(5.0)  # between two looks at an actor
-    silence_s: float = above_zero(60.0)  # an actor that does not answer a heartbeat for so long is replaced
+    heartbeat_interval_s: float = above_zero(5.0)  # between two looks at an actor
+    heartbeat_timeout_s: float = above_zero(60.0)  # an actor that does not answer a heartbeat for so long is replaced
     max_restarts: int = at_least(0, 3)  # of one actor within window_s; then it stays dead
     window_s: float = above_zero(3600.0)
     backoff_s: float = at_least(0, 1.0)  # before a restart; doubles with every other one in the window, to a minute
-    place_s: float = above_zero(600.0)  # a lost actor for which no node has room in this time stays dead
+    placement_timeout_s: float = above_zero(600.0)  # a lost actor for which no node has room in this time stays dead
     max_resumes: int = at_least(0, 2)  # of the run from its last checkpoint, after a learner rank died
 
 

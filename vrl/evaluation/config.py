@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vrl.config import EngineConfig, ModelConfig, RewardConfig
 from vrl.config.checks import judge_problems
-from vrl.config.fields import MISSING, at_least, one_of, out_of_range, share
+from vrl.config.fields import MISSING, at_least, fraction, one_of, out_of_range
 from vrl.errors import ConfigError
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.inference.config import MediaConfig, StrategyConfig, asking_problems, strategy_problems
@@ -30,7 +30,7 @@ class BootstrapConfig:
     """The intervals around the numbers."""
 
     resamples: int = at_least(100, 2000)
-    level: float = share(0.95)
+    level: float = fraction(0.95)
     unit: str = one_of("question", "video")  # what a resample draws; video: questions about one clip come together
 
 

@@ -21,7 +21,7 @@ from vrl.evaluation.results import make_results, write_results
 from vrl.evaluation.score import score_items
 from vrl.evaluation.select import select
 from vrl.inference.batch import ask_samples
-from vrl.inference.client import open_desk
+from vrl.inference.client import start_inference
 from vrl.inference.config import MediaConfig, data_config
 from vrl.inference.predictions import Prediction, PredictionFile, fingerprint, in_order
 from vrl.inference.progress import Progress
@@ -58,7 +58,7 @@ async def _ask_missing(
     progress.say(f"{len(items)} items, {len(file.done)} answered before; model {model_path}")
     data = data_config(_media(config), config.benchmark.path)
     model = replace(config.model, path=model_path)
-    async with open_desk(
+    async with start_inference(
         model,
         data,
         config.rollout,
@@ -66,11 +66,11 @@ async def _ask_missing(
         rules=config.reward,
         ray_address=config.ray_address,
         seed=config.seed,
-    ) as desk:
+    ) as client:
         stop.listen()
         samples = [item.sample for item in items]
         await ask_samples(
-            samples, file, desk, config.strategy, concurrency=config.concurrency, on_done=_shown_by(progress)
+            samples, file, client, config.strategy, concurrency=config.concurrency, on_done=_shown_by(progress)
         )
 
 

@@ -1,18 +1,18 @@
 """A question in, an answer out, by any strategy: the one function that everything else calls.
 
-async with open_desk(model, data, rollout, strategy) as desk:
-    answer = await answer_question(sample, desk, strategy)
+async with start_inference(model, data, rollout, strategy) as client:
+    answer = await answer_question(sample, client, strategy)
 """
 
 from collections.abc import Awaitable, Callable
 
 from vrl.inference.config import StrategyConfig
-from vrl.inference.question import Desk, Inquiry, Notify
+from vrl.inference.question import InferenceClient, Notify, QuestionContext
 from vrl.inference.record import Answer
 from vrl.inference.strategies import backfill, election, majority
 from vrl.types import Sample
 
-_STRATEGIES: dict[str, Callable[[Inquiry, StrategyConfig], Awaitable[Answer]]] = {
+_STRATEGIES: dict[str, Callable[[QuestionContext, StrategyConfig], Awaitable[Answer]]] = {
     "single": majority.single,
     "majority": majority.majority,
     "election": election.election,
@@ -21,11 +21,11 @@ _STRATEGIES: dict[str, Callable[[Inquiry, StrategyConfig], Awaitable[Answer]]] =
 
 
 async def answer_question(
-    sample: Sample, desk: Desk, config: StrategyConfig, notify: Notify = lambda status: None
+    sample: Sample, client: InferenceClient, config: StrategyConfig, notify: Notify = lambda status: None
 ) -> Answer:
     """The answer of the configured strategy, with its trace. `notify` is told each stage as it begins.
 
     Raises DataError for a question that cannot be shown (`error.reason` says why) and RolloutError for one that the
     engine refuses; WorkerError when a worker died.
     """
-    return await _STRATEGIES[config.name](Inquiry(sample, desk, notify), config)
+    return await _STRATEGIES[config.name](QuestionContext(sample, client, notify), config)

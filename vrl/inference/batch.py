@@ -11,14 +11,14 @@ from vrl.errors import DataError, RolloutError
 from vrl.inference.answer import answer_question
 from vrl.inference.config import StrategyConfig
 from vrl.inference.predictions import Prediction, PredictionFile
-from vrl.inference.question import Desk
+from vrl.inference.question import InferenceClient
 from vrl.types import Sample
 
 
 async def ask_samples(
     samples: Sequence[Sample],
     file: PredictionFile,
-    desk: Desk,
+    client: InferenceClient,
     strategy: StrategyConfig,
     *,
     concurrency: int,
@@ -29,7 +29,7 @@ async def ask_samples(
 
     async def work() -> None:
         for sample in waiting:
-            prediction = await _ask(sample, desk, strategy)
+            prediction = await _ask(sample, client, strategy)
             file.add(prediction)
             on_done(prediction)
 
@@ -38,9 +38,9 @@ async def ask_samples(
             tasks.create_task(work(), name=f"ask_{number}")
 
 
-async def _ask(sample: Sample, desk: Desk, strategy: StrategyConfig) -> Prediction:
+async def _ask(sample: Sample, client: InferenceClient, strategy: StrategyConfig) -> Prediction:
     try:
-        said = await answer_question(sample, desk, strategy)
+        said = await answer_question(sample, client, strategy)
     except DataError as error:
         return Prediction(sample_id=sample.sample_id, failure=error.reason, message=str(error))
     except RolloutError as error:

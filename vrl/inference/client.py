@@ -1,4 +1,4 @@
-"""A desk over live actors: data workers and engines, started together and ended together. No learner, no rewards."""
+"""A client over live actors: data workers and engines, started together and ended together. No learner, no rewards."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,15 +15,17 @@ from vrl.checkpoint import resolve_model
 from vrl.config import DataConfig, EngineConfig, FaultConfig, ModelConfig, RewardConfig, RolloutConfig
 from vrl.data.worker import DataWorker
 from vrl.inference.config import BackfillConfig, StrategyConfig
-from vrl.inference.question import Desk
+from vrl.inference.question import InferenceClient
 from vrl.inference.retrieval import RetrievalWorker
 from vrl.rollout.engine import RolloutEngine
 
 _WAITING_S = 60.0  # for a decode worker that serves other questions first
 
 
-def desk_roles(data: DataConfig, rollout: EngineConfig, backfill: BackfillConfig, *, gpus: bool) -> tuple[Role, ...]:
-    """What a desk asks Ray for. `gpus`: the cluster has any; the retrieval encoder takes none of them."""
+def inference_roles(
+    data: DataConfig, rollout: EngineConfig, backfill: BackfillConfig, *, gpus: bool
+) -> tuple[Role, ...]:
+    """What a client asks Ray for. `gpus`: the cluster has any; the retrieval encoder takes none of them."""
     engine_gpus = float(rollout.tensor_parallel) if gpus else 0.0
     found = (
         Role(name="data", count=data.workers, num_cpus=1),
@@ -33,7 +35,7 @@ def desk_roles(data: DataConfig, rollout: EngineConfig, backfill: BackfillConfig
 
 
 @asynccontextmanager
-async def open_desk(
+async def start_inference(
     model: ModelConfig,
     data: DataConfig,
     rollout: EngineConfig,
@@ -42,7 +44,7 @@ async def open_desk(
     rules: RewardConfig | None = None,
     ray_address: str = "",
     seed: int = 0,
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[InferenceClient]:
     """Start the actors, wait until all are ready, end them on the way out.
 
     The retrieval encoder starts where the strategy is to use one. Call `vrl.lifecycle.guard_private_ray` before. Raises
@@ -51,7 +53,7 @@ async def open_desk(
     model = replace(model, path=str(resolve_model(model.path)))
     tokenizer = AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
     backfill = strategy.backfill if strategy.name == "backfill" else BackfillConfig()
-    with Placement(ray_address, lambda gpus: desk_roles(data, rollout, backfill, gpus=gpus)) as placement:
+    with Placement(ray_address, lambda gpus: inference_roles(data, rollout, backfill, gpus=gpus)) as placement:
         timeout_s, fault = data.decode_timeout_s * data.prefetch + _WAITING_S, FaultConfig()
 
         def start_data(index: int) -> Any:
@@ -94,7 +96,9 @@ async def open_desk(
         )
         try:
             await asyncio.gather(*(pool.ready() for pool in pools))
-            yield Desk(pools[0], pools[1], tokenizer, rules or RewardConfig(), pools[2] if backfill.encoder else None)
+            yield InferenceClient(
+                pools[0], pools[1], tokenizer, rules or RewardConfig(), pools[2] if backfill.encoder else None
+            )
         finally:
             goodbyes = ("close", "shutdown", "close")
             await asyncio.gather(*(pool.close(goodbye) for pool, goodbye in zip(pools, goodbyes, strict=True)))

@@ -13,7 +13,7 @@ from vrl.config import (
     ModelConfig,
     RewardConfig,
 )
-from vrl.config.fields import MISSING, above_zero, at_least, one_of, out_of_range, share
+from vrl.config.fields import MISSING, above_zero, at_least, fraction, one_of, out_of_range
 from vrl.tasks import TASKS
 
 
@@ -42,19 +42,19 @@ class ElectionConfig:
     """RLER-Inference. Numbers are the paper's where notes on it give them; the others are ours and say so."""
 
     temperatures: list[float] = field(default_factory=lambda: [0.2, 0.7, 0.9])  # of the first candidates, one each
-    crop: float = share(0.9)  # side of the crops that further candidates see, as a share of the frame's (ours)
+    crop: float = fraction(0.9)  # side of the crops that further candidates see, as a share of the frame's (ours)
     crop_temperature: float = above_zero(0.7)  # ours
     brightness: list[float] = field(default_factory=lambda: [0.9, 1.1])  # of the crops, in turn; empty: as it is (ours)
     max_candidates: int = at_least(1, 8)
-    margin: float = share(0.08)  # the leader must be ahead by more than this
-    confidence: float = share(0.4)  # and its supporters more confident than this, on average
+    margin: float = fraction(0.08)  # the leader must be ahead by more than this
+    confidence: float = fraction(0.4)  # and its supporters more confident than this, on average
     overlap_weight: float = at_least(0, 1.0)  # of the overlap of cited frames; 0: evidence alone weighs (ours)
     outlier_mads: float = above_zero(
         2.5
     )  # median absolute deviations of evidence beyond which a candidate is out (ours)
     referee: bool = True  # one more pass that sees only the cited frames
     referee_task: str = "vqa"  # how it is asked: yes or no
-    referee_discount: float = share(0.1)  # of the leader's weights after a no (ours)
+    referee_discount: float = fraction(0.1)  # of the leader's weights after a no (ours)
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class BackfillConfig:
     retrieval_frames: int = at_least(2, 768)  # at most
     segment_frames: int = at_least(1, 8)  # whose embeddings are averaged
     window_s: float = above_zero(2.0)  # looked at from the start of a segment that was found
-    dense_share: float = share(0.5)  # of the frame budget, at most, inside what was located
+    dense_share: float = fraction(0.5)  # of the frame budget, at most, inside what was located
     dense_fps: float = above_zero(6.0)  # at most
-    skip_share: float = share(0.7)  # where more of the clip was located, nothing is resampled (ours)
+    skip_share: float = fraction(0.7)  # where more of the clip was located, nothing is resampled (ours)
     answer_task: str = "vqa"  # how the question is asked in the end
 
 

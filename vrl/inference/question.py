@@ -1,7 +1,7 @@
 """One question's dealings with data workers and engines: prompts, draws, and the account of both.
 
-`Desk` is who is asked; `Inquiry` counts calls and tokens of one question, times its stages and tells its status.
-Neither knows a strategy. Calls that share frames go to one engine, whose caches then hold the encoded clip.
+`InferenceClient` is who is asked; `QuestionContext` counts calls and tokens of one question, times its stages and tells
+its status. Neither knows a strategy. Calls that share frames go to one engine, whose caches then hold the encoded clip.
 """
 
 import time
@@ -19,7 +19,7 @@ PLAIN = View()
 
 
 class Fleet(Protocol):
-    """What a desk needs of any pool: that one process at a time looks after its actors."""
+    """What a client needs of any pool: that one process at a time looks after its actors."""
 
     def watch(self) -> None: ...
 
@@ -27,7 +27,7 @@ class Fleet(Protocol):
 
 
 class DataFleet(Fleet, Protocol):
-    """What a desk needs of the pool of data workers, and of those that retrieve."""
+    """What a client needs of the pool of data workers, and of those that retrieve."""
 
     async def call(self, method: str, *args: Any) -> Any: ...
 
@@ -35,18 +35,18 @@ class DataFleet(Fleet, Protocol):
 
 
 class EngineFleet(Fleet, Protocol):
-    """What a desk needs of the pool of engines."""
+    """What a client needs of the pool of engines."""
 
     async def call(self, method: str, *args: Any, affinity: str, **kwargs: Any) -> Any: ...
 
     async def broadcast(self, method: str) -> list[Any]: ...
 
 
-class Desk:
+class InferenceClient:
     """Prompts and completions on demand. Engines are asked for raw log-probabilities, so that confidences compare.
 
-    Example: `prompts, patches = await desk.show([sample], View())`, then
-    `completions = await desk.draw(prompts[0], patches, temperature=0.0)`.
+    Example: `prompts, patches = await client.show([sample], View())`, then
+    `completions = await client.draw(prompts[0], patches, temperature=0.0)`.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Desk:
 
     async def search(self, elements: Sequence[str], clip: tuple[Any, Any]) -> tuple[Hit, ...]:
         """Where in a clip that `embed` gave each element is most likely to be seen."""
-        assert self._retrieval is not None, "only a desk that embeds can search"
+        assert self._retrieval is not None, "only a client that embeds can search"
         starts_s, embeddings = clip
         return await self._retrieval.call("search", tuple(elements), starts_s, embeddings)
 
@@ -108,12 +108,12 @@ Notify = Callable[[str], None]
 """Told what is being done, in a few words, whenever that changes."""
 
 
-class Inquiry:
+class QuestionContext:
     """One question under way."""
 
-    def __init__(self, sample: Sample, desk: Desk, notify: Notify) -> None:
+    def __init__(self, sample: Sample, client: InferenceClient, notify: Notify) -> None:
         self.sample = sample
-        self._desk = desk
+        self._desk = client
         self._notify = notify
         self._started = time.monotonic()
         self._num_calls = 0
@@ -131,7 +131,7 @@ class Inquiry:
             self.stages_s[name] = round(self.stages_s.get(name, 0.0) + time.monotonic() - started, 4)
 
     async def show(self, samples: Sequence[Sample], view: View = PLAIN) -> tuple[tuple[Prompt, ...], Any]:
-        """As `Desk.show`."""
+        """As `InferenceClient.show`."""
         return await self._desk.show(samples, view)
 
     async def draw(
@@ -141,19 +141,19 @@ class Inquiry:
         self._num_calls += 1
         completions = await self._desk.draw(prompt, patches, temperature=temperature, count=count)
         self._num_tokens += sum(len(completion.token_ids) for completion in completions)
-        desk = self._desk
+        client = self._desk
         return tuple(
-            read_candidate(prompt, completion, desk.tokenizer, desk.rules, temperature=temperature, view=view)
+            read_candidate(prompt, completion, client.tokenizer, client.rules, temperature=temperature, view=view)
             for completion in completions
         )
 
     async def embed(self) -> tuple[Any, Any] | None:
-        """As `Desk.embed`, of this question's clip."""
+        """As `InferenceClient.embed`, of this question's clip."""
         with self.stage("embed"):
             return await self._desk.embed(self.sample)
 
     async def search(self, elements: Sequence[str], clip: tuple[Any, Any]) -> tuple[Hit, ...]:
-        """As `Desk.search`."""
+        """As `InferenceClient.search`."""
         return await self._desk.search(elements, clip)
 
     def conclude(self, strategy: str, said: Candidate, *, num_candidates: int, trace: Mapping[str, Any]) -> Answer:

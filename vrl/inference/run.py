@@ -16,7 +16,7 @@ from vrl.config.load import as_yaml
 from vrl.data.dataset import check_media, media_root, read_samples
 from vrl.errors import DataError
 from vrl.inference.batch import ask_samples
-from vrl.inference.client import open_desk
+from vrl.inference.client import start_inference
 from vrl.inference.config import InferConfig, data_config
 from vrl.inference.predictions import Prediction, PredictionFile, fingerprint
 from vrl.inference.progress import Progress
@@ -58,7 +58,7 @@ async def _ask(
     config: InferConfig, samples: Sequence[Sample], file: PredictionFile, progress: Progress, stop: Stop
 ) -> None:
     data = data_config(config.media, config.questions)
-    async with open_desk(
+    async with start_inference(
         config.model,
         data,
         config.rollout,
@@ -66,7 +66,7 @@ async def _ask(
         rules=config.reward,
         ray_address=config.ray_address,
         seed=config.seed,
-    ) as desk:
+    ) as client:
         stop.listen()
 
         def done(prediction: Prediction) -> None:
@@ -74,7 +74,7 @@ async def _ask(
                 progress.say(f"{prediction.sample_id} failed ({prediction.failure}): {prediction.message}")
             progress.advance()
 
-        await ask_samples(samples, file, desk, config.strategy, concurrency=config.concurrency, on_done=done)
+        await ask_samples(samples, file, client, config.strategy, concurrency=config.concurrency, on_done=done)
 
 
 def _settings(config: InferConfig, samples: Sequence[Sample], model_path: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from vrl.errors import CheckpointError, LearnerError
 from vrl.learner.lora import weights, without_adapters
 from vrl.learner.model import GroupedPolicy, TokenScores
 from vrl.learner.schedule import learning_rate
-from vrl.network import lead_gloo_to
+from vrl.network import set_gloo_interface
 from vrl.weights.wire import value_digest
 
 _COUNTS = {"steps", "skipped", "skipped_in_a_row"}  # of optimizer steps, as the learner stores them
@@ -47,7 +47,7 @@ def join_ranks(rank: int, world_size: int, master_address: str, master_port: int
     # Each rank is a process that sees one device, so its local rank is 0.
     os.environ.update(dict(zip(names, map(str, (rank, 0, world_size, 1, master_address, master_port)), strict=True)))
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    lead_gloo_to(master_address)
+    set_gloo_interface(master_address)
     deepspeed.init_distributed(
         dist_backend=backend, rank=rank, world_size=world_size, auto_mpi_discovery=False, verbose=False
     )
@@ -152,7 +152,7 @@ class LearnerEngine:
         found = weights(self._policy.hf)
         return {weight.name: tuple(getattr(weight.base, "ds_shape", weight.base.shape)) for weight in found}
 
-    def leave_gpu(self) -> None:
+    def offload(self) -> None:
         """Move optimizer state, float32 weights and gradients to the host, and give back what is cached; the weights
         that run stay, to be pushed. With learner.offload the others are there anyway. Calling it twice is once."""
         if not self._config.offload:
@@ -163,8 +163,8 @@ class LearnerEngine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def enter_gpu(self) -> None:
-        """Take back what `leave_gpu` moved, if it did."""
+    def reload(self) -> None:
+        """Take back what `offload` moved, if it did."""
         if not self._config.offload:
             self._engine.reload_states()
 

@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util import get_node_ip_address
 
-from vrl.actors.ray_errors import raised_by
+from vrl.actors.ray_errors import unwrap
 from vrl.algo.packing import PatchCost
 from vrl.config import AlgoConfig, LearnerConfig, ModelConfig, PushConfig
 from vrl.errors import LearnerError, LearnerLostError, VrlError
@@ -100,13 +100,13 @@ class LearnerGroup:
             self.pushed.set()
         return update
 
-    async def leave_gpu(self) -> None:
+    async def offload(self) -> None:
         """Make room for engines on the same GPUs: only the weights stay, to be pushed. Calling it twice is once."""
-        await self._all("leave_gpu")
+        await self._all("offload")
 
-    async def enter_gpu(self) -> None:
+    async def reload(self) -> None:
         """Take back what training needs, once the engines sleep."""
-        await self._all("enter_gpu")
+        await self._all("reload")
 
     async def save(self, folder: Path) -> None:
         """Write the learner's state into `folder`, made if missing, which all ranks must reach."""
@@ -128,10 +128,10 @@ class LearnerGroup:
         """Open the way from rank 0 to the rollout engines, which are Ray handles."""
         await self._all("connect_engines", list(engines), self.address, backend, config, workers_per_engine)
 
-    async def push_weights(self, policy_version: int) -> int:
+    async def sync_weights(self, policy_version: int) -> int:
         """Send the weights to the connected engines; returns the bytes sent to each."""
         moves = self._moves
-        num_bytes = (await self._all("push_weights", policy_version))[0]
+        num_bytes = (await self._all("sync_weights", policy_version))[0]
         if moves == self._moves:
             self.pushed.set()
         return num_bytes
@@ -186,7 +186,7 @@ class LearnerGroup:
                 f"learner: got no answer to {method} in {self._timeout_s:g} s, wanted one; raise learner.timeout_s"
             ) from error
         except (RayTaskError, RayActorError) as error:
-            raised = raised_by(error)
+            raised = unwrap(error)
             if raised is None:
                 raise LearnerLostError(f"a learner rank died during {method}: {error}") from error
             if isinstance(raised, RayError):  # the step cannot be whole any more, and gradients cannot be taken back

@@ -30,7 +30,7 @@ from vrl.observability.watch import watch_actor
 from vrl.sizing.costs import patch_cost
 from vrl.sizing.model_shape import model_shape
 from vrl.types import MicroBatch, StepCounts, Update
-from vrl.weights.sender import WeightPusher
+from vrl.weights.sender import WeightSender
 from vrl.weights.wire import value_digest
 
 
@@ -75,7 +75,7 @@ class LearnerWorker:
         if algo_config.kl_coef and not learner_config.lora.rank:
             self._reference = build_policy(model_config, temperature, features=features).requires_grad_(False)
             self._reference.to(self._policy.hf.device)
-        self._pusher: WeightPusher | None = None
+        self._pusher: WeightSender | None = None
 
     @timed("forward_backward")
     def forward_backward(self, micro_batch: MicroBatch, counts: StepCounts, *patches: np.ndarray) -> dict[str, float]:
@@ -143,17 +143,17 @@ class LearnerWorker:
             nonfinite_steps=self._engine.skipped,
         )
 
-    @timed("leave_gpu")
-    def leave_gpu(self) -> None:
+    @timed("offload")
+    def offload(self) -> None:
         """Keep on the GPU only the weights, which are still to be pushed; see LearnerEngine."""
         if self._reference is not None:
             self._reference.to("cpu")
-        self._engine.leave_gpu()
+        self._engine.offload()
 
-    @timed("enter_gpu")
-    def enter_gpu(self) -> None:
+    @timed("reload")
+    def reload(self) -> None:
         """Take back what training needs."""
-        self._engine.enter_gpu()
+        self._engine.reload()
         if self._reference is not None:
             self._reference.to(self._policy.hf.device)
 
@@ -184,10 +184,10 @@ class LearnerWorker:
     def connect_engines(
         self, engines: Sequence[Any], address: str, backend: str, config: PushConfig, workers_per_engine: int = 1
     ) -> None:
-        """Open the way to the rollout engines, which must hold the configured dtype; see WeightPusher."""
+        """Open the way to the rollout engines, which must hold the configured dtype; see WeightSender."""
         if self._pusher is not None:
             self._pusher.close()
-        self._pusher = WeightPusher(
+        self._pusher = WeightSender(
             self._engine,
             engines,
             backend=backend,
@@ -199,10 +199,10 @@ class LearnerWorker:
         )
 
     @timed("push")
-    def push_weights(self, policy_version: int) -> int:
+    def sync_weights(self, policy_version: int) -> int:
         """Send the weights to the connected engines as `policy_version`; returns the bytes sent to each."""
         if self._pusher is None:
-            raise LearnerError("push_weights: got no engines, wanted connect_engines first")
+            raise LearnerError("sync_weights: got no engines, wanted connect_engines first")
         num_bytes = self._pusher.push(policy_version)
         count("vrl_learner_pushed_bytes_total", num_bytes)
         return num_bytes

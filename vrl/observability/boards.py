@@ -91,7 +91,7 @@ ROLLOUT = Dashboard(
         Panel(
             title="Unreadable and cut off",
             description="Completions that their task cannot parse, and those that ran into max_tokens.",
-            queries=latest("vrl_rollout_unreadable_ratio", "vrl_rollout_truncated_ratio"),
+            queries=latest("vrl_rollout_parse_failure_ratio", "vrl_rollout_truncated_ratio"),
             unit="percentunit",
         ),
         Panel(
@@ -153,7 +153,7 @@ REWARD = Dashboard(
         ),
         Panel(
             title="Spread within a group",
-            description="Standard deviation of a part within a group; a part of spread 0 teaches nothing.",
+            description="Standard deviation of a part within a group; a part of spread 0 has_signal nothing.",
             queries=latest("vrl_reward_spread_by_part", legend="{{part}} {{run}}"),
         ),
         Panel(
@@ -311,7 +311,7 @@ FAULTS = Dashboard(
         ),
         Panel(
             title="Actors lost for good",
-            description="Restarts used up (fault.max_restarts) or no node with room (fault.place_s); the others go on.",
+            description="Restarts used up (fault.max_restarts) or no node with room (fault.placement_timeout_s).",
             queries=latest("vrl_fault_lost_actors"),
         ),
         Panel(

@@ -53,7 +53,7 @@ CATALOGUE = (
     Metric("rollout/shuffled_frac", "share", "sampled tokens on permuted frames: what T-GRPO costs, never trained on"),
     Metric("rollout/seconds", "s", "from dispatch to the last completion, mean over the step's groups"),
     Metric("rollout/completion_tokens", "tokens", "mean length of a completion"),
-    Metric("rollout/unreadable_frac", "share", "completions that their task could not parse"),
+    Metric("rollout/parse_failure_frac", "share", "completions that their task could not parse"),
     Metric("rollout/truncated_frac", "share", "completions that ran into max_tokens"),
     Metric("rollout/policy_age_max", "steps", "age of the step's oldest token"),
     Metric(

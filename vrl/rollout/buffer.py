@@ -20,7 +20,7 @@ from vrl.types import RolloutGroup
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ledger:
+class GroupCounts:
     """Where every group went: started = trained + sum(dropped) + unfinished."""
 
     started: int
@@ -33,7 +33,7 @@ class RolloutBuffer:
     """Example, one group a step, synchronous:
 
     `(g,) = await buffer.reserve(1)`; generate; `buffer.put([group])`; `groups, replaced = await buffer.take()`; train;
-    push; `buffer.settle(groups, dropped={})`; `buffer.release()`. A second `reserve` waits until that release.
+    push; `buffer.account(groups, dropped={})`; `buffer.release()`. A second `reserve` waits until that release.
     """
 
     def __init__(self, *, groups_per_step: int, max_policy_age: int, steps: int, max_refills: int = 0) -> None:
@@ -91,7 +91,7 @@ class RolloutBuffer:
     async def take(self) -> tuple[list[RolloutGroup], list[RolloutGroup]]:
         """Wait for the next step's groups, in order of reservation; none once the buffer is closed.
 
-        The second list are groups that were replaced since the last call. The slots stay taken until `settle` and
+        The second list are groups that were replaced since the last call. The slots stay taken until `account` and
         `release`.
         """
         async with self._changed:
@@ -102,7 +102,7 @@ class RolloutBuffer:
             replaced, self._replaced = self._replaced, []
             return [group for group in head if group is not None], replaced
 
-    def settle(self, groups: list[RolloutGroup], dropped: dict[int, str]) -> None:
+    def account(self, groups: list[RolloutGroup], dropped: dict[int, str]) -> None:
         """Account for a step's groups: trained, or left out for the reason in `dropped` (by group id)."""
         for group in groups:
             del self._outstanding[group.group_id]
@@ -127,8 +127,8 @@ class RolloutBuffer:
             self._changed.notify_all()
 
     @property
-    def ledger(self) -> Ledger:
-        return Ledger(
+    def ledger(self) -> GroupCounts:
+        return GroupCounts(
             started=self._next_id, trained=self._trained, dropped=dict(self._dropped), unfinished=len(self._outstanding)
         )
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from vrl.algo.advantage import is_zero_spread
 from vrl.algo.shaping import is_truncated
-from vrl.data.ledger import cache_hit_frac
+from vrl.data.media_tracker import cache_hit_frac
 from vrl.types import Rollout, RolloutGroup
 
 
@@ -29,7 +29,7 @@ def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, f
         "group/zero_spread_frac": float(np.mean([is_zero_spread(group.rewards_G) for group in groups])),
         "rollout/policy_age_max": float(policy_version - min(group.policy_version for group in groups)),
         "rollout/completion_tokens": num_tokens / len(rollouts),
-        "rollout/unreadable_frac": float(np.mean([not r.reward.readable for r in rollouts])),
+        "rollout/parse_failure_frac": float(np.mean([not r.reward.readable for r in rollouts])),
         "rollout/truncated_frac": float(np.mean([is_truncated(r.completion) for r in rollouts])),
         "rollout/seconds": float(np.mean([group.rollout_s for group in groups])),
         "rollout/tokens_per_s": (num_tokens + num_shuffled) / sampling_s,
@@ -53,7 +53,7 @@ def mean_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
 def part_spreads(groups: Sequence[RolloutGroup]) -> dict[str, float]:
     """Standard deviation of every reward part within a group, mean over the groups in which any rollout has it.
 
-    A part of spread 0 teaches nothing, whatever its mean.
+    A part of spread 0 has_signal nothing, whatever its mean.
     """
     found: dict[str, list[float]] = {}
     for group in groups:

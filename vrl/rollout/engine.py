@@ -22,7 +22,7 @@ from vrl.observability.spans import timed
 from vrl.observability.watch import watch_actor
 from vrl.rollout.inputs import Observation, Rendering, media_spans, media_tensors, read_media
 from vrl.rollout.llm import start_llm
-from vrl.rollout.rpc_dir import SocketFolder
+from vrl.rollout.rpc_dir import RpcDir
 from vrl.rollout.shuffled import in_order
 from vrl.types import Completion, Prompt, RawPrompt, VersionSpan
 from vrl.weights.sender import differences
@@ -69,7 +69,7 @@ class RolloutEngine:
         self._paused = False
         self._asleep: list[str] = []
         self._vision_trains = vision_trains
-        self._sockets = SocketFolder()
+        self._sockets = RpcDir()
         self._llm = start_llm(
             model, rollout, seed=seed, stats=stats, push_backend=push_backend, raw_logprobs=raw_logprobs
         )

@@ -13,14 +13,14 @@ import torch
 from tqdm import tqdm
 from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
 
-from vrl.rollout.parent_watchdog import hold_lifeline
+from vrl.rollout.parent_watchdog import watch_parent
 from vrl.weights.receiver import parameter_names
 from vrl.weights.wire import row_digest, value_digest
 
 _ROWS = 1024  # of the identity matrix that reads packed weights back
 
 
-hold_lifeline()
+watch_parent()
 tqdm.set_lock(threading.RLock())  # its own is a named semaphore in a process that was spawned: a kill would leave it
 
 

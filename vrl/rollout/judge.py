@@ -11,7 +11,7 @@ from vrl.config import JudgeConfig, ModelConfig, RolloutConfig
 from vrl.errors import JudgeError
 from vrl.observability.watch import watch_actor
 from vrl.rollout.llm import start_llm
-from vrl.rollout.rpc_dir import SocketFolder
+from vrl.rollout.rpc_dir import RpcDir
 
 
 class JudgeEngine:
@@ -24,7 +24,7 @@ class JudgeEngine:
         stats, engine = watch_actor(), config.engine
         self._requests = itertools.count()
         self._tokenizer: Any = AutoTokenizer.from_pretrained(config.model)
-        self._sockets = SocketFolder()
+        self._sockets = RpcDir()
         self._llm = start_llm(
             ModelConfig(path=config.model, dtype=engine.dtype, max_context_tokens=engine.max_context_tokens),
             RolloutConfig(

@@ -17,11 +17,11 @@ _OURS = re.compile(r" (/dev/shm/(?:sem\.mp-|psm_)\S+)$")  # how Python's multipr
 
 
 def offer_lifeline() -> None:
-    """Called in the engine's own process before it starts vLLM's, which may then `hold_lifeline`."""
+    """Called in the engine's own process before it starts vLLM's, which may then `watch_parent`."""
     os.environ[_ENV] = str(os.getpid())
 
 
-def hold_lifeline() -> None:
+def watch_parent() -> None:
     """End this process as soon as the engine's own or the parent has ended; in the engine's own, do nothing.
 
     With several workers vLLM's core stands between, and knows nothing of this: it is ended too.

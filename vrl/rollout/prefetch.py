@@ -28,7 +28,7 @@ class PreparedPrompt:
     ordinal: int  # how many samples were drawn before it
 
 
-class Remembered:
+class CachedPrepare:
     """A `prepare` that answers a second request for a sample from memory: validation sees the same samples again.
 
     Keeps about `max_bytes` of patches in the object store; what does not fit is prepared anew.

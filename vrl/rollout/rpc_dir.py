@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 
-class SocketFolder:
+class RpcDir:
     """The folder of the next engine that this process starts."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The server's one class: an OpenAI-compatible endpoint over a desk. Knows HTTP, not who carries it.
+"""The server's one class: an OpenAI-compatible endpoint over a client. Knows HTTP, not who carries it.
 
     GET  /health                  200 while it serves, 503 from the loss of a fleet to the next answer; no token
     GET  /v1/models               the one model
@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from vrl.errors import LostCallError, VrlError, WorkerError
 from vrl.inference.answer import answer_question
-from vrl.inference.question import Desk, Notify
+from vrl.inference.question import InferenceClient, Notify
 from vrl.inference.record import Answer
 from vrl.serve.body import ChatRequest, question, read_request
 from vrl.serve.clips import clip_path
@@ -37,10 +37,10 @@ _CLOSED = 499  # what a client that has gone would have been told
 
 
 class ChatApp:
-    """Answers requests. Example: `response = await ChatApp(desk, config, token, "toy")(request)`."""
+    """Answers requests. Example: `response = await ChatApp(client, config, token, "toy")(request)`."""
 
-    def __init__(self, desk: Desk, config: ServeConfig, token: str, model: str) -> None:
-        self._desk = desk
+    def __init__(self, client: InferenceClient, config: ServeConfig, token: str, model: str) -> None:
+        self._desk = client
         self._config = config
         self._token = token
         self._model = model
@@ -178,8 +178,8 @@ def _content(answer: Answer) -> str:
 
 
 def _account(answer: Answer) -> dict[str, Any]:
-    left_out = ("sample_id", "timestamps_s", "text", "finish_reason")
-    return {key: value for key, value in asdict(answer).items() if key not in left_out}
+    untrained = ("sample_id", "timestamps_s", "text", "finish_reason")
+    return {key: value for key, value in asdict(answer).items() if key not in untrained}
 
 
 def _event(content: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`vrl serve`: a desk of live actors behind Ray Serve, until a signal ends it."""
+"""`vrl serve`: a client of live actors behind Ray Serve, until a signal ends it."""
 
 import asyncio
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 
 from ray import cloudpickle, serve
 
-from vrl.inference.client import open_desk
+from vrl.inference.client import start_inference
 from vrl.inference.config import data_config
 from vrl.lifecycle import Stop
 from vrl.serve.app import ChatApp
@@ -27,7 +27,7 @@ async def serve_questions(config: ServeConfig, stop: Stop) -> None:
     root = Path(config.media.root).resolve()
     config = replace(config, media=replace(config.media, root=str(root)))
     data = data_config(config.media, str(root / "questions"))  # no such file: rows come in requests
-    async with open_desk(
+    async with start_inference(
         config.model,
         data,
         config.rollout,
@@ -35,8 +35,8 @@ async def serve_questions(config: ServeConfig, stop: Stop) -> None:
         rules=config.reward,
         ray_address=config.ray_address,
         seed=config.seed,
-    ) as desk:
-        await desk.rest()  # the replica looks after the actors
+    ) as client:
+        await client.rest()  # the replica looks after the actors
         deployment: Any = serve.deployment(
             _Replica,
             num_replicas=1,
@@ -45,7 +45,7 @@ async def serve_questions(config: ServeConfig, stop: Stop) -> None:
             graceful_shutdown_timeout_s=5,
         )
         try:
-            await asyncio.to_thread(_start, deployment, desk, config, token)
+            await asyncio.to_thread(_start, deployment, client, config, token)
             stop.listen()
             print(f"http://{config.host}:{config.port}/v1  token in {config.token_file}", file=sys.stderr, flush=True)
             await asyncio.Event().wait()
@@ -54,15 +54,15 @@ async def serve_questions(config: ServeConfig, stop: Stop) -> None:
 
 
 class _Replica(ChatApp):
-    """The app in the process that serves it. Its desk comes packed: Serve wants arguments that stay picklable."""
+    """The app in the process that serves it. Its client comes packed: Serve wants arguments that stay picklable."""
 
     def __init__(self, packed: bytes, config: ServeConfig, token: str, model: str) -> None:
-        desk = cloudpickle.loads(packed)
-        super().__init__(desk, config, token, model)
-        desk.watch()
+        client = cloudpickle.loads(packed)
+        super().__init__(client, config, token, model)
+        client.watch()
 
 
-def _start(deployment: Any, desk: Any, config: ServeConfig, token: str) -> None:
+def _start(deployment: Any, client: Any, config: ServeConfig, token: str) -> None:
     serve.start(http_options={"host": config.host, "port": config.port})
-    packed = cloudpickle.dumps(desk)  # pyright: ignore[reportPrivateImportUsage]
+    packed = cloudpickle.dumps(client)  # pyright: ignore[reportPrivateImportUsage]
     serve.run(deployment.bind(packed, config, token, Path(config.model.path).name), name="vrl", route_prefix="/")

@@ -22,7 +22,7 @@ from vrl.algo.shaping import shaped
 from vrl.config import RunConfig
 from vrl.observability.run_log import RunLog
 from vrl.observability.spans import span
-from vrl.rollout.buffer import Ledger, RolloutBuffer
+from vrl.rollout.buffer import GroupCounts, RolloutBuffer
 from vrl.rollout.describe import describe
 from vrl.rollout.prefetch import PromptFeed
 from vrl.rollout.runner import Fleet, Runner
@@ -44,14 +44,14 @@ class Driver:
         rewards: Fleet,
         learner: Any,
         log: RunLog,
-        push_weights: Callable[[int], Coroutine[Any, Any, int]],
-        learners_turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+        sync_weights: Callable[[int], Coroutine[Any, Any, int]],
+        colocated_training: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
         on_step: Callable[[int, Sequence[RolloutGroup], Sequence[np.ndarray]], Coroutine[Any, Any, dict[str, float]]],
         after_step: Callable[[], Coroutine[Any, Any, None]],
         progress: Progress,
         patch_cost: PatchCost = LIKE_TOKENS,
     ) -> None:
-        """`push_weights(version)` returns the bytes sent; no engine generates in `learners_turn()`.
+        """`sync_weights(version)` returns the bytes sent; no engine generates in `colocated_training()`.
 
         `on_step` runs samples and validation after a step and returns metrics to add to its row; `after_step` runs
         once the row is written: a checkpoint stands for rows that are there.
@@ -62,8 +62,8 @@ class Driver:
         self._feed = feed
         self._learner = learner
         self._log = log
-        self._push_weights = push_weights
-        self._learners_turn = learners_turn
+        self._push_weights = sync_weights
+        self._learners_turn = colocated_training
         self._on_step = on_step
         self._after_step = after_step
         algo = config.algo
@@ -93,11 +93,11 @@ class Driver:
         self._stopping = asyncio.ensure_future(self.buffer.close())
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> GroupCounts:
         """Every group since the first start of the run, resumed or not."""
         now, before = self.buffer.ledger, self.progress.earlier
         reasons = sorted({*now.dropped, *before.dropped})
-        return Ledger(
+        return GroupCounts(
             started=before.started + now.started,
             trained=before.trained + now.trained,
             dropped={reason: now.dropped.get(reason, 0) + before.dropped.get(reason, 0) for reason in reasons},
@@ -105,7 +105,7 @@ class Driver:
         )
 
     @property
-    def settled(self) -> Progress:
+    def checkpoint_progress(self) -> Progress:
         """What a checkpoint stores. Groups under way are left out: their samples are drawn again after a resume."""
         ledger = self.ledger
         earlier = replace(ledger, started=ledger.started - ledger.unfinished, unfinished=0)
@@ -133,7 +133,7 @@ class Driver:
                 pushed = await self._push() if lesson.applied else {"push/seconds": 0.0, "push/bytes_per_s": 0.0}
             metrics = {"policy_version": self.progress.policy_version, **lesson.metrics, **pushed}
             metrics |= {**described, "group/refills": float(len(replaced))}
-            self.buffer.settle(groups, lesson.left_out)
+            self.buffer.account(groups, lesson.untrained)
             self.progress.step += 1
             self.progress.ordinal = groups[-1].ordinal + 1
             metrics |= await self._on_step(self.progress.step, groups, lesson.advantages)

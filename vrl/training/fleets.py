@@ -23,7 +23,7 @@ from vrl.reward.judge.engines import end
 from vrl.reward.worker import RewardWorker
 from vrl.rollout.engine import RolloutEngine
 from vrl.rollout.judge import JudgeEngine
-from vrl.training.weight_sync import WeightPush
+from vrl.training.weight_sync import WeightSync
 from vrl.types import PackedBatch, Prompt, RawPrompt, Sample
 from vrl.weights.sender import choose_backend
 
@@ -40,7 +40,7 @@ class Fleets:
     learner: LearnerGroup
     engines: ActorPool
     rewards: ActorPool
-    push: WeightPush
+    push: WeightSync
     decode_timeout_s: float
 
     async def prepare(self, sample: Sample) -> tuple[Prompt, Any]:
@@ -55,14 +55,14 @@ class Fleets:
         """A prompt once more as it was before the processor, for the gate. Raises DataError or LostCallError."""
         return await self.data.call("raw", prompt, timeout_s=self._timeout_s(prompt.sample))
 
-    async def push_weights(self, policy_version: int) -> int:
+    async def sync_weights(self, policy_version: int) -> int:
         """Give every engine the learner's weights, verified; returns the bytes sent to each engine."""
         with span("push"):
             return await self.push.to_all(policy_version)
 
     async def logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]:
         """The learner's, while no engine generates."""
-        async with self.push.learners_turn():
+        async with self.push.colocated_training():
             return await self.learner.logprobs(batch, patches)
 
     def faults(self) -> dict[str, float]:
@@ -113,14 +113,14 @@ async def start_fleets(
     )
     try:
         if gpus is not None:  # an engine takes its share of what is free when it starts
-            await (await asyncio.shield(starting)).leave_gpu()
+            await (await asyncio.shield(starting)).offload()
         judges = _start_judges(config, placement) if engines else []
         pools = _start_pools(config, placement, model, backend, judges, gpus, engines=engines)
         await asyncio.gather(
             starting, *(pool.ready() for pool in pools.values()), *(judge.ready.remote() for judge in judges)
         )
         learner, per_engine = starting.result(), config.rollout.tensor_parallel
-        push = WeightPush(
+        push = WeightSync(
             pools["rollout"], learner, backend=backend, config=config.push, workers_per_engine=per_engine, gpus=gpus
         )
         async with asyncio.TaskGroup() as tasks:  # a task that fails ends the run

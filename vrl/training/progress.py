@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from vrl.rollout.buffer import Ledger
+from vrl.rollout.buffer import GroupCounts
 
 
 @dataclass(kw_only=True, slots=True)
@@ -12,4 +12,6 @@ class Progress:
     step: int = 0
     policy_version: int = 0
     ordinal: int = 0  # of the first sample that no finished step has used
-    earlier: Ledger = field(default_factory=lambda: Ledger(started=0, trained=0))  # of the runs before a resume
+    earlier: GroupCounts = field(
+        default_factory=lambda: GroupCounts(started=0, trained=0)
+    )  # of the runs before a resume

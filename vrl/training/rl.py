@@ -50,8 +50,8 @@ class _Run:
             rewards=session.fleets.rewards,
             learner=session.fleets.learner,
             log=session.log,
-            push_weights=session.fleets.push_weights,
-            learners_turn=session.fleets.push.learners_turn,
+            sync_weights=session.fleets.sync_weights,
+            colocated_training=session.fleets.push.colocated_training,
             on_step=self._on_step,
             after_step=self._after_step,
             progress=session.progress,
@@ -64,9 +64,9 @@ class _Run:
         if self.config.gate.enabled and self.config.gate.prompts:
             with span("gate"):
                 await self._gate()
-        async with session.fleets.push.learners_turn():
+        async with session.fleets.push.colocated_training():
             await session.restore()
-            await session.fleets.push_weights(progress.policy_version)
+            await session.fleets.sync_weights(progress.policy_version)
         if "val_before" not in session.vals:
             session.vals["val_before"] = await self._validate()
         stop.when_asked = self.driver.stop_soon
@@ -82,7 +82,7 @@ class _Run:
             "groups_unfinished": ledger.unfinished,
             "faults": self._faults(),
         }
-        await session.end(self.driver.settled, finished=finished, summary=groups)
+        await session.end(self.driver.checkpoint_progress, finished=finished, summary=groups)
 
     async def _gate(self) -> None:
         """Compare engine and learner on the first samples. Raises ParityError naming the first tensor that differs."""
@@ -124,7 +124,7 @@ class _Run:
         return self.session.fleets.faults() | {"fault/resumes": float(self._resumes)}
 
     async def _after_step(self) -> None:
-        await self.session.save_if_due(self.driver.settled)
+        await self.session.save_if_due(self.driver.checkpoint_progress)
 
     async def _validate(self) -> dict[str, float]:
         result = await self.session.validate()

@@ -18,7 +18,7 @@ from vrl.actors.placement import Placement, roles
 from vrl.algo.packing import PatchCost
 from vrl.checkpoint import Checkpoint, begin, commit, resolve_model
 from vrl.config import RunConfig
-from vrl.data.ledger import MediaLedger
+from vrl.data.media_tracker import MediaTracker
 from vrl.data.stream import SampleStream
 from vrl.errors import CheckpointError, LostCallError, StorageError
 from vrl.lifecycle import Stop
@@ -26,8 +26,8 @@ from vrl.observability.run_log import RunLog
 from vrl.observability.series import level
 from vrl.observability.spans import span
 from vrl.observability.watch import watch_of
-from vrl.rollout.buffer import Ledger
-from vrl.rollout.prefetch import VAL_BYTES, BadSample, PromptFeed, Remembered
+from vrl.rollout.buffer import GroupCounts
+from vrl.rollout.prefetch import VAL_BYTES, BadSample, CachedPrepare, PromptFeed
 from vrl.training.fleets import Fleets, start_fleets
 from vrl.training.progress import Progress
 from vrl.training.run_folder import open_data, open_run, write_summary
@@ -105,13 +105,13 @@ class Session:
         self._kind = kind
         self._checkpoint = checkpoint
         stored = stored_state(checkpoint)
-        self.progress = Progress(**{**stored["progress"], "earlier": Ledger(**stored["progress"]["earlier"])})
+        self.progress = Progress(**{**stored["progress"], "earlier": GroupCounts(**stored["progress"]["earlier"])})
         self.vals: dict[str, Any] = dict(stored["vals"])  # results of validations, for the summary
         self._stream = SampleStream(train_samples, seed=config.seed, shuffle=config.data.shuffle)
         if checkpoint is not None:
             self._stream.restore(stored["stream"])
         bad_media = Path(config.data.bad_media or config.run_dir / "bad_media.jsonl")
-        self.media = MediaLedger(bad_media, work=MediaWork(**stored["media_work"]))
+        self.media = MediaTracker(bad_media, work=MediaWork(**stored["media_work"]))
         sft = kind == "sft"
         self.feed = PromptFeed(
             self._stream,
@@ -155,8 +155,8 @@ class Session:
         with span("validate"):
             return await validate(feed, self.fleets.engines, self.fleets.rewards, wave=wave, temperature=temperature)
 
-    def _remembering(self) -> Remembered:
-        return Remembered(self.media.watched(self.fleets.prepare), VAL_BYTES)
+    def _remembering(self) -> CachedPrepare:
+        return CachedPrepare(self.media.watched(self.fleets.prepare), VAL_BYTES)
 
     async def save_if_due(self, progress: Progress) -> None:
         """Save a checkpoint every `checkpoint.every` steps; the last step's is `end`'s."""

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from vrl.algo.packing import pack, to_sft_group
 from vrl.config import RunConfig
-from vrl.data.ledger import cache_hit_frac
+from vrl.data.media_tracker import cache_hit_frac
 from vrl.errors import ConfigError
 from vrl.lifecycle import Stop
 from vrl.observability.run_log import update_metrics
-from vrl.rollout.prefetch import VAL_BYTES, PreparedPrompt, PromptFeed, Remembered
+from vrl.rollout.prefetch import VAL_BYTES, CachedPrepare, PreparedPrompt, PromptFeed
 from vrl.training.resume import resuming
 from vrl.training.session import Session, open_session
 from vrl.training.validation import val_metrics
@@ -46,7 +46,7 @@ class _Run:
         self.config = session.config
         self.learner = session.fleets.learner
         self.progress = session.progress
-        self._prepare_val = Remembered(session.media.watched(session.fleets.prepare_sft), VAL_BYTES)
+        self._prepare_val = CachedPrepare(session.media.watched(session.fleets.prepare_sft), VAL_BYTES)
         self._stopping = False
 
     async def run(self, stop: Stop) -> None:
@@ -114,7 +114,7 @@ class _Run:
             return {}
         metrics = {"val/loss": await self._val_loss()}
         if len(self.session.fleets.engines):
-            await self.session.fleets.push_weights(self.progress.policy_version)
+            await self.session.fleets.sync_weights(self.progress.policy_version)
             self.session.vals["val_after"] = await self.session.validate()
             metrics |= val_metrics(self.session.vals["val_after"])
         shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vrl.algo.advantage import advantages, teaches
+from vrl.algo.advantage import advantages, has_signal
 from vrl.algo.objective import step_metrics
 from vrl.algo.packing import LIKE_TOKENS, PatchCost, pack, to_training_group
 from vrl.algo.shaping import trains
@@ -24,11 +24,11 @@ _NO_UPDATE = {"loss/policy": 0.0, "loss/mismatch_kl": 0.0}  # of no tokens
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lesson:
+class StepResult:
     """What the learner made of a step's groups."""
 
     advantages: list[np.ndarray]  # float32 [G] of every group, in their order
-    left_out: dict[int, str]  # groups that did not train, by id, and why
+    untrained: dict[int, str]  # groups that did not train, by id, and why
     applied: bool  # whether the weights moved
     metrics: dict[str, float]
 
@@ -43,15 +43,15 @@ class _Scores:
 
 async def learn(
     groups: Sequence[RolloutGroup], learner: Any, config: RunConfig, patch_cost: PatchCost = LIKE_TOKENS
-) -> Lesson:
+) -> StepResult:
     """Train on a step's groups: algo.epochs passes in algo.mini_batches updates each, packed by `patch_cost`.
 
     Groups that cannot train count in the baseline of the others and are not scored.
     """
     started = time.monotonic()
     algo = config.algo
-    left_out = _left_out(groups, algo)
-    useful = [group for group in groups if group.group_id not in left_out]
+    untrained = _left_out(groups, algo)
+    useful = [group for group in groups if group.group_id not in untrained]
     patches = [group.patches for group in useful]
     blank = [to_training_group(group, np.zeros(len(group.rollouts)), _trains_G(group, algo)) for group in useful]
     scores = await _score(blank, patches, learner, config, patch_cost)
@@ -68,9 +68,9 @@ async def learn(
         update = await learner.optim_step()
         rows.append(update_metrics(losses, update))
         applied |= update.applied
-    return Lesson(
+    return StepResult(
         advantages=[credit[group.group_id] for group in groups],
-        left_out=left_out,
+        untrained=untrained,
         applied=applied,
         metrics={
             **(_over_updates(rows) if rows else _NO_UPDATE),
@@ -85,7 +85,7 @@ def _left_out(groups: Sequence[RolloutGroup], algo: AlgoConfig) -> dict[int, str
 
     The spread is that of the rewards, before any KL is taken off them.
     """
-    useful = teaches([group.rewards_G for group in groups], algo)
+    useful = has_signal([group.rewards_G for group in groups], algo)
     dull = {group.group_id: "zero_spread" for group, use in zip(groups, useful, strict=True) if not use}
     return {group.group_id: "truncated" for group in groups if not any(_trains_G(group, algo))} | dull
 

@@ -19,7 +19,7 @@ from vrl.learner.group import LearnerGroup
 logger = logging.getLogger(__name__)
 
 
-class WeightPush:
+class WeightSync:
     """Example: `await push.to_all(policy_version)` after a step; `push.to_newcomers()` runs beside it for ever."""
 
     def __init__(
@@ -56,7 +56,7 @@ class WeightPush:
         async with self._one_at_a_time:
             self._version = policy_version
             if self._gpus is not None:
-                await self._learner.leave_gpu()  # with its weights it fits beside theirs
+                await self._learner.offload()  # with its weights it fits beside theirs
             num_bytes = await self._push()
             self._learner.pushed.set()  # also where no engine was there to get them
             return num_bytes
@@ -74,7 +74,7 @@ class WeightPush:
                     await self._push(only_if_current=True)
 
     @asynccontextmanager
-    async def learners_turn(self) -> AsyncIterator[None]:
+    async def colocated_training(self) -> AsyncIterator[None]:
         """Whatever the learner computes on shared GPUs belongs in here; on GPUs of its own this does nothing.
 
         The engines, which nobody may be using, sleep until a `to_all` in the block wakes them step by step, and
@@ -86,9 +86,9 @@ class WeightPush:
             return
         async with self._gpus:
             await self._tell("sleep")
-            await self._learner.enter_gpu()
+            await self._learner.reload()
             yield
-            await self._learner.leave_gpu()
+            await self._learner.offload()
             await self._tell("resume")
 
     async def _tell(self, method: str) -> None:
@@ -124,7 +124,7 @@ class WeightPush:
             self._connected = tuple(engines)
         num_bytes = 0
         if self._learner.pushed.is_set() or not only_if_current:
-            num_bytes = await self._learner.push_weights(self._version)
+            num_bytes = await self._learner.sync_weights(self._version)
             self._engines.admit(engines)
         await self._engines.ask(engines, "resume")
         return num_bytes

@@ -41,7 +41,7 @@ def choose_backend(config: PushConfig, *, has_gpus: bool) -> str:
     return config.backend
 
 
-class WeightPusher:
+class WeightSender:
     """Pushes the learner's weights to all engines. Built on every learner rank; rank 0 sends, all gather."""
 
     def __init__(

@@ -23,7 +23,7 @@ from torch.distributed import (  # pyright: ignore[reportPrivateImportUsage]
 )
 
 from vrl.errors import WeightPushError
-from vrl.network import lead_gloo_to
+from vrl.network import set_gloo_interface
 
 BUCKET_BYTES = 64 * 2**20  # a larger tensor travels alone
 _CHUNK = 2**22  # elements hashed at once
@@ -131,7 +131,7 @@ class PacketGroup:
 
     def __init__(self, store: TCPStore, name: str, *, rank: int, world_size: int, timeout_s: float) -> None:
         """Waits for all of `world_size`; every wait of the group ends after `timeout_s`. Raises WeightPushError."""
-        lead_gloo_to(store.host)
+        set_gloo_interface(store.host)
         timeout = timedelta(seconds=timeout_s)
         self._options = BroadcastOptions()
         self._options.rootRank = self._options.rootTensor = 0

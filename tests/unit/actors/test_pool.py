@@ -3,7 +3,7 @@ import asyncio
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from vrl.actors.pool import ActorPool
-from vrl.actors.ray_errors import raised_by
+from vrl.actors.ray_errors import unwrap
 from vrl.config import FaultConfig
 from vrl.errors import ConfigError
 
@@ -21,5 +21,5 @@ def test_an_empty_fleet_is_ready_and_closes():
 def test_what_a_constructor_raised_is_found_in_the_death_of_its_actor():
     cause = ConfigError("learner.lora.targets: got 'x'")
     task = RayTaskError("__init__", "trace", cause)
-    assert raised_by(ActorDiedError(task)) is cause and raised_by(task) is cause
-    assert raised_by(ActorDiedError()) is None
+    assert unwrap(ActorDiedError(task)) is cause and unwrap(task) is cause
+    assert unwrap(ActorDiedError()) is None

@@ -3,7 +3,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from vrl.algo.advantage import advantages, is_zero_spread, pass_at_k, teaches
+from vrl.algo.advantage import advantages, has_signal, is_zero_spread, pass_at_k
 from vrl.config import AlgoConfig
 from vrl.errors import RewardError
 
@@ -86,10 +86,10 @@ def test_spread():
 
 def test_equal_rewards_teach_only_where_the_baseline_is_the_steps():
     step = [np.array([1.0, 1.0]), np.array([0.0, 1.0])]
-    assert teaches(step, AlgoConfig(advantage="rloo")) == [False, True]
-    assert teaches(step, AlgoConfig(advantage="reinforce_plus_plus_baseline")) == [False, True]
-    assert teaches(step, AlgoConfig(advantage="reinforce_batch")) == [True, True]
-    assert teaches(step[:1] * 2, AlgoConfig(advantage="reinforce_plus_plus")) == [False, False]
+    assert has_signal(step, AlgoConfig(advantage="rloo")) == [False, True]
+    assert has_signal(step, AlgoConfig(advantage="reinforce_plus_plus_baseline")) == [False, True]
+    assert has_signal(step, AlgoConfig(advantage="reinforce_batch")) == [True, True]
+    assert has_signal(step[:1] * 2, AlgoConfig(advantage="reinforce_plus_plus")) == [False, False]
 
 
 def test_a_reward_that_is_not_a_number_is_refused():

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.inference_cases import completion, desk
+from support.inference_cases import client, completion
 
 from vrl.errors import DataError, RolloutError, WorkerError
 from vrl.inference.batch import ask_samples
@@ -25,7 +25,7 @@ def samples(count: int) -> list[Sample]:
 
 
 def ask(folder: Path, script, count: int = 5, **strategy) -> PredictionFile:
-    asked, _, _ = desk(script)
+    asked, _, _ = client(script)
     with PredictionFile(folder, {}) as file:
         asyncio.run(
             ask_samples(samples(count), file, asked, StrategyConfig(**strategy), concurrency=2, on_done=lambda p: None)

@@ -44,7 +44,7 @@ def test_synchronous_buffer_frees_no_slot_before_release():
         await buffer.put([group(0)])
         taken, _ = await buffer.take()
         assert [g.group_id for g in taken] == [0, 1]
-        buffer.settle(taken, {1: "zero_spread"})
+        buffer.account(taken, {1: "zero_spread"})
         assert await is_waiting(buffer.reserve(1))  # accounted for, but the weights have not landed
         await buffer.release()
         assert await buffer.reserve(2) == (2, 3)
@@ -64,7 +64,7 @@ def test_a_dropped_group_is_replaced_and_counted():
         await buffer.put([group(1)])
         taken, _ = await buffer.take()
         assert [g.group_id for g in taken] == [1, 2]
-        buffer.settle(taken, {})
+        buffer.account(taken, {})
         await buffer.release()
         assert buffer.ledger.dropped == {"reward": 1}
 
@@ -80,7 +80,7 @@ def test_groups_of_equal_rewards_are_replaced_while_the_step_allows():
         await buffer.put([group(2)])
         taken, replaced = await buffer.take()
         assert ([g.group_id for g in taken], [g.group_id for g in replaced]) == ([1, 2], [0])
-        buffer.settle(taken, {1: "zero_spread", 2: "zero_spread"})
+        buffer.account(taken, {1: "zero_spread", 2: "zero_spread"})
         await buffer.release()
         assert await buffer.reserve(2) == (3, 4)
         await buffer.put([group(3), group(4)])  # a new step, a new allowance
@@ -134,7 +134,7 @@ def test_policy_age_never_exceeds_its_bound(age: int, seed: int):
             oldest = max(oldest, max(version - g.policy_version for g in taken))
             assert len(taken) == per_step
             version += 1
-            buffer.settle(taken, {})
+            buffer.account(taken, {})
             await buffer.release()
         await buffer.close()
         await loop

@@ -10,8 +10,8 @@ import pytest
 # Three generations: the engine's process, vLLM's core, which knows nothing, and a worker that maps shared memory.
 WORKER = """
 import mmap, os, time
-from vrl.rollout.parent_watchdog import hold_lifeline
-hold_lifeline()
+from vrl.rollout.parent_watchdog import watch_parent
+watch_parent()
 kept = []
 for name in ("psm_", "kept_"):
     with open(f"/dev/shm/{name}{os.getpid()}", "w+b") as file:
@@ -23,9 +23,9 @@ time.sleep(60)
 CORE = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {WORKER!r}]); time.sleep(60)"
 ENGINE = """
 import subprocess, sys
-from vrl.rollout.parent_watchdog import hold_lifeline, offer_lifeline
+from vrl.rollout.parent_watchdog import watch_parent, offer_lifeline
 offer_lifeline()
-hold_lifeline()
+watch_parent()
 subprocess.Popen([sys.executable, "-c", sys.argv[1]]).wait()
 sys.stdin.read()
 """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vrl.errors import DataError
-from vrl.rollout.prefetch import BadSample, PromptFeed, Remembered
+from vrl.rollout.prefetch import BadSample, CachedPrepare, PromptFeed
 from vrl.types import Prompt, Sample, VisionGrid
 
 
@@ -92,7 +92,7 @@ def test_remembered_prompts_are_prepared_once_as_far_as_there_is_room():
         return Prompt(sample=sample, token_ids=np.array([1]), vision=(grid,)), object()
 
     async def scenario():
-        remembered = Remembered(prepare, max_bytes=2 * 6144)
+        remembered = CachedPrepare(prepare, max_bytes=2 * 6144)
         first = [await remembered(sample) for sample in samples(3)]
         again = [await remembered(sample) for sample in samples(3)]
         assert first[:2] == again[:2] and first[2][1] is not again[2][1]

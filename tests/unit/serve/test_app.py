@@ -1,4 +1,4 @@
-"""The server's app over a scripted desk, spoken to in HTTP without a network: codes, places, uploads, streams."""
+"""The server's app over a scripted client, spoken to in HTTP without a network: codes, places, uploads, streams."""
 
 import asyncio
 import base64
@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from starlette.requests import Request
-from support.inference_cases import completion, desk
+from support.inference_cases import client, completion
 
 from vrl.config import ModelConfig
 from vrl.errors import DataError, LostCallError, WorkerError
@@ -24,14 +24,14 @@ CHAT = "/v1/chat/completions"
 
 
 class Server:
-    """An app over a desk that says ` red`, once `go` is set where `wait` is."""
+    """An app over a client that says ` red`, once `go` is set where `wait` is."""
 
     def __init__(self, root: Path, *, wait: bool = False, fail: Exception | None = None, **config: Any) -> None:
         (root / "a.mp4").write_bytes(b"a clip")
         self.root = root
         self.go = asyncio.Event()
-        self.desk, self.data, self.engines = desk(lambda sample, temperature, turn: completion(" red"))
-        show = self.desk.show
+        self.client, self.data, self.engines = client(lambda sample, temperature, turn: completion(" red"))
+        show = self.client.show
 
         async def held(samples: Any, view: Any) -> Any:
             if fail is not None:
@@ -40,10 +40,10 @@ class Server:
                 await self.go.wait()
             return await show(samples, view)
 
-        self.desk.show = held
+        self.client.show = held
         model, media = ModelConfig(path="m"), MediaConfig(root=str(root))
         settings = ServeConfig(model=model, media=media, **config)
-        self.app = ChatApp(self.desk, settings, TOKEN, "toy")
+        self.app = ChatApp(self.client, settings, TOKEN, "toy")
 
     async def asgi(self, scope: Any, receive: Any, send: Any) -> None:
         response = await self.app(Request(scope, receive))
@@ -156,13 +156,13 @@ def test_paths_stay_under_the_root(tmp_path: Path, url: str, status: int):
 def test_an_upload_lives_as_long_as_its_request(tmp_path: Path):
     server = Server(tmp_path)
     seen = []
-    show = server.desk.show
+    show = server.client.show
 
     async def look(samples: Any, view: Any) -> Any:
         seen.append((tmp_path / samples[0].media[0].path).read_bytes())
         return await show(samples, view)
 
-    server.desk.show = look
+    server.client.show = look
     url = "data:video/mp4;base64," + base64.b64encode(b"a new clip").decode()
     assert post(server, body(url=url)).status_code == 200
     assert seen == [b"a new clip"]
@@ -210,7 +210,7 @@ def test_health_tells_of_dead_workers_until_the_next_answer(tmp_path: Path):
     assert post(server, body()).status_code == 503
     health = talk(server, lambda client: client.get("/health"))
     assert (health.status_code, health.json()["status"]) == (503, "workers are dead")
-    server.app._desk = Server(tmp_path).desk
+    server.app._desk = Server(tmp_path).client
     assert post(server, body()).status_code == 200
     assert talk(server, lambda client: client.get("/health")).status_code == 200
 

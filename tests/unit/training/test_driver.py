@@ -51,7 +51,7 @@ class Run:
             rewards=self.rewards,
             learner=self.learner,
             log=self.log,
-            push_weights=self._push,
+            sync_weights=self._push,
             on_step=kw.get("on_step", self._nothing),
             after_step=self._keep,
             progress=Progress(),
@@ -67,7 +67,7 @@ class Run:
         return {}
 
     async def _keep(self) -> None:
-        self.kept.append((self.driver.settled, len(self.rows())))
+        self.kept.append((self.driver.checkpoint_progress, len(self.rows())))
 
     def rows(self) -> list[dict]:
         return [json.loads(line) for line in self.file.read_text().splitlines()]

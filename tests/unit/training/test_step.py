@@ -70,7 +70,7 @@ def test_the_engines_log_probs_need_no_scores():
 def test_more_mini_batches_than_groups_that_train():
     flat = [group(9, (1.0, 1.0)), GROUPS[0], GROUPS[1]]
     lesson, learner = lesson_of(flat, mini_batches=3)
-    assert len(learner.batches) == 2 and lesson.left_out == {9: "zero_spread"}
+    assert len(learner.batches) == 2 and lesson.untrained == {9: "zero_spread"}
 
 
 def test_the_kl_is_taken_off_the_reward_before_the_baseline_but_after_the_spread():
@@ -82,7 +82,7 @@ def test_the_kl_is_taken_off_the_reward_before_the_baseline_but_after_the_spread
     assert learner.calls == ["logprobs", "ref_logprobs", "forward_backward"]
     # Rewards 0 - 0.2 and 2 - 0.3: mean 0.75. The flat group is left out, though its completions differ in length.
     assert lesson.advantages[0].tolist() == pytest.approx([-0.95, 0.95])
-    assert lesson.left_out == {7: "zero_spread"} and lesson.advantages[1].tolist() == [0.0, 0.0]
+    assert lesson.untrained == {7: "zero_spread"} and lesson.advantages[1].tolist() == [0.0, 0.0]
     assert lesson.metrics["loss/kl"] == pytest.approx(1.0)
     assert not groups_of(learner.batches[0])[0].old_logprobs  # one update: its own log-probs are the old ones
 
@@ -95,7 +95,7 @@ def test_a_kl_in_the_loss_needs_no_scores():
 def test_the_baseline_of_the_step_counts_what_does_not_train():
     groups = [group(0, (0.0, 4.0), cut=(0, 1)), group(1, (6.0, 6.0), cut=(0,))]
     lesson, learner = lesson_of(groups, advantage="reinforce_batch", truncated="mask")
-    assert lesson.left_out == {0: "truncated"}
+    assert lesson.untrained == {0: "truncated"}
     (trained,) = groups_of(learner.batches[0])
     assert trained.advantages_G.tolist() == [2.0, 2.0]  # 6 over the mean 4 of all
     assert [mask.any() for mask in trained.loss_masks] == [False, True]

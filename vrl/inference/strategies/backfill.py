@@ -12,7 +12,7 @@ from typing import Any
 from vrl.errors import DataError
 from vrl.inference.config import BackfillConfig, StrategyConfig
 from vrl.inference.frame_selection import Interval, event_intervals, merge, plan_moments, windows
-from vrl.inference.question import Inquiry
+from vrl.inference.question import QuestionContext
 from vrl.inference.record import Answer, Candidate
 from vrl.inference.retrieval import Hit
 from vrl.tasks import TASKS
@@ -30,19 +30,19 @@ class Located:
     spoken: tuple[str, str]  # what grounding and key elements said
 
 
-async def backfill(inquiry: Inquiry, config: StrategyConfig) -> Answer:
+async def backfill(context: QuestionContext, config: StrategyConfig) -> Answer:
     """Locate, resample, answer. Raises DataError for a question without exactly one clip."""
     rules = config.backfill
-    sample = inquiry.sample
+    sample = context.sample
     if [media.kind for media in sample.media] != ["video"]:
         raise DataError(
             f"sample {sample.sample_id}: got {len(sample.media)} media, wanted one clip (strategy backfill)", "media"
         )
     asked = [replace(sample, task=task) for task in ("grounding", "key_elements", rules.answer_task)]
-    with inquiry.stage("show"):
-        (grounding, elements, question), patches = await inquiry.show(asked)
-    with inquiry.stage("locate"):
-        located = await _locate(inquiry, grounding, elements, patches, rules)
+    with context.stage("show"):
+        (grounding, elements, question), patches = await context.show(asked)
+    with context.stage("locate"):
+        located = await _locate(context, grounding, elements, patches, rules)
     duration_s = question.duration_s
     covered = sum(end - start for start, end in located.intervals) / duration_s
     moments_s: tuple[float, ...] = ()
@@ -51,25 +51,25 @@ async def backfill(inquiry: Inquiry, config: StrategyConfig) -> Answer:
         why = f"{covered:.0%} of the clip was located, more than skip_share={rules.skip_share:g}"
     if not why:
         budget = len(question.timestamps_s)
-        with inquiry.stage("resample"):
+        with context.stage("resample"):
             moments_s = plan_moments(located.intervals, duration_s, budget, rules)
-            (question,), patches = await inquiry.show([question.sample], View(times_s=moments_s))
-    with inquiry.stage("answer"):
-        (said,) = await inquiry.draw(question, patches, temperature=config.temperature)
-    return inquiry.conclude("backfill", said, num_candidates=1, trace=_trace(located, moments_s, said, why))
+            (question,), patches = await context.show([question.sample], View(times_s=moments_s))
+    with context.stage("answer"):
+        (said,) = await context.draw(question, patches, temperature=config.temperature)
+    return context.conclude("backfill", said, num_candidates=1, trace=_trace(located, moments_s, said, why))
 
 
 async def _locate(
-    inquiry: Inquiry, grounding: Prompt, elements: Prompt, patches: Any, rules: BackfillConfig
+    context: QuestionContext, grounding: Prompt, elements: Prompt, patches: Any, rules: BackfillConfig
 ) -> Located:
     """Both calls and the embedding of the clip at once, then the search."""
 
     async def ask(prompt: Prompt) -> str:
-        with inquiry.stage(prompt.sample.task):
-            (said,) = await inquiry.draw(prompt, patches, temperature=0.0)
+        with context.stage(prompt.sample.task):
+            (said,) = await context.draw(prompt, patches, temperature=0.0)
         return said.text
 
-    where, what, clip = await asyncio.gather(ask(grounding), ask(elements), inquiry.embed())
+    where, what, clip = await asyncio.gather(ask(grounding), ask(elements), context.embed())
     event = TASKS["grounding"].parse(where)
     list_ = TASKS["key_elements"].parse(what)
     duration_s = grounding.duration_s
@@ -77,8 +77,8 @@ async def _locate(
     wanted = list_.elements[: rules.max_elements] if list_ is not None else ()
     hits: tuple[Hit, ...] = ()
     if clip is not None and wanted:
-        with inquiry.stage("search"):
-            hits = await inquiry.search(wanted, clip)
+        with context.stage("search"):
+            hits = await context.search(wanted, clip)
     near = windows([hit.start_s for hit in hits], duration_s, rules.window_s)
     return Located(
         intervals=merge([*events, *near]), events=tuple(events), elements=wanted, hits=hits, spoken=(where, what)

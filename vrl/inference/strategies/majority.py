@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vrl.inference.config import StrategyConfig
-from vrl.inference.question import Inquiry
+from vrl.inference.question import QuestionContext
 from vrl.inference.record import Answer, Candidate
 
 
@@ -49,29 +49,29 @@ def mean_confidence(candidates: Sequence[Candidate]) -> float:
     return sum(sorted(candidate.confidence for candidate in candidates)) / len(candidates)
 
 
-async def single(inquiry: Inquiry, config: StrategyConfig) -> Answer:
+async def single(context: QuestionContext, config: StrategyConfig) -> Answer:
     """One completion of the question as it is."""
-    with inquiry.stage("show"):
-        (prompt,), patches = await inquiry.show([inquiry.sample])
-    with inquiry.stage("answer"):
-        (said,) = await inquiry.draw(prompt, patches, temperature=config.temperature)
-    return inquiry.conclude("single", said, num_candidates=1, trace={"confidence": round(said.confidence, 4)})
+    with context.stage("show"):
+        (prompt,), patches = await context.show([context.sample])
+    with context.stage("answer"):
+        (said,) = await context.draw(prompt, patches, temperature=config.temperature)
+    return context.conclude("single", said, num_candidates=1, trace={"confidence": round(said.confidence, 4)})
 
 
-async def majority(inquiry: Inquiry, config: StrategyConfig) -> Answer:
+async def majority(context: QuestionContext, config: StrategyConfig) -> Answer:
     """`majority.candidates` completions of one prompt, sampled together; the answer that most of them give."""
     rule = config.majority
-    with inquiry.stage("show"):
-        (prompt,), patches = await inquiry.show([inquiry.sample])
-    with inquiry.stage("answer"):
-        candidates = await inquiry.draw(prompt, patches, temperature=rule.temperature, count=rule.candidates)
+    with context.stage("show"):
+        (prompt,), patches = await context.show([context.sample])
+    with context.stage("answer"):
+        candidates = await context.draw(prompt, patches, temperature=rule.temperature, count=rule.candidates)
     result = plurality(candidates)
     trace = {
         "candidates": [shown(candidate) for candidate in candidates],
         "votes": dict(result.votes),
         "tied": list(result.tied),
     }
-    return inquiry.conclude("majority", result.winner, num_candidates=len(candidates), trace=trace)
+    return context.conclude("majority", result.winner, num_candidates=len(candidates), trace=trace)
 
 
 def shown(candidate: Candidate) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
-from support.inference_cases import FRAME_TIMES_S, completion, desk
+from support.inference_cases import FRAME_TIMES_S, client, completion
 
 from vrl.errors import DataError
 from vrl.inference.answer import answer_question
@@ -37,7 +37,7 @@ class FakeRetrieval:
 
 
 def ask(said: dict[str, str], retrieval=None, sample: Sample = SAMPLE, **rules):
-    asked, data, engines = desk(lambda sample, temperature, turn: completion(said[sample.task]))
+    asked, data, engines = client(lambda sample, temperature, turn: completion(said[sample.task]))
     asked._retrieval = retrieval
     config = StrategyConfig(name="backfill", backfill=BackfillConfig(**rules))
     answer = asyncio.run(answer_question(sample, asked, config))

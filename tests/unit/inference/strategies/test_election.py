@@ -4,7 +4,7 @@ import asyncio
 import json
 from dataclasses import asdict
 
-from support.inference_cases import FRAME_TIMES_S, completion, desk
+from support.inference_cases import FRAME_TIMES_S, client, completion
 
 from vrl.inference.answer import answer_question
 from vrl.inference.config import ElectionConfig, StrategyConfig
@@ -30,7 +30,7 @@ def ask(letters: str, verdict: str = " A", logprob: float = -0.1, frames: str = 
         text = says(letters[turn], frames) if sample.question == SAMPLE.question else verdict
         return completion(text, logprob)
 
-    asked, data, engines = desk(script)
+    asked, data, engines = client(script)
     config = StrategyConfig(name="election", election=ElectionConfig(**rules))
     answer = asyncio.run(answer_question(SAMPLE, asked, config))
     json.dumps(asdict(answer), allow_nan=False)

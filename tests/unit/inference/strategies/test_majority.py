@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.inference_cases import candidate, completion, desk
+from support.inference_cases import candidate, client, completion
 
 from vrl.inference.answer import answer_question
 from vrl.inference.config import MajorityConfig, StrategyConfig
@@ -17,7 +17,7 @@ SAMPLE = Sample(sample_id="q1", task="vqa", question="Which?", media=(Media(kind
 
 
 def ask(script, **config):
-    asked, data, engines = desk(script)
+    asked, data, engines = client(script)
     return asyncio.run(answer_question(SAMPLE, asked, StrategyConfig(**config))), data, engines
 
 

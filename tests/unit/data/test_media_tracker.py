@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vrl.data.ledger import MediaLedger, cache_hit_frac
+from vrl.data.media_tracker import MediaTracker, cache_hit_frac
 from vrl.errors import DataError, MediaError
 from vrl.types import Media, MediaWork, Prompt, Sample
 
@@ -36,7 +36,7 @@ class Preparing:
         return Prompt(sample=sample, token_ids=np.zeros(1, np.int64), media_work=work), "patches"
 
 
-def ask(ledger: MediaLedger, preparing: Preparing, samples: Sequence[Sample]) -> list[str]:
+def ask(ledger: MediaTracker, preparing: Preparing, samples: Sequence[Sample]) -> list[str]:
     """Ask for all at once; the reason of each that failed, '' for the others."""
 
     async def scenario() -> list[str]:
@@ -48,7 +48,7 @@ def ask(ledger: MediaLedger, preparing: Preparing, samples: Sequence[Sample]) ->
 
 
 def test_bad_media_are_listed_once_and_not_tried_again(tmp_path: Path) -> None:
-    ledger, preparing = MediaLedger(tmp_path / "bad.jsonl"), Preparing({"a.mp4": "corrupt"})
+    ledger, preparing = MediaTracker(tmp_path / "bad.jsonl"), Preparing({"a.mp4": "corrupt"})
     assert ask(ledger, preparing, [sample("1", CLIP), sample("2", CLIP)]) == ["corrupt", "corrupt"]
     later = [sample("3", replace(CLIP, start_s=4.0)), sample("4", Media(kind="video", path="b.mp4"), CLIP)]
     assert ask(ledger, preparing, later) == ["corrupt", "corrupt"]
@@ -65,7 +65,7 @@ def test_bad_media_are_listed_once_and_not_tried_again(tmp_path: Path) -> None:
 
 
 def test_a_bad_cut_spoils_only_itself(tmp_path: Path) -> None:
-    ledger, preparing = MediaLedger(tmp_path / "bad.jsonl"), Preparing({"a.mp4": "cut"})
+    ledger, preparing = MediaTracker(tmp_path / "bad.jsonl"), Preparing({"a.mp4": "cut"})
     assert ask(ledger, preparing, [sample("1", replace(CLIP, start_s=99.0))]) == ["cut"]
     preparing.bad = {}
     assert ask(ledger, preparing, [sample("2", replace(CLIP, start_s=99.0)), sample("3", CLIP)]) == ["cut", ""]
@@ -75,23 +75,23 @@ def test_a_bad_cut_spoils_only_itself(tmp_path: Path) -> None:
 def test_the_list_survives_a_kill_and_a_mended_file_is_tried_when_its_line_goes(tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     preparing = Preparing({"a.mp4": "timeout", "b.mp4": "corrupt"})
-    ask(MediaLedger(path), preparing, [sample("1", CLIP), sample("2", Media(kind="video", path="b.mp4"))])
+    ask(MediaTracker(path), preparing, [sample("1", CLIP), sample("2", Media(kind="video", path="b.mp4"))])
     with path.open("a") as stream:
         stream.write('{"path": "c.m')  # torn by a kill
     preparing.bad = {"d.mp4": "crash"}
-    again = MediaLedger(path)
+    again = MediaTracker(path)
     asked = [sample("3", CLIP), sample("4", Media(kind="video", path="d.mp4"))]
     assert ask(again, preparing, asked) == ["timeout", "crash"]
-    assert [bad.path for bad in MediaLedger(path).bad] == ["a.mp4", "b.mp4", "d.mp4"]
+    assert [bad.path for bad in MediaTracker(path).bad] == ["a.mp4", "b.mp4", "d.mp4"]
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
-    assert ask(MediaLedger(path), preparing, [sample("5", CLIP)]) == [""]
+    assert ask(MediaTracker(path), preparing, [sample("5", CLIP)]) == [""]
 
 
 def test_faults_of_the_sample_are_not_its_medias(tmp_path: Path) -> None:
     async def too_long(_: Sample) -> tuple[Prompt, object]:
         raise DataError("too many tokens", reason="too_long")
 
-    ledger = MediaLedger(tmp_path / "bad.jsonl")
+    ledger = MediaTracker(tmp_path / "bad.jsonl")
 
     async def scenario() -> None:
         await ledger.watched(too_long)(sample("1", CLIP))
@@ -102,7 +102,7 @@ def test_faults_of_the_sample_are_not_its_medias(tmp_path: Path) -> None:
 
 
 def test_work_is_counted_on_top_of_what_was_done_before(tmp_path: Path) -> None:
-    ledger = MediaLedger(tmp_path / "bad.jsonl", work=MediaWork(decodes=10, corrupt_entries=1))
+    ledger = MediaTracker(tmp_path / "bad.jsonl", work=MediaWork(decodes=10, corrupt_entries=1))
     ask(ledger, Preparing({}), [sample("1", CLIP), sample("2", CLIP, CLIP)])
     assert ledger.work == MediaWork(decodes=13, cache_hits=2, corrupt_entries=1)
 

@@ -35,10 +35,10 @@ class BadMedia:
         return media.path == self.path and (self.reason != "cut" or cut == (media.start_s, media.end_s))
 
 
-class MediaLedger:
+class MediaTracker:
     """Counts and lists what `prepare` meets. One process writes the file.
 
-    Example: `ledger = MediaLedger(run_dir / "bad_media.jsonl")`, then `prepare = ledger.watched(fleets.prepare)`.
+    Example: `ledger = MediaTracker(run_dir / "bad_media.jsonl")`, then `prepare = ledger.watched(fleets.prepare)`.
     """
 
     def __init__(self, path: Path, *, work: MediaWork | None = None) -> None:
