@@ -9,8 +9,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from vrl.actors.interfaces import Workers
 from vrl.errors import LostCallError, RewardError, RolloutError
 from vrl.rollout.buffer import RolloutBuffer
 from vrl.rollout.prefetch import PreparedPrompt
@@ -22,21 +23,13 @@ _MAX_FAILURES_IN_A_ROW = 32
 Drawn = tuple[Completion, ...]  # of one prompt
 
 
-class Fleet(Protocol):
-    """What the runner needs of an ActorPool."""
-
-    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any: ...
-
-    def __len__(self) -> int: ...
-
-
 class Runner:
     """Turns prompts into groups and hands them to the buffer."""
 
     def __init__(
         self,
-        engines: Fleet,
-        rewards: Fleet,
+        engines: Workers,
+        rewards: Workers,
         buffer: RolloutBuffer,
         shape: Callable[[Completion, Reward], Reward],
         shuffled: ShuffledDraws,
@@ -130,7 +123,9 @@ class Runner:
             raise type(error)(f"{self._failures} groups in a row failed, the last one: {error}") from error
 
 
-async def generate(engines: Fleet, prepared: Sequence[PreparedPrompt], **sampling: Any) -> list[tuple[Completion, ...]]:
+async def generate(
+    engines: Workers, prepared: Sequence[PreparedPrompt], **sampling: Any
+) -> list[tuple[Completion, ...]]:
     """The completions of each prompt, admitted together by one engine; a prompt that comes alone goes where the
     features of its clip are, if anywhere. `sampling` overrides the engine's settings."""
     prompts = tuple(job.prompt for job in prepared)

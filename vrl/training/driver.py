@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from vrl.actors.interfaces import Learner, Workers
 from vrl.algo.packing import LIKE_TOKENS, PatchCost
 from vrl.algo.shaping import shaped
 from vrl.config import RunConfig
@@ -25,7 +26,7 @@ from vrl.observability.spans import span
 from vrl.rollout.buffer import GroupCounts, RolloutBuffer
 from vrl.rollout.describe import describe
 from vrl.rollout.prefetch import PromptFeed
-from vrl.rollout.runner import Fleet, Runner
+from vrl.rollout.runner import Runner
 from vrl.rollout.shuffled import shuffled_draws
 from vrl.training.progress import Progress
 from vrl.training.step import learn
@@ -40,9 +41,9 @@ class Driver:
         config: RunConfig,
         *,
         feed: PromptFeed,
-        engines: Fleet,
-        rewards: Fleet,
-        learner: Any,
+        engines: Workers,
+        rewards: Workers,
+        learner: Learner,
         log: RunLog,
         sync_weights: Callable[[int], Coroutine[Any, Any, int]],
         colocated_training: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,

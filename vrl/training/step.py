@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from vrl.actors.interfaces import Learner
 from vrl.algo.advantage import advantages, has_signal
 from vrl.algo.objective import step_metrics
 from vrl.algo.packing import LIKE_TOKENS, PatchCost, pack, to_training_group
@@ -42,7 +43,7 @@ class _Scores:
 
 
 async def learn(
-    groups: Sequence[RolloutGroup], learner: Any, config: RunConfig, patch_cost: PatchCost = LIKE_TOKENS
+    groups: Sequence[RolloutGroup], learner: Learner, config: RunConfig, patch_cost: PatchCost = LIKE_TOKENS
 ) -> StepResult:
     """Train on a step's groups: algo.epochs passes in algo.mini_batches updates each, packed by `patch_cost`.
 
@@ -95,7 +96,7 @@ def _trains_G(group: RolloutGroup, algo: AlgoConfig) -> list[bool]:
 
 
 async def _score(
-    groups: Sequence[TrainingGroup], patches: Sequence[Any], learner: Any, config: RunConfig, patch_cost: PatchCost
+    groups: Sequence[TrainingGroup], patches: Sequence[Any], learner: Learner, config: RunConfig, patch_cost: PatchCost
 ) -> _Scores | None:
     """What the first update would change, where something is measured against it; else None."""
     algo = config.algo

@@ -2,16 +2,17 @@
 
 import asyncio
 
+from vrl.actors.interfaces import Workers
 from vrl.rollout.describe import mean_parts, mean_reward
 from vrl.rollout.prefetch import PreparedPrompt, PromptFeed
-from vrl.rollout.runner import Fleet, generate
+from vrl.rollout.runner import generate
 from vrl.types import Rollout
 
 _DIAGNOSTICS = {"tac": "think_answer_consistency", "vas": "visual_evidence"}  # in a validation: part of the reward
 
 
 async def validate(
-    feed: PromptFeed, engines: Fleet, rewards: Fleet, *, wave: int, temperature: float
+    feed: PromptFeed, engines: Workers, rewards: Workers, *, wave: int, temperature: float
 ) -> dict[str, float]:
     """Mean reward of one completion for every sample of `feed`: {"mean": ..., "<task>": ..., "format/<task>": ...}.
 

@@ -11,10 +11,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
-from vrl.actors.pool import ActorPool
+from vrl.actors.interfaces import Engines, Learner
 from vrl.config import PushConfig
 from vrl.errors import LostCallError, WeightPushError
-from vrl.learner.group import LearnerGroup
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +23,8 @@ class WeightSync:
 
     def __init__(
         self,
-        engines: ActorPool,
-        learner: LearnerGroup,
+        engines: Engines,
+        learner: Learner,
         *,
         backend: str,
         config: PushConfig,

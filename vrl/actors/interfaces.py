@@ -1,0 +1,64 @@
+"""What a training run needs of its engines, reward workers and learner: the seams at which tests put fakes.
+
+Implements nothing: vrl.actors.pool.ActorPool and vrl.learner.group.LearnerGroup do.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from vrl.config import PushConfig
+from vrl.types import PackedBatch, Update
+
+
+class Workers(Protocol):
+    """Equal actors that share the calls they get: reward workers, or engines that only generate."""
+
+    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any: ...
+
+    def __len__(self) -> int: ...
+
+
+class Engines(Workers, Protocol):
+    """Rollout engines that can also be addressed one by one, to pause them and give them weights."""
+
+    newcomer: asyncio.Event  # set while a restarted engine waits in quarantine for its weights
+
+    @property
+    def alive(self) -> tuple[Any, ...]: ...
+
+    async def ask(self, actors: Sequence[Any], method: str, *args: Any) -> list[Any]: ...
+
+    async def broadcast(self, method: str, *args: Any) -> list[Any]: ...
+
+    async def check(self, actors: Sequence[Any]) -> None: ...
+
+    def replace(self, actor: Any, cause: str) -> None: ...
+
+    def admit(self, actors: Sequence[Any]) -> None: ...
+
+
+class Learner(Protocol):
+    """The policy in training, as an RL step and the weight sync use it."""
+
+    pushed: asyncio.Event
+
+    async def forward_backward(self, batch: PackedBatch, patches: Sequence[Any]) -> dict[str, float]: ...
+
+    async def optim_step(self) -> Update: ...
+
+    async def logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]: ...
+
+    async def ref_logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]: ...
+
+    async def offload(self) -> None: ...
+
+    async def reload(self) -> None: ...
+
+    async def connect_engines(
+        self, engines: Sequence[Any], backend: str, config: PushConfig, workers_per_engine: int = 1
+    ) -> None: ...
+
+    async def sync_weights(self, policy_version: int) -> int: ...
