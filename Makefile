@@ -1,17 +1,17 @@
-# Everything a fresh machine with Python >= 3.11 and make needs. `make demo` and `make test` set up by themselves.
+# Needs only Python >= 3.11 and make. Targets that use the environment create it first, from requirements-cpu.lock.
 PYTHON ?= python3
 SEED ?=
 RUN := $(if $(SEED),-$(SEED))
-# A clip that the cold start has seen is not decoded again.
+# Shared by the cold start and RL, so that RL does not decode again the clips that the cold start has seen.
 CACHE := data.cache.dir=runs/cache
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements-cpu.lock pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo test test-slow check lint types format bench lock clean
+.PHONY: setup demo unit test test-slow coverage check lint types format docs bench lock clean
 .DEFAULT_GOAL := setup
 
-setup: $(STAMP)  ## the CPU environment, from the full lock
+setup: $(STAMP)  ## create the CPU environment from the lock
 
 $(STAMP): requirements-cpu.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,19 +20,27 @@ $(STAMP): requirements-cpu.lock pyproject.toml
 	rm -f $(VENV)/.installed-*
 	touch $@
 
-demo: setup  ## the main job: data, cold start, RL, report; SEED=1 for another, runs/toy-1
+demo: setup  ## clips, cold start, RL and report; SEED=1 writes runs/toy-1
 	$(BIN)/vrl toy toy
 	$(BIN)/vrl sft conf/toy_sft.yaml seed=$(or $(SEED),0) name=toy-sft$(RUN) resume=auto $(CACHE)
 	$(BIN)/vrl train conf/toy.yaml seed=$(or $(SEED),0) name=toy$(RUN) model.path=runs/toy-sft$(RUN) resume=auto $(CACHE)
 	$(BIN)/vrl report runs/toy$(RUN)
 
-test: setup  ## everything that fits in a quarter of an hour on two cores
+unit: setup  ## unit tests: fast, no Ray, no vLLM
+	$(BIN)/python -m pytest tests/test_house.py tests/unit
+
+test: setup  ## every test that is not marked slow or gpu; about a quarter of an hour on two cores
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
-test-slow: setup  ## the tests that take minutes each; TESTS=tests/chaos for some of them
+test-slow: setup  ## tests that take minutes each; TESTS=tests/chaos selects some
 	$(BIN)/python -m pytest -m "slow and not gpu" $(TESTS)
 
-check: lint types  ## what CI asks before it runs tests
+coverage: setup  ## line coverage of vrl/ by the unit tests, in the terminal and build/coverage
+	mkdir -p build
+	COVERAGE_FILE=build/.coverage $(BIN)/python -m pytest --cov=vrl --cov-report=term --cov-report=html:build/coverage \
+	  tests/test_house.py tests/unit
+
+check: lint types  ## lint, format and types: run before every commit
 
 lint: setup
 	$(BIN)/ruff check .
@@ -45,6 +53,9 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: setup  ## build the site into build/site; a broken link or anchor fails the build
+	$(BIN)/zensical build --clean --strict
+
 bench: setup
 	$(BIN)/python benchmarks/bench_driver.py
 	$(BIN)/python benchmarks/bench_decode.py
@@ -54,8 +65,8 @@ bench: setup
 	$(BIN)/python benchmarks/bench_logprob_memory.py
 	$(BIN)/python benchmarks/bench_inference.py
 
-# Left out: torchaudio and torchcodec break a CPU-only torch; scikit-learn, once there, is imported by transformers and
-# leaks semaphores of every killed worker. Nothing here needs them.
+# Excluded: torchaudio and torchcodec break a CPU-only torch. transformers imports scikit-learn if it is installed, and
+# killed workers then leak semaphores. Nothing here needs any of them.
 lock:  ## recompile requirements-cpu.lock
 	$(BIN)/pip-compile --quiet --extra cpu --extra dev --strip-extras --no-header --no-annotate --no-emit-index-url \
 	  --no-emit-find-links --unsafe-package torchaudio --unsafe-package torchcodec \
@@ -63,4 +74,4 @@ lock:  ## recompile requirements-cpu.lock
 	  -o requirements-cpu.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) runs toy build *.egg-info
+	rm -rf $(VENV) runs toy build .cache *.egg-info
