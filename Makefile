@@ -22,8 +22,8 @@ $(STAMP): requirements-cpu.lock pyproject.toml
 
 demo: setup  ## clips, cold start, RL and report; SEED=1 writes runs/toy-1
 	$(BIN)/vrl toy toy
-	$(BIN)/vrl sft conf/toy_sft.yaml seed=$(or $(SEED),0) name=toy-sft$(RUN) resume=auto $(CACHE)
-	$(BIN)/vrl train conf/toy.yaml seed=$(or $(SEED),0) name=toy$(RUN) model.path=runs/toy-sft$(RUN) resume=auto $(CACHE)
+	$(BIN)/vrl sft conf/toy/sft.yaml seed=$(or $(SEED),0) name=toy-sft$(RUN) resume=auto $(CACHE)
+	$(BIN)/vrl train conf/toy/rl.yaml seed=$(or $(SEED),0) name=toy$(RUN) model.path=runs/toy-sft$(RUN) resume=auto $(CACHE)
 	$(BIN)/vrl report runs/toy$(RUN)
 
 unit: setup  ## unit tests: fast, no Ray, no vLLM

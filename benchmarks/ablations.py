@@ -104,8 +104,8 @@ TRAINED = {**SKILLS, "train_s": ()}  # and the seconds of all steps
 # In turns, as in the demo's configuration, engine and learner have both cores; side by side each has one.
 ONE_THREAD = ("rollout.threads=1", "learner.threads=1")
 ASYNCHRONOUS = ("algo.max_policy_age=2", "algo.correction=token_truncate", *ONE_THREAD)
-COLD_STARTS = {"direct": "conf/toy_sft.yaml", "thinking": "conf/toy_thinking_sft.yaml"}
-DIRECT, CITING, TIMING = "conf/toy.yaml", "conf/toy_rler.yaml", "conf/toy_video_r2.yaml"
+COLD_STARTS = {"direct": "conf/toy/sft.yaml", "thinking": "conf/toy/thinking_sft.yaml"}
+DIRECT, CITING, TIMING = "conf/toy/rl.yaml", "conf/toy/rler.yaml", "conf/toy/video_r2_rl.yaml"
 ROWS = {"direct": "_basic", "thinking": ""}  # which rows of the world are asked
 
 

@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
     overrides = [argument for argument in arguments if not argument.startswith("pairs=")]
     with tempfile.TemporaryDirectory(prefix="vrl-bench-") as folder:
         own = [f"runs_dir={folder}", f"steps={WARM_UP_STEPS + 2 * pairs}", f"log.prometheus_port={_free_port()}"]
-        config = load("conf/toy.yaml", [*DEMO, *own, *STILL, *overrides])
+        config = load("conf/toy/rl.yaml", [*DEMO, *own, *STILL, *overrides])
         guard_private_ray(config.ray_address)
         taken: list[Step] = []
         code = run_to_end(lambda stop: train(config, stop, taken))

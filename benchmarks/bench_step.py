@@ -30,12 +30,12 @@ def main(overrides: list[str]) -> None:
         runs = f"runs_dir={folder}"
         make_toy(Path("toy"), clips=0, difficulty=0, seed=0, workers=2)
         cold = load(
-            "conf/toy_sft.yaml",
+            "conf/toy/sft.yaml",
             [runs, "steps=70", "val.every=0", "sft.generate=false", "sft.stop_at_reward=0", "data.val=''"],
         )
         run(cold)
         config = load(
-            "conf/toy.yaml",
+            "conf/toy/rl.yaml",
             [runs, "steps=20", f"model.path={cold.run_dir}", "data.val=''", "log.samples_every=0", *overrides],
         )
         run(config)

@@ -6,9 +6,9 @@
   election   against one greedy pass, and against majority vote: of as many candidates as election drew on average
              (`majority`; of 3.2 it is 0.8 times the vote of three and 0.2 times that of four), and of election's own
              candidates (`own_majority`: what weights and referee add); wanted: better than all with at most 3.5
-             candidates. Models: conf/toy_cited_sft.yaml
+             candidates. Models: conf/toy/cited_sft.yaml
   backfill   against uniform frames under the same budget, on questions whose event is at most `max_event_s` long.
-             Models: conf/toy_long_sft.yaml
+             Models: conf/toy/long_sft.yaml
 
 An answer is right where it votes for the same as the truth (vrl.inference.parse_candidate). Differences are of paired
 questions, in shares, with 95 % intervals by bootstrap over clips; a clip is drawn with the answers of all models.

@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("config", help="YAML file")
-        command.add_argument("overrides", nargs="*", help="key=value, as in steps=50 learner.lr=1e-4")
+        command.add_argument("overrides", nargs="*", help="key=value, such as learner.lr=1e-4, or more YAML files")
         command.set_defaults(run=run)
 
     plan = commands.add_parser("plan", help="what a run will need: tokens, memory, actors; starts nothing")

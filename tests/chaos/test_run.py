@@ -32,7 +32,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words(kind: str, toy: Path, run_dir: Path, *overrides: str) -> list[str]:
     """A command line of the toy world, without validations."""
-    config = {"train": "conf/toy.yaml", "sft": "conf/toy_sft.yaml"}[kind]
+    config = {"train": "conf/toy/rl.yaml", "sft": "conf/toy/sft.yaml"}[kind]
     where = [f"runs_dir={run_dir.parent}", f"name={run_dir.name}", f"model.path={toy}/model"]
     return [kind, config, *where, f"data.train={toy}/train_basic.parquet", *SMALL, *overrides]
 

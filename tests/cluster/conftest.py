@@ -38,7 +38,7 @@ class Head:
     def submit(self, name: str, *overrides: str) -> None:
         self.job(
             "submit", "--working-dir", ".", "--runtime-env", "cluster/runtime_env.yaml", "--submission-id", name,
-            "--no-wait", "--", "python", "-m", "vrl", "train", "conf/toy.yaml", "ray_address=auto", "resume=auto",
+            "--no-wait", "--", "python", "-m", "vrl", "train", "conf/toy/rl.yaml", "ray_address=auto", "resume=auto",
             *overrides,
         )  # fmt: skip
 

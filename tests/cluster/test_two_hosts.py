@@ -82,7 +82,7 @@ def wait_for(what: str, ready: Callable[[], bool], timeout_s: float = 300) -> No
 def train(hosts: tuple[Host, Host], folder: Path, *overrides: str) -> subprocess.Popen:
     make_toy(folder / "toy", clips=12, difficulty=0, seed=0, workers=2)
     command = [
-        sys.executable, "-m", "vrl", "train", "conf/toy.yaml", f"ray_address={hosts[0].address}:{PORT}", "name=two",
+        sys.executable, "-m", "vrl", "train", "conf/toy/rl.yaml", f"ray_address={hosts[0].address}:{PORT}", "name=two",
         f"runs_dir={folder}/runs", f"model.path={folder}/toy/model", f"data.train={folder}/toy/train_basic.parquet",
         *SMALL, *overrides,
     ]  # fmt: skip

@@ -53,7 +53,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     (toy / "clips" / "train" / "000003.mp4").write_bytes(b"not a video" * 100)
     return [
         "eval",
-        "conf/toy_eval.yaml",
+        "conf/toy/eval.yaml",
         f"runs_dir={toy.parent / 'runs'}",
         f"benchmark.path={toy / 'train_basic.parquet'}",
         "benchmark.limit=40",

@@ -64,7 +64,7 @@ def lines(file: Path) -> list[bytes]:
 
 
 def test_a_killed_infer_goes_on_and_repeats_nothing(world: Path):
-    command = ["infer", str(Path("conf/toy_infer.yaml").resolve()), "name=killed", "questions=toy/train.parquet"]
+    command = ["infer", str(Path("conf/toy/infer.yaml").resolve()), "name=killed", "questions=toy/train.parquet"]
     command += [*MODEL, "concurrency=1", "strategy.name=majority"]
     answers = world / "runs" / "killed" / "predictions.jsonl"
     process, mark = start(world, *command)
@@ -94,7 +94,7 @@ def test_a_killed_infer_goes_on_and_repeats_nothing(world: Path):
 def test_backfill_looks_where_a_real_encoder_finds_what_the_model_names(world: Path):
     """The model is untrained: any words are elements to it, and the encoder finds the nearest stretch for them."""
     build_toy_encoder(world / "toy" / "encoder", steps=5)
-    command = ["infer", str(Path("conf/toy_infer.yaml").resolve()), "name=filled", "questions=toy/test.parquet"]
+    command = ["infer", str(Path("conf/toy/infer.yaml").resolve()), "name=filled", "questions=toy/test.parquet"]
     command += [*MODEL, "task=vqa", "strategy.name=backfill", "strategy.backfill.encoder=toy/encoder"]
     process, mark = start(world, *command)
     try:
@@ -127,7 +127,7 @@ def server(world: Path) -> Iterator[tuple[str, str]]:
     process, mark = start(
         world,
         "serve",
-        str(Path("conf/toy_serve.yaml").resolve()),
+        str(Path("conf/toy/serve.yaml").resolve()),
         *MODEL,
         f"port={port}",
         "concurrency=8",

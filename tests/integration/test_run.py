@@ -134,7 +134,7 @@ def cold(toy: Path, data: list[str]) -> Path:
     runs = toy.parent / "runs"
     code, output = run(
         "sft",
-        "conf/toy_sft.yaml",
+        "conf/toy/sft.yaml",
         f"runs_dir={runs}",
         f"model.path={toy}/model",
         *data,
@@ -147,7 +147,7 @@ def cold(toy: Path, data: list[str]) -> Path:
 
 
 def train(cold: Path, data: list[str], name: str, *overrides: str) -> list[str]:
-    base = ["train", "conf/toy.yaml", f"runs_dir={cold.parent}", f"name={name}", f"model.path={cold}"]
+    base = ["train", "conf/toy/rl.yaml", f"runs_dir={cold.parent}", f"name={name}", f"model.path={cold}"]
     return [*base, *data, *SMALL, *overrides]
 
 
@@ -278,7 +278,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(cold: Path, data: list[str]):
 
 
 def test_wrong_configuration_exits_2_with_every_problem(tmp_path: Path):
-    code, output = run("train", "conf/toy.yaml", f"runs_dir={tmp_path}", "algo.lrr=1", "steps=-4")
+    code, output = run("train", "conf/toy/rl.yaml", f"runs_dir={tmp_path}", "algo.lrr=1", "steps=-4")
     assert code == 2
     assert "algo.lrr" in output and not list(tmp_path.iterdir())
 

@@ -59,7 +59,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a run that is under way, with validations, checkpoints and weights that move."""
     root = tmp_path_factory.mktemp("live")
     make_toy(root / "toy", clips=12, difficulty=0, seed=0, workers=2)
-    process = vrl("train", "conf/toy.yaml", f"data.train={root}/toy/train_basic.parquet", *SMALL, *UNTRAINED,
+    process = vrl("train", "conf/toy/rl.yaml", f"data.train={root}/toy/train_basic.parquet", *SMALL, *UNTRAINED,
                   f"data.val={root}/toy/val_basic.parquet", f"runs_dir={root}/runs", f"model.path={root}/toy/model",
                   "name=live", "steps=100000", "val.every=2", "checkpoint.every=10", "fault.heartbeat_interval_s=1",
                   f"log.prometheus_port={free_port()}")  # fmt: skip

@@ -79,13 +79,13 @@ def test_a_checkpoint_of_somebody_else_is_refused(tmp_path: Path):
 )
 def test_a_key_in_the_configuration_is_refused_and_not_repeated(overrides: list[str]):
     with pytest.raises(ConfigError) as refused:
-        load("conf/toy.yaml", [*JUDGED, *overrides])
+        load("conf/toy/rl.yaml", [*JUDGED, *overrides])
     assert "reward.judge" in str(refused.value) and KEY not in str(refused.value)
 
 
 def test_a_model_does_not_bring_its_own_code():
     assert ModelConfig(path="m").trust_remote_code is False
-    assert not [path for path in Path("conf").glob("*.yaml") if "trust_remote_code" in path.read_text()]
+    assert not [path for path in Path("conf").rglob("*.yaml") if "trust_remote_code" in path.read_text()]
 
 
 def test_every_example_asks_for_a_token():

@@ -1,7 +1,8 @@
-"""A configuration from a YAML file and `key=value` arguments, and back to YAML. The only file that knows OmegaConf.
+"""Load a configuration from YAML files and `key=value` arguments, and print it. The only file that knows OmegaConf.
 
-Three merges, strongest last: a schema of dataclasses (vrl.config's), the file, the arguments. Then all checks run, and
-every problem is reported at once.
+Layers, weakest first: the defaults of a schema of dataclasses, a file's `base` files, the file, then further files and
+`key=value` arguments in their order. A later layer replaces single keys, and lists as a whole. All checks run on the
+result, and every problem is reported together.
 """
 
 import re
@@ -9,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -27,18 +28,19 @@ def load(
     schema: type[Config] = RunConfig,
     check: Callable[[Config], list[str]] = check_run,
 ) -> Config:
-    """Merge the schema's defaults, the YAML file at `path` and `key=value` overrides (`--key=value` too), then check.
+    """Return the configuration of the YAML file at `path` and `overrides`: `key=value`, `--key=value` or more files.
 
+    A file may name others that it builds on, relative to itself: `base: ../base/toy_rl.yaml`, or a list of them.
     Raises ConfigError that lists every problem: unknown keys, wrong types, missing values, values out of range.
     """
-    layers, problems = _read(path, overrides)
+    layers, problems = _layers(path, overrides)
     merged: Any = OmegaConf.structured(schema)
     for layer in layers:
         merged, faults = _merge(merged, layer)
         problems += faults
     missing = sorted(str(key) for key in OmegaConf.missing_keys(merged))
     problems += [f"{key}: missing, wanted a value ({key}=...)" for key in missing]
-    for key in missing:  # stands in, so that the checks below see all that was given
+    for key in missing:  # a placeholder, so that the checks below see every value that was given
         section: Any = OmegaConf.select(merged, key.rpartition(".")[0]) if "." in key else merged
         OmegaConf.set_readonly(section, False)
         section[key.rpartition(".")[2]] = "missing"
@@ -53,35 +55,49 @@ def load(
 
 
 def as_yaml(config: Any) -> str:
-    """The resolved configuration as YAML: `load` reads it back to an equal one."""
+    """Return the resolved configuration as YAML, which `load` reads back to an equal one."""
     return OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
-def _read(path: str | Path | None, overrides: Sequence[str]) -> tuple[list[Any], list[str]]:
-    """The layers above the defaults, weakest first, and what is wrong with the arguments' form."""
+def _layers(path: str | Path | None, words: Sequence[str]) -> tuple[list[Any], list[str]]:
+    """Return the layers above the defaults, weakest first, and the words that are neither `key=value` nor a file."""
     problems: list[str] = []
-    layers: list[Any] = []
-    if path is not None:
-        if not Path(path).is_file():
-            raise ConfigError(f"config file {path}: not found")
-        try:
-            layers.append(OmegaConf.load(path))
-        except (YAMLError, OmegaConfBaseException) as error:
-            raise ConfigError(f"config file {path}: not valid YAML: {error}") from error
-    for override in overrides:
-        cleaned = re.sub(r"^(--|\+{1,2})", "", override)
+    layers = _file_layers(Path(path)) if path is not None else []
+    for word in words:
+        cleaned = re.sub(r"^(--|\+{1,2})", "", word)
         if "=" not in cleaned:
-            problems.append(f"{override!r}: got no '=', wanted key=value")
+            if cleaned.endswith((".yaml", ".yml")):
+                layers += _file_layers(Path(cleaned))
+            else:
+                problems.append(f"{word!r}: got no '=', wanted key=value or a YAML file")
             continue
         try:
             layers.append(OmegaConf.from_dotlist([cleaned]))
         except YAMLError as error:
-            problems.append(f"{override!r}: not valid YAML after '=': {' '.join(str(error).split())}")
+            problems.append(f"{word!r}: not valid YAML after '=': {' '.join(str(error).split())}")
     return layers, problems
 
 
+def _file_layers(path: Path, above: tuple[Path, ...] = ()) -> list[Any]:
+    """Return the layers of a file: those of its `base` files, then its own keys. `above`: the files that led here."""
+    chain = (*above, path.resolve())
+    if path.resolve() in above:
+        raise ConfigError(f"config file {above[-1]}: base: got a cycle, {' -> '.join(each.name for each in chain)}")
+    if not path.is_file():
+        raise ConfigError(f"config file {path}: not found" + (f", base of {above[-1]}" if above else ""))
+    try:
+        own = OmegaConf.load(path)
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"config file {path}: not valid YAML: {error}") from error
+    if not isinstance(own, DictConfig):
+        raise ConfigError(f"config file {path}: got a list at the top level, wanted key: value lines")
+    base = own.pop("base", None) or []
+    names = [base] if isinstance(base, str) else list(base)
+    return [*(layer for name in names for layer in _file_layers(path.parent / name, chain)), own]
+
+
 def _merge(below: Any, layer: Any) -> tuple[Any, list[str]]:
-    """The layer over what is below it, and its faults. A merge stops at its first: then it is done leaf by leaf."""
+    """Return the merge and its faults. OmegaConf stops at the first fault; then every leaf is merged on its own."""
     faults = []
     try:
         return OmegaConf.merge(below, layer), faults
@@ -95,10 +111,8 @@ def _merge(below: Any, layer: Any) -> tuple[Any, list[str]]:
 
 
 def _leaves(layer: Any, prefix: str = "") -> list[Any]:
-    """A nested mapping as one-key mappings, lists kept whole."""
-    plain = OmegaConf.to_container(layer) if OmegaConf.is_config(layer) else layer
-    if not isinstance(plain, dict):
-        raise ConfigError(f"config: got a {type(plain).__name__} at the top level, wanted key: value lines")
+    """Return a nested mapping as one-key mappings, with lists kept whole."""
+    plain: Any = OmegaConf.to_container(layer) if OmegaConf.is_config(layer) else layer
     pieces = []
     for key, value in plain.items():
         name = f"{prefix}{key}"

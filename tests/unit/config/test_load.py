@@ -18,17 +18,56 @@ def problems_of(*overrides: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("path", sorted(Path("conf").glob("*.yaml")), ids=lambda path: path.name)
-def test_every_committed_config_loads(path: Path):
-    if "infer" in path.stem:
+PRESETS = sorted(path for path in Path("conf").rglob("*.yaml") if path.parent.name != "base")
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=str)
+def test_every_committed_preset_loads(path: Path):
+    if path.stem == "infer":
         assert load(path, schema=InferConfig, check=check_infer).name
-    elif "serve" in path.stem:
+    elif path.stem == "serve":
         assert load(path, ["media.root=."], schema=ServeConfig, check=check_serve).port
-    elif "eval" in path.stem:
-        given = ["benchmark.path=a", "model.path=b"] if path.stem.startswith("eval_") else []
+    elif "eval" in (path.stem, path.parent.name):
+        given = ["benchmark.path=a", "model.path=b"] if path.parent.name == "eval" else []
         assert load(path, given, schema=EvalConfig, check=check_eval).name
     else:
         assert load(path).name
+
+
+def write(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text)
+
+
+def test_a_file_builds_on_its_base_files(tmp_path: Path):
+    (tmp_path / "shared").mkdir()
+    write(
+        tmp_path / "shared",
+        one="base: two.yaml\nlearner: {lr: 0.5, ranks: 2}\n",
+        two="learner: {lr: 1.0, beta1: 0.5}\n",
+    )
+    write(tmp_path, more="data: {tasks: [vqa, grounding], workers: 3}\nseed: 1\n")
+    own = "base: [shared/one.yaml, more.yaml]\nname: x\nmodel: {path: m}\ndata: {train: d.parquet, tasks: [vqa]}\n"
+    write(tmp_path, own=own)
+    config = load(tmp_path / "own.yaml", ["seed=2"])
+    assert (config.learner.lr, config.learner.ranks, config.learner.beta1) == (0.5, 2, 0.5)
+    assert (config.data.tasks, config.data.workers, config.seed) == (["vqa"], 3, 2)
+
+
+def test_faults_of_base_files_are_named(tmp_path: Path):
+    write(tmp_path, a="base: b.yaml\n", b="base: a.yaml\n", lost="base: nowhere.yaml\n", listed="[1, 2]\n")
+    with pytest.raises(ConfigError, match=r"base: got a cycle, a\.yaml -> b\.yaml -> a\.yaml"):
+        load(tmp_path / "a.yaml")
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: not found, base of .*lost\.yaml"):
+        load(tmp_path / "lost.yaml")
+    with pytest.raises(ConfigError, match=r"listed\.yaml: got a list"):
+        load(tmp_path / "listed.yaml")
+
+
+def test_several_files_and_arguments_count_in_their_order(tmp_path: Path):
+    write(tmp_path, a="name: a\nsteps: 1\nmodel: {path: m}\n", b="name: b\nsteps: 2\ndata: {train: d.parquet}\n")
+    config = load(tmp_path / "a.yaml", ["name=c", str(tmp_path / "b.yaml"), "steps=3"])
+    assert (config.name, config.steps, config.model.path) == ("b", 3, "m")
 
 
 def test_overrides_beat_the_file_and_the_file_beats_defaults(tmp_path: Path):

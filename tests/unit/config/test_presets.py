@@ -10,15 +10,13 @@ from vrl.reward.rubric import check_rubric
 from vrl.sizing.plan import GIB, plan
 from vrl.toyworld.model import build_toy_model
 
-TOYS = sorted(Path("conf").glob("toy*.yaml"))
+TOYS = sorted(Path("conf/toy").glob("*.yaml"))
+PRESETS = sorted([*Path("conf/papers").glob("*.yaml"), *Path("conf/models").glob("*.yaml")])
 
 
 def trains(path: Path) -> bool:
-    """Is it a training run's? Evaluation, inference and serving have schemas of their own and no plan."""
-    return not {"eval", "infer", "serve"} & set(path.stem.split("_"))
-
-
-PRESETS = sorted(path for path in Path("conf").glob("*.yaml") if path not in TOYS and trains(path))
+    """Whether the file configures training. Evaluation, inference and serving have their own schemas and no plan."""
+    return path.stem not in ("eval", "infer", "serve")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +51,7 @@ def terms(name: str, task: str) -> dict[str, RewardTermConfig]:
     return {term.reward: term for term in config.rewards}
 
 
-@pytest.mark.parametrize("name", ["rler.yaml", "toy_rler.yaml"])
+@pytest.mark.parametrize("name", ["papers/rler.yaml", "toy/rler.yaml"])
 def test_rler_weighs_five_rewards(name: str):
     found = {name: term.weight for name, term in terms(name, "think_keyframes").items() if term.weight}
     assert found == {
@@ -66,7 +64,7 @@ def test_rler_weighs_five_rewards(name: str):
     assert terms(name, "think_keyframes")["frame_sensitive"].when == ["accuracy>=0.6", "format>=1"]
 
 
-@pytest.mark.parametrize("name", ["video_r2_rl.yaml", "toy_video_r2.yaml"])
+@pytest.mark.parametrize("name", ["papers/video_r2_rl.yaml", "toy/video_r2_rl.yaml"])
 def test_video_r2_gates_temporal_alignment_on_consistency(name: str):
     found = terms(name, "think_timestamps")
     assert {name: (term.weight, term.when) for name, term in found.items()} == {
@@ -76,7 +74,7 @@ def test_video_r2_gates_temporal_alignment_on_consistency(name: str):
     }
 
 
-@pytest.mark.parametrize("name", ["video_r1.yaml", "toy_video_r1.yaml"])
+@pytest.mark.parametrize("name", ["papers/video_r1.yaml", "toy/video_r1.yaml"])
 def test_video_r1_compares_eight_draws_with_four_on_permuted_frames(name: str, toy_model: Path):
     found = terms(name, "think")
     weights = {name: term.weight for name, term in found.items()}
@@ -89,7 +87,7 @@ def test_video_r1_compares_eight_draws_with_four_on_permuted_frames(name: str, t
     assert again == prompt + 4 * config.rollout.max_tokens
 
 
-@pytest.mark.parametrize("name", ["videoreasoner_rl.yaml", "toy_videoreasoner_rl.yaml"])
-def test_videoreasoner_rewards_each_task_by_itself(name: str):
+@pytest.mark.parametrize("name", ["papers/videoreasoner_rl.yaml", "toy/videoreasoner_rl.yaml"])
+def test_videoreasoner_rewards_each_task_separately(name: str):
     assert {reward: term.weight for reward, term in terms(name, "vqa").items()} == {"accuracy": 1.0}
     assert {reward: term.weight for reward, term in terms(name, "grounding").items()} == {"iou": 1.0, "format": 1.0}

@@ -18,7 +18,7 @@ from vrl.tasks import TASKS
 from vrl.toyworld.model import build_family
 from vrl.types import Frames
 
-SEVEN_B = "conf/qwen2_5_vl_7b.yaml"
+SEVEN_B = "conf/models/qwen2_5_vl_7b.yaml"
 
 
 def amount(found: Plan, section: str, start: str) -> float:
@@ -53,11 +53,11 @@ def test_the_export_of_a_run_is_planned_for(tmp_path: Path):
     checkpoints = tmp_path / "run" / "checkpoints"
     checkpoints.mkdir(parents=True)
     with pytest.raises(CheckpointError, match="run folder"):
-        plan(load("conf/toy_rler.yaml", [f"model.path={tmp_path / 'run'}"]), gpu_bytes=0)
+        plan(load("conf/toy/rler.yaml", [f"model.path={tmp_path / 'run'}"]), gpu_bytes=0)
     unfinished = begin(checkpoints, 1)
     build_family(unfinished / "hf", "qwen2_vl", sharp=False)
     commit(unfinished, {}, keep_last=1)
-    found = plan(load("conf/toy_rler.yaml", [f"model.path={tmp_path / 'run'}"]), gpu_bytes=0)
+    found = plan(load("conf/toy/rler.yaml", [f"model.path={tmp_path / 'run'}"]), gpu_bytes=0)
     assert found.model.family == "qwen2_vl" and found.model.num_parameters < 2e6
 
 
