@@ -74,8 +74,8 @@ def test_p9_without_another_node_the_run_goes_on_with_the_engine_that_is_left(tm
         world.driver.stop_soon()
 
     with Placement(str(cluster.address), two_engines) as placement:
-        place = partial(placement.place, "rollout")
-        world = live(tmp_path, scenario, steps=10**6, start=placement.start, fault=NO_ROOM, place=place)
+        room_for = partial(placement.room_for, "rollout")
+        world = live(tmp_path, scenario, steps=10**6, start=placement.start, fault=NO_ROOM, room_for=room_for)
     require_whole(world, steps=world.driver.progress.step)
 
 
@@ -91,8 +91,8 @@ def test_p9_without_another_node_the_last_engine_ends_the_run_and_says_why(tmp_p
         cluster.remove_node(second, allow_graceful=False)
 
     with Placement(str(cluster.address), wanted) as placement, pytest.raises(BaseExceptionGroup) as caught:
-        place = partial(placement.place, "rollout")
-        live(tmp_path, scenario, steps=10**6, num_engines=1, start=placement.start, fault=NO_ROOM, place=place)
+        room_for = partial(placement.room_for, "rollout")
+        live(tmp_path, scenario, steps=10**6, num_engines=1, start=placement.start, fault=NO_ROOM, room_for=room_for)
     cause = first_cause(caught.value)
     assert isinstance(cause, WorkerError) and "no node had room for it in 4 s (fault.placement_timeout_s)" in str(cause)
 

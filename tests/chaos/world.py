@@ -86,7 +86,7 @@ def live(
     samples: list[Sample] = SAMPLES,
     progress: Progress | None = None,
     share_gpus: bool = False,
-    place: Callable[[int], Any] | None = None,
+    room_for: Callable[[int], Any] | None = None,
 ) -> World:
     """Train beside `scenario`, from `progress` on; returns the world when both have ended."""
 
@@ -100,7 +100,7 @@ def live(
 
         engines = ActorPool(
             "rollout", start_engine, num_engines, timeout_s=600, fault=fault, heartbeat="ready",
-            answers_while_busy=True, quarantine=True, turn=gpus, place=place,
+            answers_while_busy=True, quarantine=True, restart_lock=gpus, room_for=room_for,
         )  # fmt: skip
         rewards = ActorPool(
             "reward", lambda i: start("reward", LightReward, i, ill=ill, how=how), 2, timeout_s=reward_timeout_s,

@@ -74,7 +74,7 @@ def placed(placement: Placement) -> dict[str, list[str]]:
 
     found = {}
     for role, asked in placement._roles.items():
-        table = placement_group_table(placement._groups[asked.beside or role])
+        table = placement_group_table(placement._groups[asked.shares_with or role])
         assert table["state"] == "CREATED"
         found[role] = [table["bundles_to_node_id"][index] for index in range(asked.count)]
     return found

@@ -1,4 +1,4 @@
-"""Where actors live: starts or joins Ray, compares what a run asks for with what is there, places every role.
+"""Where actors live: starts or joins Ray, compares what a run asks for with the cluster, reserves room for every role.
 
 Starts nothing when the comparison fails. Does not know what the actors do.
 """
@@ -7,17 +7,19 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from vrl.config import RunConfig
+from vrl.actors.pool import ActorPool
+from vrl.config import FaultConfig, RunConfig
 from vrl.errors import ConfigError
 from vrl.observability.watch import Watch, environment
 
-# What every worker process needs in its environment, wherever it runs.
+# Environment of every worker process, on every node.
 _WORKER_ENV = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -29,23 +31,22 @@ class Role:
     count: int
     num_cpus: float
     num_gpus: float = 0.0
-    beside: str = ""  # actor i lives in the room of actor i of this role, on the same GPU
+    shares_with: str = ""  # actor i shares the resources of actor i of this role, on the same GPU
 
 
 def roles(config: RunConfig, *, gpus: bool, engines: bool = True) -> tuple[Role, ...]:
-    """What a run asks for. `gpus`: the cluster has any. `engines`: the run generates (RL, and SFT with validation)."""
-    shared = config.push.backend == "ipc" and gpus  # a rank and an engine on one GPU, half of it each to Ray
+    """The roles of a run. `gpus`: the cluster has any. `engines`: the run generates (RL, or SFT with validation)."""
+    shared = config.push.backend == "ipc" and gpus  # rank and engine on one GPU: to Ray, half of it each
     learner_gpus = (0.5 if shared else 1.0) if gpus else 0.0
     engine_gpus = (0.5 if shared else float(config.rollout.tensor_parallel)) if gpus else 0.0
-    beside = "learner" if shared else ""
     found = [
         Role(name="data", count=config.data.workers, num_cpus=1),
         Role(name="learner", count=config.learner.ranks, num_cpus=config.learner.threads, num_gpus=learner_gpus),
     ]
     if engines:
-        engine = {"num_cpus": config.rollout.threads, "num_gpus": engine_gpus, "beside": beside}
+        engine = {"num_cpus": config.rollout.threads, "num_gpus": engine_gpus}
         found += [
-            Role(name="rollout", count=config.rollout.engines, **engine),
+            Role(name="rollout", count=config.rollout.engines, shares_with="learner" if shared else "", **engine),
             Role(name="reward", count=config.reward.workers, num_cpus=1),
         ]
         judge = config.reward.judge.engine
@@ -56,15 +57,15 @@ def roles(config: RunConfig, *, gpus: bool, engines: bool = True) -> tuple[Role,
 
 
 def rooms(asked: Sequence[Role]) -> dict[str, list[dict[str, float]]]:
-    """What each role reserves, an entry an actor, the largest first; who lives beside another has its share there.
+    """Resources to reserve for each role, one entry per actor; a role that shares is added to the role it shares with.
 
-    The largest first: many small actors would leave a bit of room on every node and enough on none.
+    The role with the largest actors comes first: small actors placed first would leave too little room on every node.
     """
-    made = {role.name: [_room(role)] * role.count for role in asked if not role.beside}
+    made = {role.name: [_room(role)] * role.count for role in asked if not role.shares_with}
     for role in asked:
-        for index in range(role.count if role.beside else 0):
-            there, here = made[role.beside][index], _room(role)
-            made[role.beside][index] = {key: there.get(key, 0) + here.get(key, 0) for key in there | here}
+        for index in range(role.count if role.shares_with else 0):
+            there, here = made[role.shares_with][index], _room(role)
+            made[role.shares_with][index] = {key: there.get(key, 0) + here.get(key, 0) for key in there | here}
     sizes = {name: (own[0].get("GPU", 0), own[0]["CPU"]) for name, own in made.items() if own}
     return {name: made[name] for name in sorted(sizes, key=lambda name: sizes[name], reverse=True)}
 
@@ -74,7 +75,7 @@ def _room(role: Role) -> dict[str, float]:
 
 
 class Placement:
-    """A connection to Ray and the room reserved on it. Use as a context manager: leaving it frees everything."""
+    """A connection to Ray and the resources reserved on it. A context manager: leaving it frees everything."""
 
     def __init__(
         self,
@@ -84,16 +85,16 @@ class Placement:
     ) -> None:
         """Join the cluster at `ray_address`, or start a private Ray on this machine, and reserve room for every role.
 
-        `wanted` tells the roles, given whether there are GPUs. A private Ray offers as many logical CPUs as they ask
-        for: a laptop may oversubscribe its cores. `watch(role, index)` tells what an actor shows of its work, if
-        anything. Raises ConfigError with both numbers when a cluster has less.
+        `wanted(has_gpus)` returns the roles. A private Ray offers as many logical CPUs as they ask for: a laptop may
+        oversubscribe its cores. `watch(role, index)` returns what an actor reports of its work, if anything. Raises
+        ConfigError with both numbers when a cluster has less.
         """
         self._watch = watch
         self._private = not ray_address
         if self._private:
             self._start_private(wanted(_local_gpus() > 0))
         else:
-            # What a submitted job brings along it may not be told twice: Ray refuses, whatever the values are.
+            # Ray refuses variables that a submitted job has set already, even with equal values.
             env = {name: value for name, value in _WORKER_ENV.items() if name not in os.environ}
             ray.init(address=ray_address, log_to_driver=False, runtime_env={"env_vars": env})
         try:
@@ -116,21 +117,42 @@ class Placement:
             "num_cpus": asked.num_cpus,
             "num_gpus": asked.num_gpus,
             "scheduling_strategy": self._strategy(role, index),
-            "runtime_env": {"env_vars": env},  # beside what the job's has
-            "max_restarts": 0,  # a restarted actor would have no weights; whoever restarts it must push them first
+            "runtime_env": {"env_vars": env},  # in addition to the job's
+            "max_restarts": 0,  # Ray would restart an actor without weights: the pool restarts it
         }
 
     def start(self, role: str, actor_class: type, index: int, /, *, max_restarts: int = 0, **keywords: Any) -> Any:
-        """Actor `index` of a role, new or in the place of one that is gone; `keywords` go to the constructor.
+        """Start actor `index` of a role, or its replacement; `keywords` go to the constructor.
 
-        `max_restarts`: by Ray itself, of an actor that holds nothing but what its constructor gives it.
+        `max_restarts`: by Ray, for an actor that has no state besides its constructor's arguments.
         """
         options = self.options(role, index) | {"max_restarts": max_restarts}
         return ray.remote(actor_class).options(**options).remote(**keywords)
 
-    def place(self, role: str, index: int) -> Any:
-        """A reference to nothing, which is there once some node has room for this actor: a lost node's is made up for
-        by another, as soon as there is one."""
+    def start_pool(
+        self,
+        role: str,
+        actor_class: type,
+        keywords: Mapping[str, Any],
+        *,
+        timeout_s: float,
+        fault: FaultConfig,
+        with_index: bool = False,
+        **options: Any,
+    ) -> ActorPool:
+        """Start all actors of a role, none if the role is not among those asked for, and return their pool.
+
+        `keywords` go to the constructor, together with `index` where `with_index`; `options` to the pool.
+        """
+
+        def start(index: int) -> Any:
+            return self.start(role, actor_class, index, **keywords, **({"index": index} if with_index else {}))
+
+        count, room_for = self._roles[role].count if role in self._roles else 0, partial(self.room_for, role)
+        return ActorPool(role, start, count, timeout_s=timeout_s, fault=fault, room_for=room_for, **options)
+
+    def room_for(self, role: str, index: int) -> Any:
+        """A reference that resolves once some node has room for this actor: after the loss of a node, a new one."""
         here = ray.remote(_nothing).options(num_cpus=0, scheduling_strategy=self._strategy(role, index))
         return here.remote()
 
@@ -146,13 +168,13 @@ class Placement:
         self.close()
 
     def _strategy(self, role: str, index: int) -> PlacementGroupSchedulingStrategy:
-        group = self._groups[self._roles[role].beside or role]
+        group = self._groups[self._roles[role].shares_with or role]
         return PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
 
     def _start_private(self, asked: tuple[Role, ...]) -> None:
         num_cpus = sum(role.count * role.num_cpus for role in asked)
         ray.init(
-            address="local",  # its own, whatever cluster runs on this machine
+            address="local",  # even if a cluster runs on this machine
             num_cpus=max(int(num_cpus), os.cpu_count() or 1),
             include_dashboard=False,
             log_to_driver=False,
@@ -171,9 +193,9 @@ def _local_gpus() -> int:
 
 
 def misfits(rooms: Mapping[str, Sequence[Mapping[str, float]]], nodes: Sequence[Mapping[str, float]]) -> list[str]:
-    """Why these rooms are not to be had on nodes of these resources, with both numbers; empty where they may be.
+    """Why these rooms do not fit on nodes with these resources, with both numbers; empty if they may fit.
 
-    Each actor has to find its own on one node, and all of them on all nodes together.
+    Every actor has to fit on one node, and all of them on all nodes together.
     """
     found = []
     for resource, key in (("CPU", "threads"), ("GPU", "tensor_parallel")):

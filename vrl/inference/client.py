@@ -5,12 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from transformers import AutoTokenizer
 
 from vrl.actors.placement import Placement, Role
-from vrl.actors.pool import ActorPool
 from vrl.checkpoint import resolve_model
 from vrl.config import DataConfig, EngineConfig, FaultConfig, ModelConfig, RewardConfig, RolloutConfig
 from vrl.data.worker import DataWorker
@@ -55,44 +53,23 @@ async def start_inference(
     backfill = strategy.backfill if strategy.name == "backfill" else BackfillConfig()
     with Placement(ray_address, lambda gpus: inference_roles(data, rollout, backfill, gpus=gpus)) as placement:
         timeout_s, fault = data.decode_timeout_s * data.prefetch + _WAITING_S, FaultConfig()
-
-        def start_data(index: int) -> Any:
-            return placement.start("data", DataWorker, index, model=model, data=data, max_tokens=rollout.max_tokens)
-
-        def start_engine(index: int) -> Any:
-            keywords = {"model": model, "rollout": RolloutConfig(**vars(rollout)), "seed": seed, "raw_logprobs": True}
-            return placement.start("rollout", RolloutEngine, index, index=index, **keywords)
-
-        def start_finder(index: int) -> Any:
-            return placement.start("retrieval", RetrievalWorker, index, config=backfill, data=data)
-
+        start = partial(placement.start_pool, fault=fault)
+        workers = {"model": model, "data": data, "max_tokens": rollout.max_tokens}
+        engines = {"model": model, "rollout": RolloutConfig(**vars(rollout)), "seed": seed, "raw_logprobs": True}
+        finder = {"config": backfill, "data": data}
         pools = (
-            ActorPool(
-                "data",
-                start_data,
-                data.workers,
-                timeout_s=timeout_s,
-                fault=fault,
-                place=partial(placement.place, "data"),
-            ),
-            ActorPool(
+            start("data", DataWorker, workers, timeout_s=timeout_s, shutdown="close"),
+            start(
                 "rollout",
-                start_engine,
-                rollout.engines,
+                RolloutEngine,
+                engines,
+                with_index=True,
                 timeout_s=rollout.timeout_s,
-                fault=fault,
                 heartbeat="ready",
                 answers_while_busy=True,
-                place=partial(placement.place, "rollout"),
+                shutdown="shutdown",
             ),
-            ActorPool(
-                "retrieval",
-                start_finder,
-                backfill.workers if backfill.encoder else 0,
-                timeout_s=timeout_s,
-                fault=fault,
-                place=partial(placement.place, "retrieval"),
-            ),
+            start("retrieval", RetrievalWorker, finder, timeout_s=timeout_s, shutdown="close"),
         )
         try:
             await asyncio.gather(*(pool.ready() for pool in pools))
@@ -100,5 +77,4 @@ async def start_inference(
                 pools[0], pools[1], tokenizer, rules or RewardConfig(), pools[2] if backfill.encoder else None
             )
         finally:
-            goodbyes = ("close", "shutdown", "close")
-            await asyncio.gather(*(pool.close(goodbye) for pool, goodbye in zip(pools, goodbyes, strict=True)))
+            await asyncio.gather(*(pool.close() for pool in pools))

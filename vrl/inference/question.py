@@ -21,9 +21,9 @@ PLAIN = View()
 class Fleet(Protocol):
     """What a client needs of any pool: that one process at a time looks after its actors."""
 
-    def watch(self) -> None: ...
+    def start_heartbeat(self) -> None: ...
 
-    async def rest(self) -> None: ...
+    async def stop_heartbeat(self) -> None: ...
 
 
 class DataFleet(Fleet, Protocol):
@@ -70,13 +70,13 @@ class InferenceClient:
         """Before it is sent to another process, which then calls `watch`: look after the actors no longer."""
         for fleet in (self._data, self._engines, self._retrieval):
             if fleet is not None:
-                await fleet.rest()
+                await fleet.stop_heartbeat()
 
     def watch(self) -> None:
         """Look after the actors in this process, on the running loop."""
         for fleet in (self._data, self._engines, self._retrieval):
             if fleet is not None:
-                fleet.watch()
+                fleet.start_heartbeat()
 
     async def show(self, samples: Sequence[Sample], view: View) -> tuple[tuple[Prompt, ...], Any]:
         """Prompts of questions about the same media and a reference to their patches. Raises DataError."""

@@ -115,7 +115,7 @@ async def start_fleets(
         if gpus is not None:  # an engine takes its share of what is free when it starts
             await (await asyncio.shield(starting)).offload()
         judges = _start_judges(config, placement) if engines else []
-        pools = _start_pools(config, placement, model, backend, judges, gpus, engines=engines)
+        pools = _start_pools(config, placement, model, backend, judges, gpus)
         await asyncio.gather(
             starting, *(pool.ready() for pool in pools.values()), *(judge.ready.remote() for judge in judges)
         )
@@ -138,7 +138,7 @@ async def start_fleets(
     finally:
         if not starting.cancel() and starting.exception() is None:  # done, and well
             starting.result().close()
-        await _end(pools)
+        await asyncio.gather(*(pool.close() for pool in pools.values()))
         await end(judges)
 
 
@@ -149,55 +149,28 @@ def _start_pools(
     backend: str,
     judges: Sequence[Any],
     gpus: asyncio.Lock | None,
-    *,
-    engines: bool,
 ) -> dict[str, ActorPool]:
-    def start_data(index: int) -> Any:
-        prefix, max_tokens = config.sft.train_prefix, config.rollout.max_tokens
-        keywords = {"model": model, "data": config.data, "max_tokens": max_tokens, "train_prefix": prefix}
-        return placement.start("data", DataWorker, index, **keywords)
-
-    def start_engine(index: int) -> Any:
-        keywords = {"model": model, "rollout": config.rollout, "push_backend": backend, "seed": config.seed}
-        keywords["vision_trains"] = vision_trains(config)
-        return placement.start("rollout", RolloutEngine, index, index=index, **keywords)
-
-    def start_reward(index: int) -> Any:
-        keywords = {"task_configs": config.tasks, "config": config.reward, "model_path": model.path}
-        keywords["judge_engines"] = judges
-        return placement.start("reward", RewardWorker, index, **keywords)
-
-    fault = config.fault
+    max_tokens, prefix = config.rollout.max_tokens, config.sft.train_prefix
+    data = {"model": model, "data": config.data, "max_tokens": max_tokens, "train_prefix": prefix}
+    engine = {"model": model, "rollout": config.rollout, "push_backend": backend, "seed": config.seed}
+    engine["vision_trains"] = vision_trains(config)
+    reward = {"task_configs": config.tasks, "config": config.reward, "model_path": model.path, "judge_engines": judges}
+    start = partial(placement.start_pool, fault=config.fault)
     return {
-        "data": ActorPool(
-            "data",
-            start_data,
-            config.data.workers,
-            timeout_s=_PREPARE_TIMEOUT_S,
-            fault=fault,
-            max_in_flight=1,
-            place=partial(placement.place, "data"),
-        ),
-        "rollout": ActorPool(
+        "data": start("data", DataWorker, data, timeout_s=_PREPARE_TIMEOUT_S, max_in_flight=1, shutdown="close"),
+        "rollout": start(
             "rollout",
-            start_engine,
-            config.rollout.engines if engines else 0,
+            RolloutEngine,
+            engine,
+            with_index=True,
             timeout_s=config.rollout.timeout_s,
-            fault=fault,
             heartbeat="ready",
             answers_while_busy=True,
             quarantine=True,
-            turn=gpus,
-            place=partial(placement.place, "rollout"),
+            restart_lock=gpus,
+            shutdown="shutdown",
         ),
-        "reward": ActorPool(
-            "reward",
-            start_reward,
-            config.reward.workers if engines else 0,
-            timeout_s=config.reward.timeout_s,
-            fault=fault,
-            place=partial(placement.place, "reward"),
-        ),
+        "reward": start("reward", RewardWorker, reward, timeout_s=config.reward.timeout_s),
     }
 
 
@@ -211,8 +184,3 @@ def vision_trains(config: RunConfig) -> bool:
     """Whether a push may change the vision tower: it is neither frozen whole nor left out by adapters."""
     frozen = any(_TOWER.startswith(prefix) for prefix in config.model.freeze)
     return not frozen and not config.learner.lora.rank
-
-
-async def _end(pools: dict[str, ActorPool]) -> None:
-    goodbyes = {"data": "close", "rollout": "shutdown", "reward": None}
-    await asyncio.gather(*(pool.close(goodbyes[role]) for role, pool in pools.items()))
