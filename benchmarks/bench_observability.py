@@ -104,13 +104,13 @@ async def train(config: RunConfig, stop: Stop, taken: list[Step]) -> None:
             rewards=fleets.rewards,
             learner=fleets.learner,
             log=Log(),  # pyright: ignore[reportArgumentType]
-            sync_weights=fleets.sync_weights,
+            sync_weights=fleets.weights.sync,
             on_step=on_step,
             after_step=after_step,
             progress=session.progress,
             patch_cost=session.patch_cost,
         )
-        await fleets.sync_weights(0)
+        await fleets.weights.sync(0)
         await driver.run()
 
 

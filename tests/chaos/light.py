@@ -95,8 +95,7 @@ class LightLearner(FakeLearner):
 
     def __init__(self, between: Callable[[Sequence[Any]], Awaitable[None]] | None = None) -> None:
         super().__init__()
-        self.pushed = asyncio.Event()
-        self.pushed.set()
+        self.version = 0
         self.lost = False  # set it, and the next step finds the learner dead
         self.on_gpu: bool | None = None  # where it shares GPUs: whether all of it is there
         self.turns = 0
@@ -104,7 +103,7 @@ class LightLearner(FakeLearner):
         self._engines: Sequence[Any] = ()
 
     async def optim_step(self) -> Update:
-        self.pushed.clear()
+        self.version += 1
         return await super().optim_step()
 
     async def forward_backward(self, batch: PackedBatch, patches: list[Any]) -> dict[str, float]:
@@ -126,14 +125,13 @@ class LightLearner(FakeLearner):
     async def connect_engines(self, engines: Sequence[Any], *_: Any) -> None:
         self._engines = engines
 
-    async def sync_weights(self, policy_version: int) -> int:
+    async def send_weights(self, policy_version: int) -> int:
         for shard in (0, 1):
             await self._each("take", shard, policy_version)
             if shard == 0 and self._between is not None:
                 await self._between(self._engines)
         if any(held != [policy_version] * 2 for held in await self._each("held")):
             raise WeightPushError("an engine holds something else")
-        self.pushed.set()
         return 8
 
     async def _each(self, method: str, *args: Any) -> list[Any]:

@@ -99,5 +99,5 @@ def test_p17_a_push_that_fails_half_way_leaves_no_engine_with_mixed_weights(tmp_
 
     world = live(tmp_path, scenario, between=between)
     require_whole(world)
-    assert world.push.failures >= 1 and world.engines.restarts == 1
+    assert world.weights.failures >= 1 and world.engines.restarts == 1
     assert pushes[3] == 1 and pushes[-1] == 2  # at once to the survivor, at the end to both again

@@ -37,7 +37,7 @@ class World:
     feed: PromptFeed
     engines: ActorPool
     rewards: ActorPool
-    push: WeightSync
+    weights: WeightSync
     learner: LightLearner
     file: Path
     kept: Progress  # what the newest checkpoint would hold
@@ -106,7 +106,7 @@ def live(
             "reward", lambda i: start("reward", LightReward, i, ill=ill, how=how), 2, timeout_s=reward_timeout_s,
             fault=fault,
         )  # fmt: skip
-        push = WeightSync(engines, learner, backend="gloo", config=PushConfig(), workers_per_engine=1, gpus=gpus)
+        weights = WeightSync(engines, learner, backend="gloo", config=PushConfig(), workers_per_engine=1, gpus=gpus)
         algo = AlgoConfig(groups_per_step=GROUPS_PER_STEP, max_policy_age=age)
         config = RunConfig(name="t", runs_dir=str(tmp_path), steps=steps, algo=algo)
         first = progress or Progress()
@@ -127,14 +127,14 @@ def live(
 
         driver = Driver(
             config, feed=feed, engines=engines, rewards=rewards, learner=learner, log=log,
-            sync_weights=push.to_all, colocated_training=push.colocated_training, on_step=on_step,
+            sync_weights=weights.sync, colocated_training=weights.colocated_training, on_step=on_step,
             after_step=after_step, progress=replace(first),
         )  # fmt: skip
-        world = World(driver, feed, engines, rewards, push, learner, tmp_path / "metrics.jsonl", first)
-        newcomers = asyncio.create_task(push.to_newcomers())
+        world = World(driver, feed, engines, rewards, weights, learner, tmp_path / "metrics.jsonl", first)
+        newcomers = asyncio.create_task(weights.sync_newcomers())
         try:
             await asyncio.gather(engines.ready(), rewards.ready())
-            await push.to_all(first.policy_version)
+            await weights.sync(first.policy_version)
             await asyncio.gather(driver.run(), scenario(world))
             assert not newcomers.done()
         finally:

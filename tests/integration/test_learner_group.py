@@ -53,7 +53,7 @@ def test_a_group_of_two_ranks(local_ray, tmp_path):
         after = await group.logprobs(batch, references)
         held_out = await group.sft_loss(batch, references)
         with pytest.raises(LearnerError, match="got no engines"):
-            await group.sync_weights(3)
+            await group.send_weights(3)
         group.close()
 
         alone = await start(tmp_path / "model", 1)

@@ -81,7 +81,7 @@ def test_two_ranks_push_to_two_engines(fleet: Fleet, zero_stage: int, freeze: tu
         try:
             await learner.connect_engines(fleet.engines, "gloo", PUSH)
             await fleet.each("pause")
-            num_bytes = await learner.sync_weights(zero_stage)
+            num_bytes = await learner.send_weights(zero_stage)
             await fleet.each("resume")
             digests = await learner.checksums()
         finally:
@@ -113,7 +113,7 @@ def test_trained_adapters_arrive_merged_and_score_as_they_do_in_the_learner(flee
                 await learner.optim_step()
             await learner.connect_engines(fleet.engines, "gloo", PUSH)
             await fleet.each("pause")
-            await learner.sync_weights(5)
+            await learner.send_weights(5)
             await fleet.each("resume")
             digests = await learner.checksums()
             await fleet.each("verify_weights", 5, digests)
@@ -138,7 +138,7 @@ class PlainLearner:
         self.weights = {
             name: weight.detach() * factor for name, weight in model.named_parameters() if name not in hidden
         }
-        self.pusher = WeightSender(
+        self.sender = WeightSender(
             self, engines, backend="gloo", rank=0, address="127.0.0.1", dtype=torch.float32, config=PUSH
         )
 
@@ -149,8 +149,8 @@ class PlainLearner:
         yield from self.weights.items()
 
     def push(self, version: int) -> dict[str, int]:
-        self.pusher.push(version)
-        return self.pusher._outgoing.digests
+        self.sender.send(version)
+        return self.sender._outgoing.digests
 
 
 def test_a_missing_tensor_is_named_and_the_engines_stay_as_they_were(fleet: Fleet):

@@ -43,7 +43,7 @@ class Engines(Workers, Protocol):
 class Learner(Protocol):
     """The policy in training, as an RL step and the weight sync use it."""
 
-    pushed: asyncio.Event
+    version: int  # of its weights, counted up as soon as a change is asked for
 
     async def forward_backward(self, batch: PackedBatch, patches: Sequence[Any]) -> dict[str, float]: ...
 
@@ -61,4 +61,4 @@ class Learner(Protocol):
         self, engines: Sequence[Any], backend: str, config: PushConfig, workers_per_engine: int = 1
     ) -> None: ...
 
-    async def sync_weights(self, policy_version: int) -> int: ...
+    async def send_weights(self, policy_version: int) -> int: ...

@@ -35,9 +35,7 @@ class LearnerGroup:
         self._ranks = list(ranks)
         self._timeout_s = timeout_s
         self.address = address
-        self.pushed = asyncio.Event()  # while engines that got the last push, or none, hold the present weights
-        self.pushed.set()
-        self._moves = 0  # optimizer steps asked for
+        self.version = 0  # of the weights: the number of updates and loads, those in flight included
 
     @classmethod
     async def start(
@@ -92,12 +90,10 @@ class LearnerGroup:
 
     async def optim_step(self) -> Update:
         """One optimizer step on all ranks."""
-        current = self.pushed.is_set()
-        self.pushed.clear()
-        self._moves += 1
+        self.version += 1
         update = (await self._all("optim_step"))[0]
-        if current and not update.applied:
-            self.pushed.set()
+        if not update.applied:
+            self.version -= 1
         return update
 
     async def offload(self) -> None:
@@ -115,7 +111,7 @@ class LearnerGroup:
 
     async def load(self, folder: Path) -> int:
         """Restore what `save` wrote; returns the number of updates that it had seen."""
-        self.pushed.clear()
+        self.version += 1
         return (await self._all("load", folder))[0]
 
     async def export(self, folder: Path) -> None:
@@ -128,13 +124,9 @@ class LearnerGroup:
         """Open the way from rank 0 to the rollout engines, which are Ray handles."""
         await self._all("connect_engines", list(engines), self.address, backend, config, workers_per_engine)
 
-    async def sync_weights(self, policy_version: int) -> int:
+    async def send_weights(self, policy_version: int) -> int:
         """Send the weights to the connected engines; returns the bytes sent to each."""
-        moves = self._moves
-        num_bytes = (await self._all("sync_weights", policy_version))[0]
-        if moves == self._moves:
-            self.pushed.set()
-        return num_bytes
+        return (await self._all("send_weights", policy_version))[0]
 
     async def patch_cost(self) -> PatchCost:
         """What a vision patch costs the learner in units of a language token."""
@@ -190,7 +182,7 @@ class LearnerGroup:
             if raised is None:
                 raise LearnerLostError(f"a learner rank died during {method}: {error}") from error
             if isinstance(raised, RayError):  # the step cannot be whole any more, and gradients cannot be taken back
-                raise LearnerLostError(f"what the learner was given for {method} was lost: {raised}") from error
+                raise LearnerLostError(f"an argument of {method} was lost: {raised}") from error
             if isinstance(error, RayTaskError) and not isinstance(raised, VrlError):
                 await self._require_all_alive(method, error)
             raise raised from error

@@ -75,7 +75,7 @@ class LearnerWorker:
         if algo_config.kl_coef and not learner_config.lora.rank:
             self._reference = build_policy(model_config, temperature, features=features).requires_grad_(False)
             self._reference.to(self._policy.hf.device)
-        self._pusher: WeightSender | None = None
+        self._sender: WeightSender | None = None
 
     @timed("forward_backward")
     def forward_backward(self, micro_batch: MicroBatch, counts: StepCounts, *patches: np.ndarray) -> dict[str, float]:
@@ -185,9 +185,9 @@ class LearnerWorker:
         self, engines: Sequence[Any], address: str, backend: str, config: PushConfig, workers_per_engine: int = 1
     ) -> None:
         """Open the way to the rollout engines, which must hold the configured dtype; see WeightSender."""
-        if self._pusher is not None:
-            self._pusher.close()
-        self._pusher = WeightSender(
+        if self._sender is not None:
+            self._sender.close()
+        self._sender = WeightSender(
             self._engine,
             engines,
             backend=backend,
@@ -199,18 +199,18 @@ class LearnerWorker:
         )
 
     @timed("push")
-    def sync_weights(self, policy_version: int) -> int:
+    def send_weights(self, policy_version: int) -> int:
         """Send the weights to the connected engines as `policy_version`; returns the bytes sent to each."""
-        if self._pusher is None:
-            raise LearnerError("sync_weights: got no engines, wanted connect_engines first")
-        num_bytes = self._pusher.push(policy_version)
+        if self._sender is None:
+            raise LearnerError("send_weights: got no engines, wanted connect_engines first")
+        num_bytes = self._sender.send(policy_version)
         count("vrl_learner_pushed_bytes_total", num_bytes)
         return num_bytes
 
     def close(self) -> None:
         """Leave the engines and the other ranks."""
-        if self._pusher is not None:
-            self._pusher.close()
+        if self._sender is not None:
+            self._sender.close()
         torch.distributed.destroy_process_group()
 
     def _sft(self, micro_batch: MicroBatch, counts: StepCounts, patches: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

@@ -63,7 +63,7 @@ class Driver:
         self._feed = feed
         self._learner = learner
         self._log = log
-        self._push_weights = sync_weights
+        self._sync_weights = sync_weights
         self._learners_turn = colocated_training
         self._on_step = on_step
         self._after_step = after_step
@@ -131,7 +131,7 @@ class Driver:
             async with self._learners_turn():
                 lesson = await learn(groups, self._learner, self.config, self._patch_cost)
                 self.progress.policy_version += lesson.applied
-                pushed = await self._push() if lesson.applied else {"push/seconds": 0.0, "push/bytes_per_s": 0.0}
+                pushed = await self._timed_sync() if lesson.applied else {"push/seconds": 0.0, "push/bytes_per_s": 0.0}
             metrics = {"policy_version": self.progress.policy_version, **lesson.metrics, **pushed}
             metrics |= {**described, "group/refills": float(len(replaced))}
             self.buffer.account(groups, lesson.untrained)
@@ -146,8 +146,8 @@ class Driver:
             )
             await self._after_step()
 
-    async def _push(self) -> dict[str, float]:
+    async def _timed_sync(self) -> dict[str, float]:
         started = time.monotonic()
-        num_bytes = await self._push_weights(self.progress.policy_version)
+        num_bytes = await self._sync_weights(self.progress.policy_version)
         seconds = time.monotonic() - started
         return {"push/seconds": seconds, "push/bytes_per_s": num_bytes / seconds}

@@ -18,7 +18,6 @@ from vrl.config import ModelConfig, RunConfig
 from vrl.data.worker import DataWorker
 from vrl.errors import DataError, LostCallError
 from vrl.learner.group import LearnerGroup
-from vrl.observability.spans import span
 from vrl.reward.judge.engines import end
 from vrl.reward.worker import RewardWorker
 from vrl.rollout.engine import RolloutEngine
@@ -40,7 +39,7 @@ class Fleets:
     learner: LearnerGroup
     engines: ActorPool
     rewards: ActorPool
-    push: WeightSync
+    weights: WeightSync
     decode_timeout_s: float
 
     async def prepare(self, sample: Sample) -> tuple[Prompt, Any]:
@@ -55,14 +54,9 @@ class Fleets:
         """A prompt once more as it was before the processor, for the gate. Raises DataError or LostCallError."""
         return await self.data.call("raw", prompt, timeout_s=self._timeout_s(prompt.sample))
 
-    async def sync_weights(self, policy_version: int) -> int:
-        """Give every engine the learner's weights, verified; returns the bytes sent to each engine."""
-        with span("push"):
-            return await self.push.to_all(policy_version)
-
     async def logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]:
         """The learner's, while no engine generates."""
-        async with self.push.colocated_training():
+        async with self.weights.colocated_training():
             return await self.learner.logprobs(batch, patches)
 
     def faults(self) -> dict[str, float]:
@@ -72,7 +66,7 @@ class Fleets:
             **{f"fault/restarts/{pool.role}": float(pool.restarts) for pool in pools},
             "fault/lost_actors": float(sum(pool.num_lost for pool in pools)),
             "fault/lost_calls": float(sum(pool.lost_calls for pool in pools)),
-            "fault/failed_pushes": float(self.push.failures),
+            "fault/failed_pushes": float(self.weights.failures),
         }
 
     async def _prepare(self, method: str, sample: Sample) -> tuple[Prompt, Any]:
@@ -120,18 +114,18 @@ async def start_fleets(
             starting, *(pool.ready() for pool in pools.values()), *(judge.ready.remote() for judge in judges)
         )
         learner, per_engine = starting.result(), config.rollout.tensor_parallel
-        push = WeightSync(
+        weights = WeightSync(
             pools["rollout"], learner, backend=backend, config=config.push, workers_per_engine=per_engine, gpus=gpus
         )
         async with asyncio.TaskGroup() as tasks:  # a task that fails ends the run
-            newcomers = tasks.create_task(push.to_newcomers(), name="push_to_newcomers")
+            newcomers = tasks.create_task(weights.sync_newcomers(), name="sync_newcomers")
             yield Fleets(
                 model=model,
                 data=pools["data"],
                 learner=learner,
                 engines=pools["rollout"],
                 rewards=pools["reward"],
-                push=push,
+                weights=weights,
                 decode_timeout_s=config.data.decode_timeout_s,
             )
             newcomers.cancel()

@@ -50,8 +50,8 @@ class _Run:
             rewards=session.fleets.rewards,
             learner=session.fleets.learner,
             log=session.log,
-            sync_weights=session.fleets.sync_weights,
-            colocated_training=session.fleets.push.colocated_training,
+            sync_weights=session.fleets.weights.sync,
+            colocated_training=session.fleets.weights.colocated_training,
             on_step=self._on_step,
             after_step=self._after_step,
             progress=session.progress,
@@ -64,9 +64,9 @@ class _Run:
         if self.config.gate.enabled and self.config.gate.prompts:
             with span("gate"):
                 await self._gate()
-        async with session.fleets.push.colocated_training():
+        async with session.fleets.weights.colocated_training():
             await session.restore()
-            await session.fleets.sync_weights(progress.policy_version)
+            await session.fleets.weights.sync(progress.policy_version)
         if "val_before" not in session.vals:
             session.vals["val_before"] = await self._validate()
         stop.when_asked = self.driver.stop_soon

@@ -114,7 +114,7 @@ class _Run:
             return {}
         metrics = {"val/loss": await self._val_loss()}
         if len(self.session.fleets.engines):
-            await self.session.fleets.sync_weights(self.progress.policy_version)
+            await self.session.fleets.weights.sync(self.progress.policy_version)
             self.session.vals["val_after"] = await self.session.validate()
             metrics |= val_metrics(self.session.vals["val_after"])
         shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())

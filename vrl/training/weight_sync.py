@@ -1,8 +1,8 @@
-"""Keeps every rollout engine at the learner's weights: after a step, after a restart, after a push that failed.
+"""Keeps the rollout engines at the learner's weights: after a step, after a restart, after a failed push.
 
-No engine samples from weights that nobody vouches for: engines are paused before the first byte leaves and resumed
-once all of them have verified. Where learner and engines share GPUs they take turns on them. Sends nothing itself
-(vrl.weights.sender does, on the learner's ranks).
+No engine samples from unverified weights: engines are paused before the first byte is sent and resumed once all of
+them have verified. Where learner and engines share GPUs they take turns on them. Moves no bytes itself: the learner's
+ranks do (vrl.weights.sender).
 """
 
 import asyncio
@@ -14,12 +14,17 @@ from typing import Any
 from vrl.actors.interfaces import Engines, Learner
 from vrl.config import PushConfig
 from vrl.errors import LostCallError, WeightPushError
+from vrl.observability.spans import span
 
 logger = logging.getLogger(__name__)
+_POLL_S = 0.1  # between two looks at a restarted engine whose weights the learner is about to replace
 
 
 class WeightSync:
-    """Example: `await push.to_all(policy_version)` after a step; `push.to_newcomers()` runs beside it for ever."""
+    """Compares the learner's weights with what was pushed last, and pushes. Engines are current if the versions agree.
+
+    Example: `await weights.sync(policy_version)` after a step, and `weights.sync_newcomers()` as a background task.
+    """
 
     def __init__(
         self,
@@ -33,88 +38,97 @@ class WeightSync:
     ) -> None:
         """Engines and learner start with equal weights, those at model.path: policy version 0.
 
-        `gpus`: where they share them, held by whoever needs the engines to keep still: the learner in its turn, an
-        engine that starts (see ActorPool), a push to a newcomer. The engines' turn comes first: the learner is away.
+        `gpus`: the lock on GPUs that engines and learner share, None if they share none. It is held while the learner
+        trains, while an engine starts (see ActorPool) and while a newcomer gets its weights.
         """
         self.failures = 0
+        self.pushed_version = learner.version  # what every engine holds that takes calls
         self._gpus = gpus
         self._engines = engines
         self._learner = learner
         self._connection = (backend, config, workers_per_engine)
         self._connected: tuple[Any, ...] = ()
-        self._version = 0
+        self._policy_version = 0  # the name of `pushed_version` for the engines: one step may be several updates
         self._one_at_a_time = asyncio.Lock()
 
-    async def to_all(self, policy_version: int) -> int:
+    @property
+    def learner_version(self) -> int:
+        """The version of the learner's weights; it counts an optimizer step that is still in flight."""
+        return self._learner.version
+
+    async def sync(self, policy_version: int) -> int:
         """Pause the engines, send and verify the learner's weights, resume; returns the bytes sent to each engine.
 
-        An engine that fails is replaced and the others get the weights again, from the start; with no engine alive
-        there is nothing to do, and those to come are served by `to_newcomers`. Raises WeightPushError when the fault
-        is no engine's (the engines stay paused), WorkerError when all engines are lost.
+        An engine that fails is replaced and the others get the weights again from the start. Without a live engine
+        nothing is sent: restarted engines are served by `sync_newcomers`. Raises WeightPushError when the fault is no
+        engine's (the engines stay paused), WorkerError when all engines are lost.
         """
-        async with self._one_at_a_time:
-            self._version = policy_version
-            if self._gpus is not None:
-                await self._learner.offload()  # with its weights it fits beside theirs
-            num_bytes = await self._push()
-            self._learner.pushed.set()  # also where no engine was there to get them
-            return num_bytes
+        with span("push"):
+            async with self._one_at_a_time:
+                self._policy_version = policy_version
+                if self._gpus is not None:
+                    await self._learner.offload()  # its weights fit on the GPU together with the engine's
+                version = self.learner_version
+                num_bytes = await self._send(version)
+                self.pushed_version = version
+                return num_bytes
 
-    async def to_newcomers(self) -> None:
-        """Push to restarted engines as soon as they are there, and end their quarantine. Never returns.
+    async def sync_newcomers(self) -> None:
+        """Send restarted engines the weights that were pushed last and end their quarantine. Never returns.
 
-        While the learner's weights are ahead of the last push, the next one is on its way and serves them too.
+        A newcomer waits while the learner is ahead: the next `sync` will serve it too.
         """
         while True:
             await self._engines.newcomer.wait()
-            await self._learner.pushed.wait()
             async with self._gpus or nullcontext(), self._one_at_a_time:
-                if self._engines.newcomer.is_set() and self._learner.pushed.is_set():
-                    await self._push(only_if_current=True)
+                if self._engines.newcomer.is_set() and self.learner_version == self.pushed_version:
+                    await self._send(self.pushed_version)
+            await asyncio.sleep(_POLL_S)
 
     @asynccontextmanager
     async def colocated_training(self) -> AsyncIterator[None]:
-        """Whatever the learner computes on shared GPUs belongs in here; on GPUs of its own this does nothing.
+        """Give the learner the GPUs that it shares with the engines; without shared GPUs this does nothing.
 
-        The engines, which nobody may be using, sleep until a `to_all` in the block wakes them step by step, and
-        otherwise until its end; the optimizer's state and all else that only training needs is on the host meanwhile
-        and after. When a fault leads out of the block all stays as it is: it ends the run, or begins it anew.
+        No request may be running. The engines sleep until a `sync` in the block wakes them, or until its end. Outside
+        the block, optimizer state and all else that only training needs stays on the host. An exception that leaves
+        the block skips the hand-over: it ends or restarts the run.
         """
         if self._gpus is None:
             yield
             return
         async with self._gpus:
-            await self._tell("sleep")
+            await self._broadcast("sleep")
             await self._learner.reload()
             yield
             await self._learner.offload()
-            await self._tell("resume")
+            await self._broadcast("resume")
 
-    async def _tell(self, method: str) -> None:
-        """Whoever is lost with it is replaced, and starts awake once the turn is over."""
+    async def _broadcast(self, method: str) -> None:
+        """Call a method of all engines. One that is lost is replaced, and starts awake after the training block."""
         try:
             await self._engines.broadcast(method)
         except LostCallError as error:
-            logger.warning("%s; going on with the engines that are left", error)
+            logger.warning("%s; continuing with the remaining engines", error)
 
-    async def _push(self, *, only_if_current: bool = False) -> int:
+    async def _send(self, version: int) -> int:
+        """Try until all live engines hold the weights; `version` is the learner's that they are meant to get."""
         unexplained = 0
         while engines := self._engines.alive:
             try:
-                return await self._attempt(engines, only_if_current)
-            except LostCallError as error:  # the pool knows already
-                self._failed(error)
+                return await self._attempt(engines, version)
+            except LostCallError as error:  # the pool has replaced the engine
+                self._record_failure(error)
             except WeightPushError as error:
-                self._failed(error)
+                self._record_failure(error)
                 await self._engines.check(engines)
-                unexplained += self._engines.alive == engines  # all answer
+                unexplained += self._engines.alive == engines  # all of them answer
                 if unexplained > 1:
                     if error.engine is None:
                         raise
                     self._engines.replace(engines[error.engine], str(error))
         return 0
 
-    async def _attempt(self, engines: Sequence[Any], only_if_current: bool) -> int:
+    async def _attempt(self, engines: Sequence[Any], version: int) -> int:
         await self._engines.ask(engines, "pause")
         if engines != self._connected:
             self._connected = ()
@@ -122,13 +136,13 @@ class WeightSync:
             await self._learner.connect_engines(engines, backend, config, workers_per_engine)
             self._connected = tuple(engines)
         num_bytes = 0
-        if self._learner.pushed.is_set() or not only_if_current:
-            num_bytes = await self._learner.sync_weights(self._version)
+        if self.learner_version == version:  # an optimizer step may have begun meanwhile, for newcomers only
+            num_bytes = await self._learner.send_weights(self._policy_version)
             self._engines.admit(engines)
         await self._engines.ask(engines, "resume")
         return num_bytes
 
-    def _failed(self, error: Exception) -> None:
+    def _record_failure(self, error: Exception) -> None:
         self.failures += 1
-        self._connected = ()  # what a torn push left in it is not to be used
-        logger.warning("weight push failed, trying again with the engines that are left: %s", error)
+        self._connected = ()  # a torn push leaves the connection in an unknown state
+        logger.warning("weight push failed, trying again with the remaining engines: %s", error)

@@ -56,7 +56,7 @@ class WeightSender:
         config: PushConfig,
         workers_per_engine: int = 1,
     ) -> None:
-        """Join learner and engines; build a new pusher after an engine was replaced. Call on all ranks.
+        """Join learner and engines; build a new sender after an engine was replaced. Call on all ranks.
 
         `engines` are Ray handles of RolloutEngine actors; `backend` is gloo, nccl or ipc; `address` is where the
         engines' nodes reach rank 0; `dtype` is the engines', to which weights are cast on the way. Raises
@@ -73,7 +73,7 @@ class WeightSender:
         else:
             self._sender = _Helper(self._outgoing)
 
-    def push(self, policy_version: int) -> int:
+    def send(self, policy_version: int) -> int:
         """Send all weights as `policy_version`; returns the bytes that went to each engine worker (on rank 0).
 
         With `push.verify` every engine then compares its weights with digests taken on the way out. Call on all ranks.

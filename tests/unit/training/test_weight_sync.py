@@ -1,24 +1,26 @@
-"""Who has the GPUs that learner and engines share, and when: the order of calls that WeightSync makes."""
+"""The calls that WeightSync makes, in order: pushes, shared GPUs, engines that restart while the learner trains."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+
+import pytest
 
 from vrl.config import PushConfig
 from vrl.training.weight_sync import WeightSync
 
-PUSHED = ["pause", "connect_engines", "sync_weights", "resume"]
+PUSHED = ["pause", "connect_engines", "send_weights", "resume"]
 
 
-class Fleet:
-    """One engine and a learner that note what they are told."""
+class FakeFleet:
+    """One engine and a learner that record the calls they get."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.alive: tuple[Any, ...] = ("engine",)
         self.newcomer = asyncio.Event()
-        self.pushed = asyncio.Event()
-        self.pushed.set()
+        self.version = 0
+        self.steps_while_connecting = 0
 
     async def ask(self, engines: Sequence[Any], method: str) -> None:
         assert engines == self.alive
@@ -33,9 +35,10 @@ class Fleet:
 
     async def connect_engines(self, *_: Any) -> None:
         self.calls.append("connect_engines")
+        self.version += self.steps_while_connecting
 
-    async def sync_weights(self, _version: int) -> int:
-        await self.broadcast("sync_weights")
+    async def send_weights(self, _version: int) -> int:
+        await self.broadcast("send_weights")
         return 8
 
     async def reload(self) -> None:
@@ -45,49 +48,95 @@ class Fleet:
         await self.broadcast("offload")
 
 
-def push_of(fleet: Any, gpus: asyncio.Lock | None) -> WeightSync:
-    return WeightSync(fleet, fleet, backend="ipc", config=PushConfig(), workers_per_engine=1, gpus=gpus)
+def run(scenario: Callable[[FakeFleet, WeightSync], Awaitable[None]], *, shared_gpus: bool = False) -> None:
+    """Run a scenario with `sync_newcomers` as a background task."""
+
+    async def main() -> None:
+        fleet: Any = FakeFleet()
+        gpus = asyncio.Lock() if shared_gpus else None
+        weights = WeightSync(fleet, fleet, backend="ipc", config=PushConfig(), workers_per_engine=1, gpus=gpus)
+        newcomers = asyncio.create_task(weights.sync_newcomers())
+        try:
+            await scenario(fleet, weights)
+        finally:
+            newcomers.cancel()
+
+    asyncio.run(main())
 
 
-def test_in_the_learners_turn_engines_sleep_and_wake_when_its_state_has_left_the_gpu():
-    async def go() -> None:
-        fleet = Fleet()
-        push = push_of(fleet, asyncio.Lock())
-        async with push.colocated_training():
+async def admitted(fleet: FakeFleet) -> None:
+    async with asyncio.timeout(5):
+        while fleet.newcomer.is_set():
+            await asyncio.sleep(0)
+
+
+def test_engines_sleep_while_the_learner_trains_and_wake_once_its_state_has_left_the_gpu():
+    async def scenario(fleet: FakeFleet, weights: WeightSync) -> None:
+        async with weights.colocated_training():
             fleet.calls.append("learn")
-            await push.to_all(1)
+            await weights.sync(1)
         assert fleet.calls == ["sleep", "reload", "learn", "offload", *PUSHED, "offload", "resume"]
         fleet.calls.clear()
-        async with push.colocated_training():  # of a step that moved nothing
+        async with weights.colocated_training():  # a step that applied no update
             fleet.calls.append("learn")
         assert fleet.calls == ["sleep", "reload", "learn", "offload", "resume"]
 
-    asyncio.run(go())
+    run(scenario, shared_gpus=True)
 
 
-def test_on_gpus_of_their_own_nobody_waits_for_a_turn():
-    async def go() -> None:
-        fleet = Fleet()
-        push = push_of(fleet, None)
-        async with push.colocated_training(), push.colocated_training():
-            await push.to_all(1)
+def test_without_shared_gpus_training_takes_no_lock():
+    async def scenario(fleet: FakeFleet, weights: WeightSync) -> None:
+        async with weights.colocated_training(), weights.colocated_training():
+            await weights.sync(1)
         assert fleet.calls == PUSHED
 
-    asyncio.run(go())
+    run(scenario)
 
 
-def test_a_newcomer_gets_its_weights_after_the_learners_turn_not_in_it():
-    async def go() -> None:
-        fleet = Fleet()
-        push = push_of(fleet, asyncio.Lock())
-        newcomers = asyncio.create_task(push.to_newcomers())
-        async with push.colocated_training():
+def test_a_newcomer_gets_its_weights_after_the_learner_has_trained_not_meanwhile():
+    async def scenario(fleet: FakeFleet, weights: WeightSync) -> None:
+        async with weights.colocated_training():
             fleet.newcomer.set()
             await asyncio.sleep(0.05)
             fleet.calls.append("learn")
-        while fleet.newcomer.is_set():
-            await asyncio.sleep(0)
-        newcomers.cancel()
+        await admitted(fleet)
         assert fleet.calls[:7] == ["sleep", "reload", "learn", "offload", "resume", *PUSHED[:2]]
 
-    asyncio.run(go())
+    run(scenario, shared_gpus=True)
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_a_newcomer_waits_while_an_optimizer_step_is_in_flight(applied: bool):
+    async def scenario(fleet: FakeFleet, weights: WeightSync) -> None:
+        fleet.version = 1
+        fleet.newcomer.set()
+        await asyncio.sleep(0.25)
+        assert fleet.calls == [] and (weights.learner_version, weights.pushed_version) == (1, 0)
+        if applied:
+            await weights.sync(1)
+            assert weights.pushed_version == 1 and not fleet.newcomer.is_set()
+        else:  # the pushed weights are still the learner's
+            fleet.version = 0
+            await admitted(fleet)
+        assert fleet.calls[:3] == PUSHED[:3]
+
+    run(scenario)
+
+
+def test_a_step_that_begins_while_engines_connect_stops_the_push_to_a_newcomer():
+    async def scenario(fleet: FakeFleet, weights: WeightSync) -> None:
+        fleet.steps_while_connecting = 1
+        fleet.newcomer.set()
+        await asyncio.sleep(0.25)
+        assert fleet.calls == ["pause", "connect_engines", "resume"] and fleet.newcomer.is_set()
+
+    run(scenario)
+
+
+def test_without_live_engines_a_push_sends_nothing_and_counts():
+    async def scenario(fleet: FakeFleet, weights: WeightSync) -> None:
+        fleet.alive, fleet.version = (), 1
+        assert await weights.sync(1) == 0
+        assert fleet.calls == [] and weights.pushed_version == 1
+
+    run(scenario)
