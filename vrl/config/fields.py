@@ -1,53 +1,70 @@
-"""Configuration fields that know what they want, and the check of a whole tree of them."""
+"""Configuration fields that carry their meaning and range, and the range check of a whole tree of them.
 
+Every helper takes `doc`: one sentence with units, shown by `vrl config --keys` and in docs/configuration.md.
+"""
+
+import copy
 import math
+from collections.abc import Callable
 from dataclasses import field, fields, is_dataclass
 from typing import Any
 
 MISSING: Any = "???"  # a value that the user must give, in OmegaConf's spelling
 
 
-def at_least(low: int, default: Any) -> Any:
-    """A number not below `low`."""
-    return field(default=default, metadata={"wanted": f"at least {low}", "check": lambda value: value >= low})
+def key(default: Any, *, doc: str, wanted: str = "", check: Callable[[Any], bool] = lambda value: True) -> Any:
+    """Declare a key. `wanted` describes the values that `check` accepts; without it, any value of the type is fine."""
+    metadata = {"doc": doc, "wanted": wanted, "check": check}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
-def above_zero(default: float) -> Any:
-    """A positive number."""
-    return field(default=default, metadata={"wanted": "more than 0", "check": lambda value: value > 0})
+def section(make: Callable[[], Any], doc: str = "") -> Any:
+    """Declare a nested section: `make` is its class; `doc` defaults to the first line of the class docstring."""
+    return field(default_factory=make, metadata={"doc": doc or (make.__doc__ or "").partition("\n")[0]})
 
 
-def fraction(default: float) -> Any:
-    """A number within [0, 1]."""
-    return field(default=default, metadata={"wanted": "a number within [0, 1]", "check": lambda value: 0 <= value <= 1})
+def at_least(low: int, default: Any, *, doc: str) -> Any:
+    """Declare a number not below `low`."""
+    return key(default, doc=doc, wanted=f"at least {low}", check=lambda value: value >= low)
 
 
-def one_of(default: Any, *others: Any) -> Any:
-    """The default or one of the others."""
+def above_zero(default: float, *, doc: str) -> Any:
+    """Declare a positive number."""
+    return key(default, doc=doc, wanted="more than 0", check=lambda value: value > 0)
+
+
+def fraction(default: float, *, doc: str) -> Any:
+    """Declare a number within [0, 1]."""
+    return key(default, doc=doc, wanted="a number within [0, 1]", check=lambda value: 0 <= value <= 1)
+
+
+def one_of(default: Any, *others: Any, doc: str) -> Any:
+    """Declare a choice between the default and the others."""
     choices = (default, *others)
-    return field(default=default, metadata={"wanted": f"one of {choices}", "check": lambda value: value in choices})
+    return key(default, doc=doc, wanted=f"one of {choices}", check=lambda value: value in choices)
 
 
-def band(low: int, high: int) -> Any:
-    """Two whole numbers [least, most], 0 <= least < most."""
-    return field(
-        default_factory=lambda: [low, high],
-        metadata={
-            "wanted": "two whole numbers [least, most], 0 <= least < most",
-            "check": lambda value: len(value) == 2 and 0 <= value[0] < value[1],
-        },
+def band(low: int, high: int, *, doc: str) -> Any:
+    """Declare two whole numbers [least, most], 0 <= least < most."""
+    return key(
+        [low, high],
+        doc=doc,
+        wanted="two whole numbers [least, most], 0 <= least < most",
+        check=lambda value: len(value) == 2 and 0 <= value[0] < value[1],
     )
 
 
 def out_of_range(section: Any, prefix: str = "") -> list[str]:
-    """The checks that stand beside the fields, over all sections."""
+    """Return the range faults of a section and its nested sections, as 'key: got, wanted'."""
     problems = []
     for entry in fields(section):
-        key, value = f"{prefix}{entry.name}", getattr(section, entry.name)
+        name, value = f"{prefix}{entry.name}", getattr(section, entry.name)
         if is_dataclass(value):
-            problems += out_of_range(value, f"{key}.")
+            problems += out_of_range(value, f"{name}.")
         elif isinstance(value, float) and not math.isfinite(value):
-            problems.append(f"{key}: got {value}, wanted a finite number")
-        elif "check" in entry.metadata and not entry.metadata["check"](value):
-            problems.append(f"{key}: got {value!r}, wanted {entry.metadata['wanted']}")
+            problems.append(f"{name}: got {value}, wanted a finite number")
+        elif not entry.metadata["check"](value):
+            problems.append(f"{name}: got {value!r}, wanted {entry.metadata['wanted']}")
     return problems

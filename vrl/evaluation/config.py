@@ -1,12 +1,12 @@
 """The configuration of an evaluation: every key, its default, its meaning and its range. Reads no file."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from vrl.config import EngineConfig, ModelConfig, RewardConfig
 from vrl.config.checks import judge_problems
-from vrl.config.fields import MISSING, at_least, fraction, one_of, out_of_range
+from vrl.config.fields import MISSING, at_least, fraction, key, one_of, out_of_range, section
 from vrl.errors import ConfigError
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.inference.config import MediaConfig, StrategyConfig, asking_problems, strategy_problems
@@ -18,41 +18,43 @@ from vrl.tasks import TASKS
 class BenchmarkConfig:
     """Which questions are asked."""
 
-    name: str = one_of("dataset", *(name for name in BENCHMARKS if name != "dataset"))
-    path: str = MISSING  # the folder that its authors publish, as the benchmark's module describes; dataset: a file
-    keep: dict[str, list[str]] = field(default_factory=dict)  # only items in these groups: {duration: [short, medium]}
-    limit: int = at_least(0, 0)  # so many items, drawn by `seed`; 0: all
-    measure: str = ""  # reward that is the score of questions with an answer; empty: the benchmark's own
+    name: str = one_of("dataset", *(name for name in BENCHMARKS if name != "dataset"), doc="Benchmark.")
+    path: str = key(MISSING, doc="Folder as its authors publish it (see the benchmark's module); dataset: a file.")
+    keep: dict[str, list[str]] = key({}, doc="Keep only items of these groups, such as {duration: [short, medium]}.")
+    limit: int = at_least(0, 0, doc="Number of items to sample by `seed`; 0: all.")
+    measure: str = key("", doc="Reward that scores questions with an answer; empty: the benchmark's own.")
 
 
 @dataclass(frozen=True)
 class BootstrapConfig:
-    """The intervals around the numbers."""
+    """Confidence intervals of the scores."""
 
-    resamples: int = at_least(100, 2000)
-    level: float = fraction(0.95)
-    unit: str = one_of("question", "video")  # what a resample draws; video: questions about one clip come together
+    resamples: int = at_least(100, 2000, doc="Number of bootstrap resamples.")
+    level: float = fraction(0.95, doc="Confidence level.")
+    unit: str = one_of("question", "video", doc="What a resample draws; video: all questions about a clip together.")
 
 
 @dataclass(frozen=True)
 class EvalConfig:
     """Everything that `vrl eval` needs."""
 
-    name: str = MISSING  # the run folder is runs_dir/name
-    runs_dir: str = "runs"
-    seed: int = 0
-    ray_address: str = ""  # empty: a private local Ray; "auto": the cluster this process belongs to
-    benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    media: MediaConfig = field(default_factory=MediaConfig)
-    rollout: EngineConfig = field(default_factory=EngineConfig)  # the engines; the strategy says how they sample
-    task: str = ""  # how questions with an answer are asked: a task of vrl.tasks; empty: as the benchmark has it
-    strategy: StrategyConfig = field(default_factory=StrategyConfig)
-    concurrency: int = at_least(1, 32)  # questions under way at once
-    failures: str = one_of("wrong", "excluded")  # items that cannot be shown: score 0, or not counted; listed anyway
-    measures: list[str] = field(default_factory=list)  # rewards of vrl.reward to report beside the score
-    reward: RewardConfig = field(default_factory=RewardConfig)  # what the rewards' formulas leave open, and the judge
-    bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
+    name: str = key(MISSING, doc="Name of the run; its folder is runs_dir/name.")
+    runs_dir: str = key("runs", doc="Folder of all runs.")
+    seed: int = key(0, doc="Seed of everything random.")
+    ray_address: str = key("", doc='Ray cluster; empty: a private local Ray, "auto": the cluster of this process.')
+    benchmark: BenchmarkConfig = section(BenchmarkConfig)
+    model: ModelConfig = section(ModelConfig)
+    media: MediaConfig = section(MediaConfig)
+    rollout: EngineConfig = section(EngineConfig, "The vLLM engines; the strategy decides how they sample.")
+    task: str = key("", doc="Task under which questions with an answer are asked; empty: the benchmark's own.")
+    strategy: StrategyConfig = section(StrategyConfig)
+    concurrency: int = at_least(1, 32, doc="Questions in flight.")
+    failures: str = one_of(
+        "wrong", "excluded", doc="Unreadable items score 0 or are not counted; listed in both cases."
+    )
+    measures: list[str] = key([], doc="Rewards to report next to the score.")
+    reward: RewardConfig = section(RewardConfig, "Parameters of the reward functions, and the judge.")
+    bootstrap: BootstrapConfig = section(BootstrapConfig)
 
     @property
     def run_dir(self) -> Path:
@@ -60,7 +62,7 @@ class EvalConfig:
 
 
 def check_eval(config: EvalConfig) -> list[str]:
-    """Every range and cross-field fault, as 'key: got, wanted'."""
+    """Return every range and cross-field fault, as 'key: got, wanted'."""
     problems = out_of_range(config)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
         problems.append(

@@ -1,7 +1,7 @@
-"""The configuration of answering: media, strategies and their numbers. Reads no file."""
+"""The configuration of inference: media, strategies and their parameters. Reads no file."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from vrl.config import (
@@ -13,7 +13,7 @@ from vrl.config import (
     ModelConfig,
     RewardConfig,
 )
-from vrl.config.fields import MISSING, above_zero, at_least, fraction, one_of, out_of_range
+from vrl.config.fields import MISSING, above_zero, at_least, fraction, key, one_of, out_of_range, section
 from vrl.tasks import TASKS
 
 
@@ -21,86 +21,88 @@ from vrl.tasks import TASKS
 class MediaConfig:
     """Where the clips of questions lie and how they are read."""
 
-    root: str = ""  # media paths are relative to it; empty: the folder of the question file
-    frames: FrameConfig = field(default_factory=FrameConfig)
-    limits: MediaLimitsConfig = field(default_factory=MediaLimitsConfig)
-    cache: CacheConfig = field(default_factory=CacheConfig)
-    workers: int = at_least(1, 1)  # decode worker actors
-    decode_timeout_s: float = above_zero(30.0)  # a clip that takes longer fails its question
+    root: str = key("", doc="Folder that media paths are relative to; empty: the folder of the question file.")
+    frames: FrameConfig = section(FrameConfig)
+    limits: MediaLimitsConfig = section(MediaLimitsConfig)
+    cache: CacheConfig = section(CacheConfig)
+    workers: int = at_least(1, 1, doc="Number of decode worker actors.")
+    decode_timeout_s: float = above_zero(30.0, doc="Seconds after which a clip fails its question.")
 
 
 @dataclass(frozen=True)
 class MajorityConfig:
     """The answer that most completions give."""
 
-    candidates: int = at_least(1, 3)
-    temperature: float = above_zero(0.7)
+    candidates: int = at_least(1, 3, doc="Completions of one question.")
+    temperature: float = above_zero(0.7, doc="Sampling temperature.")
 
 
 @dataclass(frozen=True)
 class ElectionConfig:
-    """RLER-Inference. Numbers are the paper's where notes on it give them; the others are ours and say so."""
+    """RLER-Inference; numbers are the paper's where notes on it give them, the others are ours and say so."""
 
-    temperatures: list[float] = field(default_factory=lambda: [0.2, 0.7, 0.9])  # of the first candidates, one each
-    crop: float = fraction(0.9)  # side of the crops that further candidates see, as a share of the frame's (ours)
-    crop_temperature: float = above_zero(0.7)  # ours
-    brightness: list[float] = field(default_factory=lambda: [0.9, 1.1])  # of the crops, in turn; empty: as it is (ours)
-    max_candidates: int = at_least(1, 8)
-    margin: float = fraction(0.08)  # the leader must be ahead by more than this
-    confidence: float = fraction(0.4)  # and its supporters more confident than this, on average
-    overlap_weight: float = at_least(0, 1.0)  # of the overlap of cited frames; 0: evidence alone weighs (ours)
-    outlier_mads: float = above_zero(
-        2.5
-    )  # median absolute deviations of evidence beyond which a candidate is out (ours)
-    referee: bool = True  # one more pass that sees only the cited frames
-    referee_task: str = "vqa"  # how it is asked: yes or no
-    referee_discount: float = fraction(0.1)  # of the leader's weights after a no (ours)
+    temperatures: list[float] = key([0.2, 0.7, 0.9], doc="Sampling temperatures of the first candidates, one each.")
+    crop: float = fraction(0.9, doc="Side of the crops that further candidates see, as a share of the frame's (ours).")
+    crop_temperature: float = above_zero(0.7, doc="Sampling temperature of candidates that see a crop (ours).")
+    brightness: list[float] = key([0.9, 1.1], doc="Brightness factors of the crops, in turn; empty: unchanged (ours).")
+    max_candidates: int = at_least(1, 8, doc="Most candidates of one question.")
+    margin: float = fraction(0.08, doc="The election stops only if the leader is ahead by more than this.")
+    confidence: float = fraction(0.4, doc="It stops only if the leader's mean confidence exceeds this.")
+    overlap_weight: float = at_least(0, 1.0, doc="Weight of the overlap of cited frames; 0: evidence alone (ours).")
+    outlier_mads: float = above_zero(2.5, doc="Deviation of evidence, in MADs, beyond which a candidate is out (ours).")
+    referee: bool = key(True, doc="Run one more pass that sees only the cited frames.")
+    referee_task: str = key("vqa", doc="Task under which the referee is asked yes or no.")
+    referee_discount: float = fraction(0.1, doc="Share of the leader's weight that remains after a no (ours).")
 
 
 @dataclass(frozen=True)
 class BackfillConfig:
-    """Locate, resample, answer. Numbers are those of VideoReasoner's public code, or ours where it has none."""
+    """Locate, resample, answer; numbers are those of VideoReasoner's public code, or ours where it has none."""
 
-    encoder: str = ""  # folder of a CLIP or SigLIP; empty: grounding alone locates
-    workers: int = at_least(1, 1)  # actors that hold the encoder
-    max_elements: int = at_least(1, 8)  # key elements that are searched for
-    retrieval_fps: float = above_zero(1.0)  # at which the encoder sees the clip
-    retrieval_frames: int = at_least(2, 768)  # at most
-    segment_frames: int = at_least(1, 8)  # whose embeddings are averaged
-    window_s: float = above_zero(2.0)  # looked at from the start of a segment that was found
-    dense_share: float = fraction(0.5)  # of the frame budget, at most, inside what was located
-    dense_fps: float = above_zero(6.0)  # at most
-    skip_share: float = fraction(0.7)  # where more of the clip was located, nothing is resampled (ours)
-    answer_task: str = "vqa"  # how the question is asked in the end
+    encoder: str = key("", doc="Folder of a CLIP or SigLIP model; empty: only grounding locates.")
+    workers: int = at_least(1, 1, doc="Number of actors that hold the encoder.")
+    max_elements: int = at_least(1, 8, doc="Most key elements that are searched for.")
+    retrieval_fps: float = above_zero(1.0, doc="Frames a second that the encoder sees.")
+    retrieval_frames: int = at_least(2, 768, doc="Most frames of a clip that the encoder sees; even.")
+    segment_frames: int = at_least(1, 8, doc="Frames whose embeddings are averaged into one segment.")
+    window_s: float = above_zero(2.0, doc="Seconds that are resampled from the start of a segment found.")
+    dense_share: float = fraction(0.5, doc="Largest share of the frame budget inside the located time.")
+    dense_fps: float = above_zero(6.0, doc="Most frames a second inside the located time.")
+    skip_share: float = fraction(0.7, doc="Located share of the clip above which nothing is resampled (ours).")
+    answer_task: str = key("vqa", doc="Task under which the question is finally asked.")
 
 
 @dataclass(frozen=True)
 class StrategyConfig:
     """How a question becomes an answer."""
 
-    name: str = one_of("single", "majority", "election", "backfill")
-    temperature: float = at_least(0, 0.0)  # of the answer, under `single` and `backfill`; 0: greedy
-    majority: MajorityConfig = field(default_factory=MajorityConfig)
-    election: ElectionConfig = field(default_factory=ElectionConfig)
-    backfill: BackfillConfig = field(default_factory=BackfillConfig)
+    name: str = one_of(
+        "single", "majority", "election", "backfill", doc="Strategy, see `vrl config --list strategies`."
+    )
+    temperature: float = at_least(0, 0.0, doc="single, backfill: sampling temperature of the answer; 0: greedy.")
+    majority: MajorityConfig = section(MajorityConfig)
+    election: ElectionConfig = section(ElectionConfig)
+    backfill: BackfillConfig = section(BackfillConfig)
 
 
 @dataclass(frozen=True)
 class InferConfig:
     """Everything that `vrl infer` needs."""
 
-    name: str = MISSING  # the run folder is runs_dir/name
-    runs_dir: str = "runs"
-    questions: str = MISSING  # parquet or jsonl, rows as in training; answers need not be there
-    task: str = ""  # ask every question as this task of vrl.tasks; empty: as its row says
-    concurrency: int = at_least(1, 32)  # questions under way at once
-    seed: int = 0
-    ray_address: str = ""  # empty: a private local Ray; "auto": the cluster this process belongs to
-    model: ModelConfig = field(default_factory=ModelConfig)
-    media: MediaConfig = field(default_factory=MediaConfig)
-    rollout: EngineConfig = field(default_factory=EngineConfig)  # the engines; the strategy says how they sample
-    reward: RewardConfig = field(default_factory=RewardConfig)  # what the formulas of evidence leave open
-    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    name: str = key(MISSING, doc="Name of the run; its folder is runs_dir/name.")
+    runs_dir: str = key("runs", doc="Folder of all runs.")
+    questions: str = key(
+        MISSING, doc="Questions, parquet or jsonl, with the columns of a training set; answers optional."
+    )
+    task: str = key("", doc="Task under which every question is asked; empty: the task of its row.")
+    concurrency: int = at_least(1, 32, doc="Questions in flight.")
+    seed: int = key(0, doc="Seed of everything random.")
+    ray_address: str = key("", doc='Ray cluster; empty: a private local Ray, "auto": the cluster of this process.')
+    model: ModelConfig = section(ModelConfig)
+    media: MediaConfig = section(MediaConfig)
+    rollout: EngineConfig = section(EngineConfig, "The vLLM engines; the strategy decides how they sample.")
+    reward: RewardConfig = section(RewardConfig, "Parameters of the evidence rewards.")
+    strategy: StrategyConfig = section(StrategyConfig)
 
     @property
     def run_dir(self) -> Path:
@@ -108,7 +110,7 @@ class InferConfig:
 
 
 def check_infer(config: InferConfig) -> list[str]:
-    """Every range and cross-field fault, as 'key: got, wanted'."""
+    """Return every range and cross-field fault, as 'key: got, wanted'."""
     problems = out_of_range(config)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
         problems.append(
@@ -120,7 +122,7 @@ def check_infer(config: InferConfig) -> list[str]:
 
 
 def asking_problems(model: ModelConfig, media: MediaConfig, rollout: EngineConfig) -> list[str]:
-    """Where model, frames and engines do not go together."""
+    """Return the faults between model, frames and engines."""
     frames, problems = media.frames, []
     if frames.min_frames > frames.max_frames or frames.min_frames % 2 or frames.max_frames % 2:
         problems.append(
@@ -136,24 +138,28 @@ def asking_problems(model: ModelConfig, media: MediaConfig, rollout: EngineConfi
 
 
 def strategy_problems(config: StrategyConfig) -> list[str]:
-    """The cross-field faults of a strategy, as 'key: got, wanted'."""
-    rules = config.election
+    """Return the cross-field faults of a strategy, as 'key: got, wanted'."""
+    election = config.election
     problems = []
-    if not rules.temperatures or min(rules.temperatures) <= 0 or len(rules.temperatures) > rules.max_candidates:
+    if (
+        not election.temperatures
+        or min(election.temperatures) <= 0
+        or len(election.temperatures) > election.max_candidates
+    ):
         problems.append(
-            f"strategy.election.temperatures: got {rules.temperatures}, wanted 1 to max_candidates="
-            f"{rules.max_candidates} numbers above 0"
+            f"strategy.election.temperatures: got {election.temperatures}, wanted 1 to max_candidates="
+            f"{election.max_candidates} numbers above 0"
         )
-    if any(factor <= 0 for factor in rules.brightness):
-        problems.append(f"strategy.election.brightness: got {rules.brightness}, wanted factors above 0")
-    if not rules.crop:
+    if any(factor <= 0 for factor in election.brightness):
+        problems.append(f"strategy.election.brightness: got {election.brightness}, wanted factors above 0")
+    if not election.crop:
         problems.append("strategy.election.crop: got 0, wanted a share above 0")
-    for key, task in (
-        ("election.referee_task", rules.referee_task),
+    for name, task in (
+        ("election.referee_task", election.referee_task),
         ("backfill.answer_task", config.backfill.answer_task),
     ):
         if task not in TASKS:
-            problems.append(f"strategy.{key}: got {task!r}, wanted one of {sorted(TASKS)}")
+            problems.append(f"strategy.{name}: got {task!r}, wanted one of {sorted(TASKS)}")
     if config.backfill.retrieval_frames % 2:
         problems.append(
             f"strategy.backfill.retrieval_frames: got {config.backfill.retrieval_frames}, wanted an even number"
@@ -162,7 +168,7 @@ def strategy_problems(config: StrategyConfig) -> list[str]:
 
 
 def data_config(media: MediaConfig, questions: str) -> DataConfig:
-    """The same in the words of the data workers; `questions` is the file that rows come from."""
+    """Return the configuration of the data workers; `questions` is the file of the rows."""
     return DataConfig(
         train=questions,
         root=media.root,

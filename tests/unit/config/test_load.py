@@ -1,8 +1,11 @@
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from vrl.config import ValConfig
+from vrl.config import RewardTermConfig, RunConfig, TaskConfig, ValConfig
 from vrl.config.load import as_yaml, load
 from vrl.errors import ConfigError
 from vrl.evaluation.config import EvalConfig, check_eval
@@ -32,6 +35,18 @@ def test_every_committed_preset_loads(path: Path):
         assert load(path, given, schema=EvalConfig, check=check_eval).name
     else:
         assert load(path).name
+
+
+@pytest.mark.parametrize("schema", [RunConfig, EvalConfig, InferConfig, ServeConfig])
+def test_every_key_says_what_it_means_in_one_sentence(schema: type):
+    def documented(section: Any) -> Iterator[tuple[str, str]]:
+        for entry in fields(section):
+            yield f"{type(section).__name__}.{entry.name}", entry.metadata.get("doc", "")
+            if is_dataclass(value := getattr(section, entry.name)):
+                yield from documented(value)
+
+    found = [*documented(schema()), *documented(TaskConfig()), *documented(RewardTermConfig())]
+    assert not [name for name, doc in found if not doc.endswith(".") or "\n" in doc or len(doc) > 120]
 
 
 def write(folder: Path, **files: str) -> None:

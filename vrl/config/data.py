@@ -1,0 +1,71 @@
+"""The keys of the data: which samples, which frames of a clip, and how much one media file may cost."""
+
+from dataclasses import dataclass
+
+from vrl.config.fields import MISSING, above_zero, at_least, fraction, key, section
+
+
+@dataclass(frozen=True)
+class OverlayConfig:
+    """What is drawn into the frames of a clip before they are resized (Video-R2)."""
+
+    time: bool = key(False, doc="Draw HH:MM:SS from the start of the clip, top left.")
+    index: bool = key(False, doc="Draw the frame's number, counted from 1, top right.")
+    subtitles: bool = key(False, doc="Draw subtitles along the bottom, from the .srt file next to the clip if any.")
+    font: str = key("", doc="TrueType file; empty: Pillow's own font, which has Latin letters only.")
+
+
+@dataclass(frozen=True)
+class FrameConfig:
+    """Which frames of a clip the model sees, chosen by time."""
+
+    fps: float = above_zero(2.0, doc="Target frames a second.")
+    min_frames: int = at_least(2, 4, doc="Fewest frames of a clip; even, since Qwen merges frames in pairs.")
+    max_frames: int = at_least(2, 32, doc="Most frames of a clip; even. Longer clips are sampled more sparsely.")
+    min_pixels: int = at_least(1, 128 * 28 * 28, doc="Fewest pixels of a frame after resizing.")
+    max_pixels: int = at_least(1, 128 * 28 * 28, doc="Most pixels of a frame after resizing.")
+    overlay: OverlayConfig = section(OverlayConfig)
+
+
+@dataclass(frozen=True)
+class MediaLimitsConfig:
+    """What one media file may be and cost; a file beyond a limit is a bad sample, refused before it is decoded."""
+
+    file_gib: float = above_zero(8.0, doc="Size on disk, in GiB.")
+    frame_pixels: int = at_least(1, 4096 * 4096, doc="Width x height of a frame as coded.")
+    duration_s: float = above_zero(4 * 3600.0, doc="Duration of the whole file, in seconds.")
+    memory_gib: float = above_zero(
+        4.0, doc="Address space that the decode process may add to what it starts with, in GiB."
+    )
+    cpu_s: float = at_least(1, 60.0, doc="CPU time of one decode over all its threads, in seconds.")
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """Processed clips and images on disk; workers, runs and restarts may share a folder."""
+
+    dir: str = key("", doc="Folder of the cache; empty: none, every epoch decodes again.")
+    gib: float = above_zero(20.0, doc="Size of the cache in GiB; the least recently used entries are evicted.")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where samples come from and how their media are read."""
+
+    train: str = key(MISSING, doc="Training set, parquet or jsonl.")
+    val: str = key("", doc="Held-out set; empty: no validation.")
+    root: str = key("", doc="Folder that media paths are relative to; empty: the folder of the dataset file.")
+    frames: FrameConfig = section(FrameConfig)
+    shuffle: bool = key(True, doc="Shuffle the training set every epoch.")
+    tasks: list[str] = key([], doc="Keep only rows of these tasks; empty: all.")
+    expand: dict[str, list[str]] = key({}, doc="Roll out rows of a task under each of the tasks listed for it.")
+    repeat: dict[str, int] = key(
+        {}, doc="How often an epoch repeats the training rows of a task; 1 for tasks not named."
+    )
+    workers: int = at_least(1, 1, doc="Number of decode worker actors.")
+    prefetch: int = at_least(1, 16, doc="Prompts decoded ahead of the engines.")
+    decode_timeout_s: float = above_zero(30.0, doc="Seconds after which a clip is dropped and its decoder killed.")
+    limits: MediaLimitsConfig = section(MediaLimitsConfig)
+    cache: CacheConfig = section(CacheConfig)
+    max_bad_fraction: float = fraction(0.05, doc="Bad share of the last 200 samples above which the run ends.")
+    bad_media: str = key("", doc="List of failed media that are not retried; empty: bad_media.jsonl in the run folder.")
