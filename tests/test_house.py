@@ -71,6 +71,7 @@ DOORS = {
         "vrl/observability/series.py",
         "vrl/observability/watch.py",
     },
+    "grafana_foundation_sdk": {"vrl/observability/dashboards.py"},
     "openai": {"vrl/reward/judge/endpoint.py"},
     "starlette": {"vrl/serve/app.py"},
     "pydantic": {"vrl/serve/body.py"},

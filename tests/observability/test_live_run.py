@@ -18,7 +18,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from vrl.observability.boards import DASHBOARDS
+from vrl.observability.boards import PANELS
 from vrl.observability.catalogue import CATALOGUE, find
 from vrl.observability.run_log import read_rows
 from vrl.observability.series import SERIES
@@ -149,14 +149,13 @@ def ask(address: str, query: str) -> list[float]:
 
 def test_every_panel_has_finite_data(live: Path, prometheus: str):
     empty, strange = [], []
-    for board in DASHBOARDS:
-        for panel in board.panels:
-            for legend, query in panel.queries:
-                asked = query.replace("$run", ".*").replace("$__rate_interval", "1m")
-                values = ask(prometheus, asked)
-                where = f"{board.uid}, {panel.title}, {legend}"
-                empty += [where] * (not values)
-                strange += [where] * any(not math.isfinite(value) for value in values)
+    for panel in PANELS:
+        for legend, query in panel.queries:
+            asked = query.replace("$run", ".*").replace("$__rate_interval", "1m")
+            values = ask(prometheus, asked)
+            where = f"{panel.board}, {panel.title}, {legend}"
+            empty += [where] * (not values)
+            strange += [where] * any(not math.isfinite(value) for value in values)
     assert not empty and not strange
 
 

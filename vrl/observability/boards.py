@@ -1,368 +1,218 @@
-"""The dashboards: overview, rollout, reward, learner, video and data, faults. Data only: dashboards.py writes them."""
+"""The Grafana panels as a table: one row per panel. Data only; vrl.observability.dashboards writes the files.
 
-from vrl.observability.panels import AGE, CALLS, MISMATCH, Dashboard, Panel, chosen, latest, quantiles, rate_of
+`$run` is the dashboard's run selector. `$__rate_interval` is Grafana's: a window that holds at least four scrapes.
+"""
 
-_SHARES = ("vrl_rollout_seconds", "vrl_reward_seconds", "vrl_learn_seconds", "vrl_push_seconds", "vrl_idle_seconds")
+from dataclasses import dataclass
+from typing import Literal
 
-OVERVIEW = Dashboard(
-    uid="vrl-overview",
-    title="vrl / overview",
-    description="Is the run alive, is it learning, and where does a step go.",
-    panels=(
-        Panel(
-            title="Progress",
-            description="Steps done of those the run will take.",
-            queries=(("{{run}}", f"{chosen('vrl_step')} / {chosen('vrl_run_steps')}"),),
-            unit="percentunit",
-            kind="stat",
-        ),
-        Panel(
-            title="Processes up",
-            description="Endpoints that answer, by role.",
-            queries=(("{{role}}", f"sum by (role, run) ({chosen('up')})"),),
-            kind="stat",
-        ),
-        Panel(
-            title="Steps an hour",
-            description="At the pace of the last step.",
-            queries=(("{{run}}", f"3600 / {chosen('vrl_step_seconds')}"),),
-            kind="stat",
-        ),
-        Panel(
-            title="Reward",
-            description="Mean reward of a step's rollouts.",
-            queries=latest("vrl_reward_mean"),
-        ),
-        Panel(
-            title="Held-out reward",
-            description="Mean reward of the held-out samples, at validations.",
-            queries=latest("vrl_val_reward"),
-        ),
-        Panel(
-            title="Where a step goes",
-            description="Seconds of each part of the last step; they overlap when algo.max_policy_age is above 0.",
-            queries=tuple((name.removeprefix("vrl_").removesuffix("_seconds"), chosen(name)) for name in _SHARES),
-            unit="s",
-        ),
-        CALLS,
-        Panel(
-            title="Tokens",
-            description="Sampled by the engines, and through the learner.",
-            queries=(
-                ("sampled {{run}}", rate_of("vrl_rollout_generated_tokens_total")),
-                ("learned {{run}}", rate_of("vrl_learner_tokens_total")),
-            ),
-        ),
-        MISMATCH,
-    ),
+Queries = tuple[tuple[str, str], ...]  # (legend, PromQL)
+_RUN = 'run=~"$run"'
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One graph or, with `kind="stat"`, one number. `unit` is Grafana's name for a unit."""
+
+    board: str
+    section: str
+    title: str
+    description: str
+    unit: str
+    queries: Queries
+    kind: Literal["timeseries", "stat"] = "timeseries"
+
+
+def latest(*names: str, legend: str = "{{run}}") -> Queries:
+    """Return one query per metric for its latest value; several metrics carry their names in the legend."""
+    prefix = len(names) > 1
+    return tuple((f"{name.removeprefix('vrl_')} {legend}" if prefix else legend, chosen(name)) for name in names)
+
+
+def chosen(name: str, *matchers: str) -> str:
+    """Return the selector of a metric in the chosen runs."""
+    return f"{name}{{{','.join((_RUN, *matchers))}}}"
+
+
+def rate_of(name: str, *matchers: str, by: str = "run") -> str:
+    """Return the per-second growth of a counter, summed over processes."""
+    return f"sum by ({by}) (rate({chosen(name, *matchers)}[$__rate_interval]))"
+
+
+def rates(name: str, label: str, *matchers: str, noun: str = "") -> Queries:
+    """Return the per-second growth of a counter, one line per value of `label` and run."""
+    return ((f"{noun} {{{{{label}}}}} {{{{run}}}}".strip(), rate_of(name, *matchers, by=f"{label}, run")),)
+
+
+def quantiles(name: str, *matchers: str, by: str = "run") -> Queries:
+    """Return the median and 95th percentile of a histogram, estimated from its buckets."""
+    buckets = rate_of(f"{name}_bucket", *matchers, by=f"{by}, le")
+    return tuple((f"p{int(q * 100)} {{{{{by}}}}}", f"histogram_quantile({q}, {buckets})") for q in (0.5, 0.95))
+
+
+def seconds_of(call: str) -> tuple[str, Queries]:
+    """Return unit and quantiles for the duration of a kind of call."""
+    return "s", quantiles("vrl_call_seconds", f'call="{call}"')
+
+
+_PARTS = ("rollout", "reward", "learn", "push", "idle")  # of a step
+_PROCESS = "{{role}} {{rank}} {{run}}"
+_ENGINE = "engine {{rank}} {{run}}"
+_MISMATCH = (
+    "Engine against learner",
+    "KL divergence between the log-probs of engine and learner. In a healthy run it is rounding error.",
+    "short",
+    latest("vrl_loss_mismatch_kl", "vrl_loss_mismatch_kl_reverse"),
 )
-
-ROLLOUT = Dashboard(
-    uid="vrl-rollout",
-    title="vrl / rollout",
-    description="The engines: throughput, length and shape of completions, vLLM's queues and caches.",
-    panels=(
-        Panel(
-            title="Sampled tokens a second",
-            description="By engine.",
-            queries=(("engine {{rank}} {{run}}", rate_of("vrl_rollout_generated_tokens_total", by="rank, run")),),
-        ),
-        Panel(
-            title="Prompt tokens a second",
-            description="Vision slots included, once a group.",
-            queries=(("engine {{rank}} {{run}}", rate_of("vrl_rollout_prompt_tokens_total", by="rank, run")),),
-        ),
-        Panel(
-            title="Completions a second, by how they ended",
-            description="length: cut at rollout.max_tokens.",
-            queries=(("{{finish}} {{run}}", rate_of("vrl_rollout_completions_total", by="finish, run")),),
-        ),
-        Panel(
-            title="Generation of a wave",
-            description="Seconds of a generate call inside the engine.",
-            queries=quantiles("vrl_call_seconds", 'call="generate"'),
-            unit="s",
-        ),
-        Panel(
-            title="Completion length",
-            description="Mean tokens of a completion.",
-            queries=latest("vrl_rollout_completion_tokens"),
-        ),
-        Panel(
-            title="Unreadable and cut off",
-            description="Completions that their task cannot parse, and those that ran into max_tokens.",
-            queries=latest("vrl_rollout_parse_failure_ratio", "vrl_rollout_truncated_ratio"),
-            unit="percentunit",
-        ),
-        Panel(
-            title="Requests in vLLM",
-            description="Running and waiting.",
-            queries=(
-                ("running {{rank}}", f"sum by (rank, run) ({chosen('vllm_num_requests_running')})"),
-                ("waiting {{rank}}", f"sum by (rank, run) ({chosen('vllm_num_requests_waiting')})"),
-            ),
-        ),
-        Panel(
-            title="KV cache in use",
-            description="Share of vLLM's blocks; near 1 it preempts.",
-            queries=(("engine {{rank}} {{run}}", chosen("vllm_kv_cache_usage_perc")),),
-            unit="percentunit",
-        ),
-        Panel(
-            title="Prefix cache",
-            description="Share of prompt tokens found in vLLM's prefix cache since the engine started.",
-            queries=(
-                (
-                    "engine {{rank}} {{run}}",
-                    f"{chosen('vllm_prefix_cache_hits_total')} / {chosen('vllm_prefix_cache_queries_total')}",
-                ),
-            ),
-            unit="percentunit",
-        ),
-        Panel(
-            title="Weights of the engines",
-            description="Policy version that each engine holds, and the learner's.",
-            queries=(
-                ("engine {{rank}} {{run}}", chosen("vrl_rollout_policy_version")),
-                ("learner {{run}}", chosen("vrl_policy_version")),
-            ),
-        ),
-        AGE,
-        Panel(
-            title="Preemptions a second",
-            description="Requests that vLLM put back for want of KV cache.",
-            queries=(("engine {{rank}} {{run}}", rate_of("vllm_num_preemptions_total", by="rank, run")),),
-        ),
-    ),
+_AGE = (
+    "Policy age",
+    "Age of the oldest token in the step, and its bound (algo.max_policy_age).",
+    "short",
+    latest("vrl_rollout_policy_age_max", "vrl_run_max_policy_age"),
 )
+_LEFT_OUT = latest("vrl_data_bad_samples_total")
 
-REWARD = Dashboard(
-    uid="vrl-reward",
-    title="vrl / reward",
-    description="What is rewarded, on which task, by which part, and whether the judge answers.",
-    panels=(
-        Panel(
-            title="Reward by task",
-            description="Mean of a step's rollouts.",
-            queries=latest("vrl_reward_by_task", legend="{{task}} {{run}}"),
-        ),
-        Panel(
-            title="Reward by part",
-            description="Mean over the rollouts to which the part applies.",
-            queries=latest("vrl_reward_by_part", legend="{{part}} {{run}}"),
-        ),
-        Panel(
-            title="Spread within a group",
-            description="Standard deviation of a part within a group; a part of spread 0 has_signal nothing.",
-            queries=latest("vrl_reward_spread_by_part", legend="{{part}} {{run}}"),
-        ),
-        Panel(
-            title="Rewards of completions",
-            description="Median and 95th percentile by task.",
-            queries=quantiles("vrl_reward_value", by="task"),
-        ),
-        Panel(
-            title="Missing values",
-            description="Rollouts without a value of a part: it does not apply, or the judge failed.",
-            queries=latest("vrl_reward_missing_by_part", legend="{{part}} {{run}}"),
-            unit="percentunit",
-        ),
-        Panel(
-            title="Groups without spread",
-            description="Groups whose rewards are all equal; they are left out of the loss.",
-            queries=latest("vrl_group_zero_spread_ratio"),
-            unit="percentunit",
-        ),
-        Panel(
-            title="Scoring of a group",
-            description="Seconds of a score call, the judge included.",
-            queries=quantiles("vrl_call_seconds", 'call="score"'),
-            unit="s",
-        ),
-        Panel(
-            title="Questions to the judge a second",
-            description="By outcome; 0 where no reward asks a judge.",
-            queries=(
-                (
-                    "{{outcome}} {{run}}",
-                    f"{rate_of('vrl_reward_judge_questions_total', by='outcome, run')} or vector(0)",
-                ),
-            ),
-        ),
-        Panel(
-            title="Held-out reward by task",
-            description="At validations.",
-            queries=latest("vrl_val_reward_by_task", legend="{{task}} {{run}}"),
-        ),
-    ),
+BOARDS = {  # title and description by uid, without its prefix vrl-
+    "overview": ("vrl / overview", "Is the run alive, is it learning, and where does the time of a step go?"),
+    "rollout": ("vrl / rollout", "The engines: throughput, length and shape of completions, vLLM's queues and caches."),
+    "reward": ("vrl / reward", "Rewards by task and by part, and whether the judge answers."),
+    "learner": ("vrl / learner", "Losses, gradients and weight pushes."),
+    "video": ("vrl / video and data", "Decoding, unusable samples, and whether prompts arrive in time."),
+    "faults": ("vrl / faults", "What failed, what was dropped and what is late."),
+}
+
+# fmt: off
+PANELS = (
+    Panel("overview", "Run", "Progress", "Finished steps as a fraction of the configured steps.", "percentunit",
+          (("{{run}}", f"{chosen('vrl_step')} / {chosen('vrl_run_steps')}"),), "stat"),
+    Panel("overview", "Run", "Processes up", "Endpoints that answer, by role.", "short",
+          (("{{role}}", f"sum by (role, run) ({chosen('up')})"),), "stat"),
+    Panel("overview", "Run", "Steps an hour", "At the pace of the last step.", "short",
+          (("{{run}}", f"3600 / {chosen('vrl_step_seconds')}"),), "stat"),
+    Panel("overview", "Learning", "Reward", "Mean reward of the step's rollouts.", "short", latest("vrl_reward_mean")),
+    Panel("overview", "Learning", "Held-out reward", "Mean reward of the held-out samples at each validation.", "short",
+          latest("vrl_val_reward")),
+    Panel("overview", "Learning", *_MISMATCH),
+    Panel("overview", "Time", "Where a step goes",
+          "Seconds of each part of the last step. Parts overlap if algo.max_policy_age is above 0.", "s",
+          tuple((part, chosen(f"vrl_{part}_seconds")) for part in _PARTS)),
+    Panel("overview", "Time", "Work under way",
+          "Mean number of calls in progress per role. A role near its number of actors is the bottleneck.", "short",
+          rates("vrl_call_seconds_sum", "role")),
+    Panel("overview", "Time", "Tokens", "Per second: sampled by the engines, and processed by the learner.", "short",
+          (("sampled {{run}}", rate_of("vrl_rollout_generated_tokens_total")),
+           ("learned {{run}}", rate_of("vrl_learner_tokens_total")))),
+
+    Panel("rollout", "Throughput", "Sampled tokens a second", "By engine.", "short",
+          rates("vrl_rollout_generated_tokens_total", "rank", noun="engine")),
+    Panel("rollout", "Throughput", "Prompt tokens a second", "Vision tokens included; counted once per group.", "short",
+          rates("vrl_rollout_prompt_tokens_total", "rank", noun="engine")),
+    Panel("rollout", "Throughput", "Generation of a wave", "Seconds of a generate call inside the engine.",
+          *seconds_of("generate")),
+    Panel("rollout", "Completions", "Completions a second, by how they ended",
+          "length: truncated at rollout.max_tokens.", "short", rates("vrl_rollout_completions_total", "finish")),
+    Panel("rollout", "Completions", "Completion length", "Mean tokens per completion.", "short",
+          latest("vrl_rollout_completion_tokens")),
+    Panel("rollout", "Completions", "Unreadable and cut off",
+          "Completions that the task cannot parse, and completions truncated at max_tokens.", "percentunit",
+          latest("vrl_rollout_parse_failure_ratio", "vrl_rollout_truncated_ratio")),
+    Panel("rollout", "vLLM", "Requests in vLLM", "Running and waiting.", "short",
+          (("running {{rank}}", f"sum by (rank, run) ({chosen('vllm_num_requests_running')})"),
+           ("waiting {{rank}}", f"sum by (rank, run) ({chosen('vllm_num_requests_waiting')})"))),
+    Panel("rollout", "vLLM", "KV cache in use", "Fraction of vLLM's blocks. vLLM preempts requests near 1.",
+          "percentunit", ((_ENGINE, chosen("vllm_kv_cache_usage_perc")),)),
+    Panel("rollout", "vLLM", "Preemptions a second", "Requests that vLLM put back because the KV cache was full.",
+          "short", rates("vllm_num_preemptions_total", "rank", noun="engine")),
+    Panel("rollout", "vLLM", "Prefix cache", "Fraction of prompt tokens found in vLLM's prefix cache since the start.",
+          "percentunit", ((_ENGINE, f"{chosen('vllm_prefix_cache_hits_total')} / "
+                                    f"{chosen('vllm_prefix_cache_queries_total')}"),)),
+    Panel("rollout", "Weights", "Weights of the engines", "Policy version of each engine and of the learner.", "short",
+          ((_ENGINE, chosen("vrl_rollout_policy_version")), ("learner {{run}}", chosen("vrl_policy_version")))),
+    Panel("rollout", "Weights", *_AGE),
+
+    Panel("reward", "Rewards", "Reward by task", "Mean over the step's rollouts.", "short",
+          latest("vrl_reward_by_task", legend="{{task}} {{run}}")),
+    Panel("reward", "Rewards", "Reward by part", "Mean over the rollouts to which the part applies.", "short",
+          latest("vrl_reward_by_part", legend="{{part}} {{run}}")),
+    Panel("reward", "Rewards", "Rewards of completions", "Median and 95th percentile by task.", "short",
+          quantiles("vrl_reward_value", by="task")),
+    Panel("reward", "Rewards", "Held-out reward by task", "At each validation.", "short",
+          latest("vrl_val_reward_by_task", legend="{{task}} {{run}}")),
+    Panel("reward", "Learning signal", "Spread within a group",
+          "Standard deviation of a part within a group. A part whose spread is 0 gives no learning signal.", "short",
+          latest("vrl_reward_spread_by_part", legend="{{part}} {{run}}")),
+    Panel("reward", "Learning signal", "Groups without spread",
+          "Groups whose rewards are all equal. They are left out of the loss.", "percentunit",
+          latest("vrl_group_zero_spread_ratio")),
+    Panel("reward", "Learning signal", "Missing values",
+          "Rollouts without a value for a part: it does not apply, or the judge failed.", "percentunit",
+          latest("vrl_reward_missing_by_part", legend="{{part}} {{run}}")),
+    Panel("reward", "Scoring", "Scoring of a group", "Seconds of a score call, including the judge.",
+          *seconds_of("score")),
+    Panel("reward", "Scoring", "Questions to the judge a second", "By outcome; 0 if no reward uses a judge.", "short",
+          (("{{outcome}} {{run}}",
+            f"{rate_of('vrl_reward_judge_questions_total', by='outcome, run')} or vector(0)"),)),
+
+    Panel("learner", "Loss", "Policy loss", "As configured by algo.policy_loss.", "short", latest("vrl_loss_policy")),
+    Panel("learner", "Loss", *_MISMATCH),
+    Panel("learner", "Loss", "Entropy", "In nats, at the sampled tokens.", "short", latest("vrl_loss_entropy")),
+    Panel("learner", "Loss", "Clipped and corrected",
+          "Tokens whose ratio was clipped, and tokens whose engine weight was truncated or rejected.", "percentunit",
+          latest("vrl_loss_clip_ratio", "vrl_loss_corrected_ratio")),
+    Panel("learner", "Optimizer", "Gradient norm", "Before clipping.", "short", latest("vrl_learner_grad_norm")),
+    Panel("learner", "Optimizer", "Learning rate", "Of the last step.", "sci", latest("vrl_learner_lr")),
+    Panel("learner", "Optimizer", "Updates a second", "By outcome; dropped: a loss or gradient was not finite.",
+          "short", rates("vrl_learner_updates_total", "outcome", 'rank="0"')),
+    Panel("learner", "Throughput", "Tokens a second", "Through forward and backward, by rank.", "short",
+          rates("vrl_learner_tokens_total", "rank", noun="rank")),
+    Panel("learner", "Throughput", "Forward and backward of a micro-batch", "Seconds.",
+          *seconds_of("forward_backward")),
+    Panel("learner", "Throughput", "Tokens saved by sharing",
+          "Fraction of tokens that are not computed because each prompt runs once per group.", "percentunit",
+          latest("vrl_pack_shared_token_ratio")),
+    Panel("learner", "Weight push", "Push of weights", "Pause, send, verify, resume.", "s", latest("vrl_push_seconds")),
+    Panel("learner", "Weight push", "Push bandwidth", "Bytes of weights per second, to each engine.", "Bps",
+          latest("vrl_push_bytes_per_second")),
+
+    Panel("video", "Samples", "Samples a second", "By outcome: prepared, or why they cannot be used.", "short",
+          rates("vrl_data_samples_total", "outcome")),
+    Panel("video", "Samples", "Samples left out", "Since the start. The run ends above data.max_bad_fraction.", "short",
+          _LEFT_OUT),
+    Panel("video", "Decoding", "Patches a second", "Vision patches cut from frames, by worker.", "short",
+          rates("vrl_data_patches_total", "rank", noun="worker")),
+    Panel("video", "Decoding", "Preparing a sample", "Seconds of decoding and processing.", *seconds_of("prepare")),
+    Panel("video", "Decoding", "Decoding, mean of the step's prompts", "Seconds.", "s",
+          latest("vrl_data_decode_seconds")),
+    Panel("video", "Decoding", "Data workers at work",
+          "Mean number of samples in preparation. Decoding is the bottleneck if it reaches data.workers.", "short",
+          (("{{run}}", rate_of("vrl_call_seconds_sum", 'role="data"')),)),
+
+    Panel("faults", "Actors", "Processes up", "Endpoints that answer, by role.", "short",
+          (("{{role}} {{run}}", f"sum by (role, run) ({chosen('up')})"),)),
+    Panel("faults", "Actors", "Actors replaced", "By fleet, since the run was started or resumed.", "short",
+          latest("vrl_fault_restarts_by_fleet_total", legend="{{fleet}} {{run}}")),
+    Panel("faults", "Actors", "Actors lost for good",
+          "Restarts used up (fault.max_restarts), or no node with room (fault.placement_timeout_s).", "short",
+          latest("vrl_fault_lost_actors")),
+    Panel("faults", "Repeated work", "Calls and pushes repeated",
+          "Calls lost with an actor and retried elsewhere, and restarted pushes, since the start or resume.", "short",
+          latest("vrl_fault_lost_calls_total", "vrl_fault_failed_pushes_total")),
+    Panel("faults", "Repeated work", "Resumes",
+          "Times that the run resumed from its last checkpoint after a learner rank died.", "short",
+          latest("vrl_fault_resumes_total")),
+    Panel("faults", "Dropped work", "Steps dropped", "A loss or gradient was not finite. Since the start.", "short",
+          latest("vrl_learner_nonfinite_steps_total")),
+    Panel("faults", "Dropped work", "Samples left out", "Since the start.", "short", _LEFT_OUT),
+    Panel("faults", "Dropped work", "Judge", "Questions of the last step without a usable answer.", "short",
+          latest("vrl_judge_failures")),
+    Panel("faults", "Age", "Since the last checkpoint", "Seconds since the last complete checkpoint or the start.", "s",
+          (("{{run}}", f"time() - {chosen('vrl_checkpoint_last_success_timestamp_seconds')}"),)),
+    Panel("faults", "Age", *_AGE),
+    Panel("faults", "Processes", "Memory", "Resident memory by process.", "bytes",
+          ((_PROCESS, chosen("process_resident_memory_bytes")),)),
+    Panel("faults", "Processes", "CPU", "Cores in use by process.", "short",
+          ((_PROCESS, f"rate({chosen('process_cpu_seconds_total')}[$__rate_interval])"),)),
+    Panel("faults", "Processes", "Open files", "Descriptors by process. A steady rise is a leak.", "short",
+          ((_PROCESS, chosen("process_open_fds")),)),
 )
-
-LEARNER = Dashboard(
-    uid="vrl-learner",
-    title="vrl / learner",
-    description="Losses, gradients, the push of weights.",
-    panels=(
-        Panel(title="Policy loss", description="By algo.policy_loss.", queries=latest("vrl_loss_policy")),
-        MISMATCH,
-        Panel(title="Entropy", description="Nats, at the sampled tokens.", queries=latest("vrl_loss_entropy")),
-        Panel(
-            title="Gradient norm",
-            description="Before clipping.",
-            queries=latest("vrl_learner_grad_norm"),
-        ),
-        Panel(title="Learning rate", description="Of the step.", queries=latest("vrl_learner_lr"), unit="sci"),
-        Panel(
-            title="Clipped and corrected",
-            description="Tokens whose ratio was clipped, and whose engine weight was truncated or rejected.",
-            queries=latest("vrl_loss_clip_ratio", "vrl_loss_corrected_ratio"),
-            unit="percentunit",
-        ),
-        Panel(
-            title="Tokens a second",
-            description="Through forward and backward, by rank.",
-            queries=(("rank {{rank}} {{run}}", rate_of("vrl_learner_tokens_total", by="rank, run")),),
-        ),
-        Panel(
-            title="Forward and backward of a micro-batch",
-            description="Seconds.",
-            queries=quantiles("vrl_call_seconds", 'call="forward_backward"'),
-            unit="s",
-        ),
-        Panel(
-            title="Tokens saved by sharing",
-            description="Share of tokens not computed because each prompt runs once a group.",
-            queries=latest("vrl_pack_shared_token_ratio"),
-            unit="percentunit",
-        ),
-        Panel(
-            title="Updates a second",
-            description="By outcome; dropped: a loss or gradient was not finite.",
-            queries=(("{{outcome}} {{run}}", rate_of("vrl_learner_updates_total", 'rank="0"', by="outcome, run")),),
-        ),
-        Panel(
-            title="Push of weights",
-            description="Pause, send, verify, resume.",
-            queries=latest("vrl_push_seconds"),
-            unit="s",
-        ),
-        Panel(
-            title="Push bandwidth",
-            description="Bytes of weights a second, to each engine.",
-            queries=latest("vrl_push_bytes_per_second"),
-            unit="Bps",
-        ),
-    ),
-)
-
-VIDEO = Dashboard(
-    uid="vrl-video",
-    title="vrl / video and data",
-    description="Decoding, samples that cannot be used, and whether prompts come in time.",
-    panels=(
-        Panel(
-            title="Samples a second",
-            description="By outcome: prepared, or why they cannot be used.",
-            queries=(("{{outcome}} {{run}}", rate_of("vrl_data_samples_total", by="outcome, run")),),
-        ),
-        Panel(
-            title="Samples left out",
-            description="Since the start; more than data.max_bad_fraction end the run.",
-            queries=latest("vrl_data_bad_samples_total"),
-        ),
-        Panel(
-            title="Patches a second",
-            description="Vision patches cut from frames, by worker.",
-            queries=(("worker {{rank}} {{run}}", rate_of("vrl_data_patches_total", by="rank, run")),),
-        ),
-        Panel(
-            title="Preparing a sample",
-            description="Seconds of decoding and processing.",
-            queries=quantiles("vrl_call_seconds", 'call="prepare"'),
-            unit="s",
-        ),
-        Panel(
-            title="Decoding, mean of the step's prompts",
-            description="Seconds.",
-            queries=latest("vrl_data_decode_seconds"),
-            unit="s",
-        ),
-        Panel(
-            title="Data workers at work",
-            description="Samples being prepared, on average; at data.workers decoding is the bottleneck.",
-            queries=(("{{run}}", rate_of("vrl_call_seconds_sum", 'role="data"')),),
-        ),
-    ),
-)
-
-FAULTS = Dashboard(
-    uid="vrl-faults",
-    title="vrl / faults",
-    description="What broke, what was dropped, what is late.",
-    panels=(
-        Panel(
-            title="Processes up",
-            description="Endpoints that answer, by role.",
-            queries=(("{{role}} {{run}}", f"sum by (role, run) ({chosen('up')})"),),
-        ),
-        Panel(
-            title="Actors replaced",
-            description="By fleet, since the run was started or resumed.",
-            queries=latest("vrl_fault_restarts_by_fleet_total", legend="{{fleet}} {{run}}"),
-        ),
-        Panel(
-            title="Actors lost for good",
-            description="Restarts used up (fault.max_restarts) or no node with room (fault.placement_timeout_s).",
-            queries=latest("vrl_fault_lost_actors"),
-        ),
-        Panel(
-            title="Calls and pushes repeated",
-            description="Calls lost with an actor and given to another, pushes begun again; since the start or resume.",
-            queries=latest("vrl_fault_lost_calls_total", "vrl_fault_failed_pushes_total"),
-        ),
-        Panel(
-            title="Resumes",
-            description="Times that the run went on from its last checkpoint after a learner rank died.",
-            queries=latest("vrl_fault_resumes_total"),
-        ),
-        Panel(
-            title="Steps dropped",
-            description="A loss or gradient was not finite; since the start.",
-            queries=latest("vrl_learner_nonfinite_steps_total"),
-        ),
-        Panel(
-            title="Samples left out",
-            description="Since the start.",
-            queries=latest("vrl_data_bad_samples_total"),
-        ),
-        Panel(
-            title="Judge",
-            description="Questions of the last step without a usable answer.",
-            queries=latest("vrl_judge_failures"),
-        ),
-        Panel(
-            title="Since the last checkpoint",
-            description="Seconds since the last whole checkpoint, or since the start.",
-            queries=(("{{run}}", f"time() - {chosen('vrl_checkpoint_last_success_timestamp_seconds')}"),),
-            unit="s",
-        ),
-        AGE,
-        Panel(
-            title="Memory",
-            description="Resident, by process.",
-            queries=(("{{role}} {{rank}} {{run}}", chosen("process_resident_memory_bytes")),),
-            unit="bytes",
-        ),
-        Panel(
-            title="CPU",
-            description="Cores in use, by process.",
-            queries=(("{{role}} {{rank}} {{run}}", f"rate({chosen('process_cpu_seconds_total')}[$__rate_interval])"),),
-        ),
-        Panel(
-            title="Open files",
-            description="Descriptors, by process: a steady climb is a leak.",
-            queries=(("{{role}} {{rank}} {{run}}", chosen("process_open_fds")),),
-        ),
-    ),
-)
-
-DASHBOARDS = (OVERVIEW, ROLLOUT, REWARD, LEARNER, VIDEO, FAULTS)
+# fmt: on

@@ -1,22 +1,32 @@
-"""The Grafana dashboards, generated: `python -m vrl.observability.dashboards` writes them to cluster/grafana.
+"""Generates the Grafana dashboards: `python -m vrl.observability.dashboards` writes them to cluster/grafana.
 
-Panels are data; every query names only metrics of the catalogues (a test holds them to it). Grafana's JSON is made
-here and nowhere else. Draws nothing and asks nothing of a Prometheus.
+Grafana's own builders make the JSON from the table in boards.py. The only door to grafana_foundation_sdk, which is a
+development dependency: no run imports this module. Does not query Prometheus.
 """
 
 import json
 import re
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-from vrl.observability.boards import DASHBOARDS
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.builders import prometheus, stat, timeseries
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardLinkType,
+    DataSourceRef,
+    VariableOption,
+    VariableRefresh,
+    VariableSort,
+)
+
+from vrl.observability.boards import BOARDS, PANELS, Panel
 from vrl.observability.catalogue import CATALOGUE
-from vrl.observability.panels import Dashboard, Panel
 from vrl.observability.series import EXTERNAL, SERIES
 
 FOLDER = Path("cluster/grafana/dashboards")
-_COLUMNS, _WIDTH, _HEIGHT = 24, 8, 8
-_DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+_SIZE = 8  # of a panel, in cells: three fit into the 24 columns
+_DATASOURCE = DataSourceRef("prometheus", "${datasource}")
 _WORDS = {"by", "without", "on", "ignoring", "or", "and", "unless", "bool", "group_left", "group_right", "offset"}
 
 
@@ -28,30 +38,30 @@ def main() -> None:
 
 
 def generated() -> dict[Path, str]:
-    """The committed files by path."""
-    return {FOLDER / f"{board.uid}.json": json.dumps(grafana(board), indent=1) + "\n" for board in DASHBOARDS}
+    """Return the text of every dashboard file by path."""
+    boards = {FOLDER / f"vrl-{name}.json": dashboard(name).build() for name in BOARDS}
+    return {path: json.dumps(board, cls=JSONEncoder, indent=1) + "\n" for path, board in boards.items()}
 
 
-def grafana(board: Dashboard) -> dict[str, Any]:
-    """One dashboard as Grafana's JSON model."""
-    return {
-        "uid": board.uid,
-        "title": board.title,
-        "description": board.description,
-        "tags": ["vrl"],
-        "schemaVersion": 39,
-        "editable": False,
-        "refresh": "10s",
-        "time": {"from": "now-1h", "to": "now"},
-        "timezone": "browser",
-        "links": [{"type": "dashboards", "tags": ["vrl"], "title": "vrl", "asDropdown": False, "keepTime": True}],
-        "templating": {"list": [_datasource_variable(), _run_variable()]},
-        "panels": [_panel(i, panel) for i, panel in enumerate(board.panels)],
-    }
+def dashboard(name: str) -> build.Dashboard:
+    """Return the builder of one dashboard: the panels of `name`, under one heading per section."""
+    title, description = BOARDS[name]
+    board = build.Dashboard(title).uid(f"vrl-{name}").description(description).tags(["vrl"]).readonly()
+    board.refresh("10s").time("now-1h", "now").timezone("browser")
+    board.link(build.DashboardLink("vrl").type(DashboardLinkType.DASHBOARDS).tags(["vrl"]).keep_time(True))
+    board.with_variable(build.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
+    board.with_variable(_run_variable())
+    panels = [panel for panel in PANELS if panel.board == name]
+    number = 0
+    for section, members in groupby(panels, key=lambda panel: panel.section):
+        board.with_row(build.Row(section).id(number := number + 1))
+        for panel in members:
+            board.with_panel(_panel(panel).id(number := number + 1))
+    return board
 
 
 def known_metrics() -> set[str]:
-    """Every name that a query may use: ours, those of EXTERNAL, and Prometheus' own `up`."""
+    """Return every metric name that a query may use: ours, those of EXTERNAL, and Prometheus' own `up`."""
     names = {"up"} | {metric.prometheus_name for metric in CATALOGUE}
     for series in (*SERIES, *EXTERNAL):
         suffixes = ("_bucket", "_sum", "_count") if series.kind == "histogram" else ("",)
@@ -60,7 +70,7 @@ def known_metrics() -> set[str]:
 
 
 def metrics_in(query: str) -> set[str]:
-    """The metric names of a PromQL query."""
+    """Return the metric names in a PromQL query."""
     bare = re.sub(r'"[^"]*"|\{[^}]*\}|\[[^\]]*\]', " ", query)
     bare = re.sub(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", " ", bare)
     names = re.findall(r"[a-zA-Z_:][\w:]*(?!\s*\()\b", bare)
@@ -68,46 +78,21 @@ def metrics_in(query: str) -> set[str]:
     return {name for name in names if name not in _WORDS | functions}
 
 
-def _panel(index: int, panel: Panel) -> dict[str, Any]:
-    per_row = _COLUMNS // _WIDTH
-    place = {"x": index % per_row * _WIDTH, "y": index // per_row * _HEIGHT, "w": _WIDTH, "h": _HEIGHT}
-    targets = [
-        {"refId": chr(65 + i), "expr": expr, "legendFormat": legend, "datasource": _DATASOURCE}
-        for i, (legend, expr) in enumerate(panel.queries)
-    ]
-    return {
-        "id": index + 1,
-        "type": panel.kind,
-        "title": panel.title,
-        "description": panel.description,
-        "datasource": _DATASOURCE,
-        "gridPos": place,
-        "targets": targets,
-        "fieldConfig": {"defaults": {"unit": panel.unit, "custom": {}}, "overrides": []},
-        "options": {},
-    }
+def _panel(panel: Panel) -> stat.Panel | timeseries.Panel:
+    made = stat.Panel() if panel.kind == "stat" else timeseries.Panel()
+    made.title(panel.title).description(panel.description).unit(panel.unit)
+    made.datasource(_DATASOURCE).span(_SIZE).height(_SIZE)
+    for i, (legend, expr) in enumerate(panel.queries):
+        query = prometheus.Dataquery().expr(expr).legend_format(legend)
+        made.with_target(query.ref_id(chr(ord("A") + i)).datasource(_DATASOURCE))
+    return made
 
 
-def _datasource_variable() -> dict[str, Any]:
-    return {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "refresh": 1}
-
-
-def _run_variable() -> dict[str, Any]:
-    query = "label_values(vrl_run_steps, run)"
-    return {
-        "name": "run",
-        "label": "run",
-        "type": "query",
-        "datasource": _DATASOURCE,
-        "query": {"query": query, "refId": "run"},
-        "definition": query,
-        "refresh": 2,
-        "sort": 1,
-        "includeAll": True,
-        "multi": True,
-        "allValue": ".*",
-        "current": {"text": "All", "value": "$__all"},
-    }
+def _run_variable() -> build.QueryVariable:
+    runs = build.QueryVariable("run").label("run").datasource(_DATASOURCE).query("label_values(vrl_run_steps, run)")
+    runs.refresh(VariableRefresh.ON_TIME_RANGE_CHANGED).sort(VariableSort.ALPHABETICAL_ASC)
+    runs.include_all(True).multi(True).all_value(".*")
+    return runs.current(VariableOption(text="All", value="$__all"))
 
 
 if __name__ == "__main__":
