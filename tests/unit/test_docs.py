@@ -1,0 +1,143 @@
+"""README and docs agree with the repository: links, images, commands, paths, symbols, keys and metrics exist."""
+
+import argparse
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import pytest
+
+from vrl.cli import _parser
+from vrl.config import RunConfig
+from vrl.evaluation.config import EvalConfig
+from vrl.inference.config import InferConfig
+from vrl.observability.catalogue import CATALOGUE, find
+from vrl.serve.config import ServeConfig
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]  # a changelog names what is gone
+FENCE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FOLDERS = "benchmarks|cluster|conf|docs|tests|vrl"
+SCHEMAS = (RunConfig, EvalConfig, InferConfig, ServeConfig)
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def _prose(page: Path) -> str:
+    return FENCE.sub("", page.read_text())
+
+
+def _code(page: Path) -> Iterator[str]:
+    """Yield every fenced block and every inline code span of a page."""
+    text = page.read_text()
+    yield from (match[0] for match in FENCE.finditer(text))
+    yield from re.findall(r"`([^`\n]+)`", _prose(page))
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub and the site generator make of a page's headings."""
+    headings = re.findall(r"^#+ +(.+)$", _prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def _commands(parser: argparse.ArgumentParser) -> dict[str, set[str]]:
+    """Return the names of all commands, each with those of its subcommands."""
+    choices = _choices(parser)
+    return {name: set(_choices(command)) for name, command in choices.items()}
+
+
+def _choices(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    actions = parser._actions  # argparse has no public way to list subcommands
+    found = [action for action in actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(found[0].choices) if found else {}
+
+
+def _has_key(schema: type, parts: list[str]) -> bool:
+    for entry in fields(schema):
+        if entry.name == parts[0]:
+            inner = entry.type if isinstance(entry.type, type) else None
+            return len(parts) == 1 or not (inner and is_dataclass(inner)) or _has_key(inner, parts[1:])
+    return False
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 140
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_relative_links_and_anchors_resolve(page: Path) -> None:
+    broken = []
+    for target in LINK.findall(_prose(page)):
+        path, _, anchor = target.partition("#")
+        if re.match(r"[a-z]+:", target):
+            continue
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and anchor not in _anchors(file)):
+            broken.append(target)
+    assert not broken
+
+
+def test_images_are_small_and_used() -> None:
+    images = [file for file in (ROOT / "docs" / "images").iterdir() if file.is_file()]
+    used = " ".join(page.read_text() for page in PAGES)
+    assert images
+    assert [file.name for file in images if file.stat().st_size >= 200_000 or file.name not in used] == []
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=_name)
+def test_commands_exist(page: Path) -> None:
+    commands = _commands(_parser())
+    used = {tuple(match) for code in _code(page) for match in re.findall(r"\bvrl +([a-z]+)(?: +([a-z]+)\b)?", code)}
+    assert {name for name, _ in used} <= commands.keys()
+    assert {inner for name, inner in used if commands[name] and inner} <= set().union(*commands.values())
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=_name)
+def test_paths_exist(page: Path) -> None:
+    named = {path for code in _code(page) for path in re.findall(rf"(?<![\w/.-])((?:{FOLDERS})/[\w./-]*\w/?)", code)}
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=_name)
+def test_symbols_exist(page: Path) -> None:
+    """A span `vrl/x.py: name` names something in that file."""
+    named = [match.groups() for code in _code(page) if (match := re.fullmatch(r"(vrl/[\w/]+\.py): ([\w.]+)", code))]
+    missing = [
+        f"{path}: {name}"
+        for path, name in named
+        if not re.search(rf"\b{name.split('.')[-1]}\b", (ROOT / path).read_text())
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=_name)
+def test_configuration_keys_exist(page: Path) -> None:
+    sections = {entry.name for schema in SCHEMAS for entry in fields(schema) if is_dataclass(entry.type)}
+    keys = {
+        key
+        for code in _code(page)
+        for key in re.findall(r"(?<![\w./-])([a-z_]+(?:\.[a-z_]+)+)(?![\w/.(*])", code)
+        if key.split(".")[0] in sections
+    }
+    assert [key for key in sorted(keys) if not any(_has_key(schema, key.split(".")) for schema in SCHEMAS)] == []
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=_name)
+def test_metrics_exist(page: Path) -> None:
+    roots = {metric.name.split("/")[0] for metric in CATALOGUE} - {"data"}  # data/ is also a folder in examples
+    spans = re.findall(r"`([a-z_]+/[\w/<>]+)`", _prose(page))
+    names = {re.sub("<[a-z]+>", "x", span) for span in spans if span.split("/")[0] in roots}
+    unknown = []
+    for name in sorted(names):
+        try:
+            known = find(name) is not None
+        except (KeyError, ValueError):
+            known = False
+        if not known:
+            unknown.append(name)
+    assert not unknown
