@@ -1,13 +1,13 @@
-"""Slots for rollout groups: reserved before a clip is decoded, freed after the weights that the group made have landed.
+"""Slots for rollout groups: reserved before a clip is decoded, freed after the weights trained on the group are pushed.
 
 There are (max_policy_age + 1) x groups_per_step slots and groups are taken in order of reservation. A group reserved at
 policy version u has fewer than (max_policy_age + 1) x groups_per_step groups before it, so it is trained at version
 u + max_policy_age at the latest: the bound on policy age needs no dropping and no clock. max_policy_age = 0 is the
-synchronous algorithm. Every reserved group ends trained, dropped with a reason, or unfinished: `ledger` reconciles.
+synchronous algorithm. Every reserved group ends trained, dropped with a reason, or unfinished: see `ledger`.
 
-Dynamic sampling (DAPO, arXiv 2503.14476), bounded: up to `max_refills` groups a step whose rewards are all equal are
-dropped when they come in. Their slots are free at once, and `take` shows them, so that what a step reports of its
-rollouts is not the choice's doing.
+Dynamic sampling (DAPO, arXiv 2503.14476), bounded: up to `max_refills` groups per step whose rewards are all equal are
+dropped on arrival. Their slots are free immediately, and `take` returns them too, so that the rollout metrics of a
+step are not biased by the selection.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from vrl.types import RolloutGroup
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupCounts:
-    """Where every group went: started = trained + sum(dropped) + unfinished."""
+    """What became of every group: started = trained + sum(dropped) + unfinished."""
 
     started: int
     trained: int
@@ -30,32 +30,32 @@ class GroupCounts:
 
 
 class RolloutBuffer:
-    """Example, one group a step, synchronous:
+    """Example with one group per step, synchronous:
 
     `(g,) = await buffer.reserve(1)`; generate; `buffer.put([group])`; `groups, replaced = await buffer.take()`; train;
     push; `buffer.account(groups, dropped={})`; `buffer.release()`. A second `reserve` waits until that release.
     """
 
     def __init__(self, *, groups_per_step: int, max_policy_age: int, steps: int, max_refills: int = 0) -> None:
-        """`steps` more steps will be taken: no group is started that none of them would train."""
+        """`steps`: number of steps still to run; no group is started that none of them would train."""
         self._groups_per_step = groups_per_step
         self._capacity = (max_policy_age + 1) * groups_per_step
         self._wanted = steps * groups_per_step
         self._max_refills = max_refills  # between two calls of `take`
         self._replaced: list[RolloutGroup] = []  # since the last `take`
-        self._outstanding: dict[int, RolloutGroup | None] = {}  # in order of reservation; None: still being made
+        self._outstanding: dict[int, RolloutGroup | None] = {}  # in order of reservation; None while it is generated
         self._next_id = 0
         self._taken = 0
-        self._held = 0  # slots of settled groups that are not free yet
+        self._held = 0  # slots of accounted groups that are not free yet
         self._trained = 0
         self._dropped: Counter[str] = Counter()
         self._closed = False
         self._changed = asyncio.Condition()
 
     async def reserve(self, num_groups: int) -> tuple[int, ...]:
-        """Wait for a free slot and take up to `num_groups`; returns their group ids, or () when no more are wanted.
+        """Wait for a free slot and reserve up to `num_groups`; returns their group ids, or () if the run needs no more.
 
-        `release` frees a whole step's slots at once, so a synchronous run gets whole waves; a dropped group frees one.
+        `release` frees all slots of a step together, so a synchronous run gets whole waves; a dropped group frees one.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._room() > 0)
@@ -68,9 +68,9 @@ class RolloutBuffer:
             return ids
 
     async def put(self, groups: Sequence[RolloutGroup]) -> None:
-        """Hand in the finished groups of a wave for their reserved slots; the first of zero spread are replaced.
+        """Store the finished groups of a wave in their slots; the first groups of zero spread are dropped for refills.
 
-        All at once, so that equal waves leave equal numbers of slots to the next.
+        Groups are stored together, so that equal waves leave equal numbers of slots to the next wave.
         """
         async with self._changed:
             for group in sorted(groups, key=lambda group: group.group_id):
@@ -83,7 +83,7 @@ class RolloutBuffer:
             self._changed.notify_all()
 
     async def drop(self, group_id: int, reason: str) -> None:
-        """Give a reserved slot back: its group could not be made."""
+        """Free the slot of a group that failed."""
         async with self._changed:
             self._forget(group_id, reason)
             self._changed.notify_all()
@@ -91,8 +91,8 @@ class RolloutBuffer:
     async def take(self) -> tuple[list[RolloutGroup], list[RolloutGroup]]:
         """Wait for the next step's groups, in order of reservation; none once the buffer is closed.
 
-        The second list are groups that were replaced since the last call. The slots stay taken until `account` and
-        `release`.
+        The second list has the groups that were dropped for refills since the last call. Slots stay taken until
+        `account` and `release`.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._head_is_ready())
@@ -103,7 +103,7 @@ class RolloutBuffer:
             return [group for group in head if group is not None], replaced
 
     def account(self, groups: list[RolloutGroup], dropped: dict[int, str]) -> None:
-        """Account for a step's groups: trained, or left out for the reason in `dropped` (by group id)."""
+        """Count a step's groups as trained, or as dropped for the reason in `dropped` (by group id)."""
         for group in groups:
             del self._outstanding[group.group_id]
             reason = dropped.get(group.group_id)
@@ -115,13 +115,13 @@ class RolloutBuffer:
         self._held += len(groups)
 
     async def release(self) -> None:
-        """Free the slots of the settled groups: the weights that they made have landed."""
+        """Free the slots of the accounted groups, after the push of the weights trained on them."""
         async with self._changed:
             self._held = 0
             self._changed.notify_all()
 
     async def close(self) -> None:
-        """No more groups: `reserve` returns () and `take` [] from now on."""
+        """End the run: from now on `reserve` returns () and `take` empty lists."""
         async with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -137,7 +137,7 @@ class RolloutBuffer:
         self._dropped[reason] += 1
 
     def _room(self) -> int:
-        """Free slots, as far as the steps to come still want groups for them."""
+        """Number of free slots, at most the number of groups that the remaining steps need."""
         wanted = self._wanted - self._taken - len(self._outstanding)
         free = self._capacity - len(self._outstanding) - self._held
         return min(wanted, free)

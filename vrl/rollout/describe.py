@@ -1,4 +1,4 @@
-"""What rollouts look like, in the names of the metric catalogue. Pure functions of scored groups."""
+"""Metrics of rollouts under the names of the metric catalogue. Pure functions of scored groups."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from vrl.types import Rollout, RolloutGroup
 
 
 def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, float]:
-    """What a step's rollouts look like: rewards by part and task, lengths, ages, throughput."""
+    """Metrics of a step's rollouts: rewards by part and task, lengths, policy age, throughput."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     num_tokens = sum(len(rollout.completion.token_ids) for rollout in rollouts)
     num_shuffled = sum(group.shuffled_tokens for group in groups)
@@ -53,7 +53,7 @@ def mean_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
 def part_spreads(groups: Sequence[RolloutGroup]) -> dict[str, float]:
     """Standard deviation of every reward part within a group, mean over the groups in which any rollout has it.
 
-    A part of spread 0 has_signal nothing, whatever its mean.
+    A part of spread 0 has no training signal, no matter its mean.
     """
     found: dict[str, list[float]] = {}
     for group in groups:
@@ -68,7 +68,7 @@ def part_spreads(groups: Sequence[RolloutGroup]) -> dict[str, float]:
 
 
 def missing_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """Share of the rollouts scored with a part that lack it: it did not apply, or a judge failed."""
+    """Fraction of rollouts without a reward part among those scored with it: not applicable, or a judge failed."""
     found: dict[str, list[bool]] = {}
     for rollout in rollouts:
         for name, value in rollout.reward.breakdown.items():
@@ -82,7 +82,7 @@ def mean_reward(rollouts: Sequence[Rollout]) -> float:
 
 
 def covered_s(intervals: Sequence[tuple[float, float]]) -> float:
-    """Seconds that lie in any of the intervals (start, end): what groups made side by side took together."""
+    """Seconds covered by the union of the intervals (start, end): wall time of groups that were made in parallel."""
     total, reached = 0.0, -np.inf
     for start, end in sorted(intervals):
         total += max(0.0, end - max(start, reached))

@@ -1,8 +1,8 @@
-"""One rollout engine: vLLM's AsyncLLM behind records. Imports vLLM late, since that takes seconds.
+"""One rollout engine: vLLM's AsyncLLM behind our records. Imports vLLM late, because the import takes seconds.
 
-Prompts go in processed already (token ids and raw uint8 patches), so pixels are decoded and cut into patches once for
-engine and learner. Cache keys carry the policy version: a weight push needs no cache clear and nothing stale is ever
-hit. Does not choose samples, score, or decide when weights change.
+Prompts arrive already processed (token ids and raw uint8 patches), so pixels are decoded and cut into patches once for
+engine and learner. Cache keys contain the policy version: after a weight push no cache is cleared and no stale entry
+is hit. Does not choose samples, score, or decide when weights change.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from vllm.outputs import CompletionOutput, RequestOutput
 
 _LOADED = "default"  # vLLM's name for the weights it started with: our version 0
-_SLEEPING = ("weights", "kv_cache")  # vLLM's names for what leaves the GPU in its sleep, in the order of waking
+_SLEEPING = ("weights", "kv_cache")  # vLLM's tags of what leaves the GPU in sleep mode, in the order of waking
 
 
 class RolloutEngine:
@@ -53,10 +53,10 @@ class RolloutEngine:
         raw_logprobs: bool = False,
         vision_trains: bool = True,
     ) -> None:
-        """Starts vLLM and waits until it is ready. Engines of one run differ in `index`, and so in what they sample.
+        """Start vLLM and wait until it is ready. Engines of one run differ in `index`, and so in what they sample.
 
-        `raw_logprobs`: those of the model, at temperature 1 over all tokens, whatever a completion is sampled at.
-        `vision_trains`: the features of a clip are those of one policy version; else they outlive every push.
+        `raw_logprobs`: report the model's log-probs, at temperature 1 over all tokens, instead of the sampler's.
+        `vision_trains`: cached features of a clip are valid for one policy version; otherwise they survive every push.
         """
         stats = watch_actor()
         self._index = index
@@ -64,12 +64,12 @@ class RolloutEngine:
         self._version = 0
         self._requests = 0
         self._seed = seed
-        self._calls: Counter[str] = Counter()  # equal calls since the weights came
+        self._calls: Counter[str] = Counter()  # number of equal calls with the present weights
         self._admission = asyncio.Lock()
         self._paused = False
         self._asleep: list[str] = []
         self._vision_trains = vision_trains
-        self._sockets = RpcDir()
+        self._rpc_dir = RpcDir()
         self._llm = start_llm(
             model, rollout, seed=seed, stats=stats, push_backend=push_backend, raw_logprobs=raw_logprobs
         )
@@ -78,9 +78,9 @@ class RolloutEngine:
         self._banned = banned_token_ids(hf_config)
 
     async def ready(self) -> None:
-        """Returns once the engine can generate."""
+        """Return once the engine can generate."""
         await self._llm.check_health()
-        await self._sockets.leave(self._llm)
+        await self._rpc_dir.remove(self._llm)
 
     @timed("generate")
     async def generate(
@@ -90,13 +90,13 @@ class RolloutEngine:
         group_size: int | Sequence[int] | None = None,
         temperature: float | None = None,
     ) -> tuple[tuple[Completion, ...], ...]:
-        """`group_size` completions for every prompt, or `group_size[i]` for prompt i.
+        """Sample `group_size` completions for every prompt, or `group_size[i]` for prompt i.
 
-        `patches[i]` are those of `prompts[i]`, uint8 [num_patches, patch_dim]. Prompts of one call are admitted
-        together, and what an idle engine samples follows from the seed, its index, its policy version, the call, and
-        how often it has had that call since the weights came: a resumed run samples what it would have. Raises
-        RolloutError for a request that vLLM refuses or cuts, DataError for a prompt whose grids do not match its ids,
-        WorkerError when the engine is dead.
+        `patches[i]` belong to `prompts[i]`, uint8 [num_patches, patch_dim]. Prompts of one call are admitted together.
+        What an idle engine samples is determined by the seed, its index, its policy version, the call, and the number
+        of equal calls before it at that version: a resumed run samples what the interrupted one would have. Raises
+        RolloutError for a request that vLLM refuses or aborts, DataError for a prompt whose grids do not match its
+        ids, WorkerError when the engine is dead.
         """
         group_size = group_size or self._rollout.group_size
         sizes = [group_size] * len(prompts) if isinstance(group_size, int) else group_size
@@ -108,7 +108,7 @@ class RolloutEngine:
                 seed = self._call_seed(prompts, sizes, temperature)
                 await self._guarded(self._admit(requests, params, admitted, seed))
             finished = await asyncio.gather(*(self._guarded(output.get()) for output in admitted))
-        except BaseException:  # one failed, or the caller gave up: the rest must not run on
+        except BaseException:  # one failed, or the caller gave up: abort the rest
             await self._llm.abort([output.request_id for output in admitted], internal=True)
             raise
         completions = tuple(self._completions(output) for output in finished)
@@ -117,30 +117,30 @@ class RolloutEngine:
 
     @timed("pause")
     async def pause(self) -> None:
-        """Freeze running requests and admit no new ones until `resume`; they keep the tokens they have.
+        """Freeze running requests, which keep their tokens, and admit no new ones until `resume`.
 
-        A paused engine stays so: a push that is repeated begins with it again. One that sleeps wakes as far as a push
-        needs it: its weights are there again.
+        Pausing a paused engine does nothing: a push that is retried starts with it. A sleeping engine wakes as far as
+        a push needs it: its weights return to the GPU.
         """
         if not self._paused:
-            await self._close_door()
+            await self._stop_admission()
             await self._guarded(self._llm.pause_generation(mode="keep", clear_cache=False))
         if "weights" in self._asleep:
             await self._wake("weights")
 
     @timed("sleep")
     async def sleep(self) -> None:
-        """Leave the GPU to the learner until `resume`: weights go to the host, keys and values are forgotten.
+        """Leave the GPU to the learner until `resume`: weights move to the host, keys and values are dropped.
 
-        Requests under way are finished first; there are none where learner and engines take turns.
+        Running requests finish first; there are none where learner and engines take turns.
         """
-        await self._close_door()
+        await self._stop_admission()
         await self._guarded(self._llm.sleep(level=1, mode="wait"))
         self._asleep = list(_SLEEPING)
 
     @timed("resume")
     async def resume(self) -> None:
-        """Go on, with whatever weights are there now. An engine that goes on already is left alone."""
+        """Continue with the present weights. Does nothing if the engine is running."""
         for part in list(self._asleep):
             await self._wake(part)
         if self._paused:
@@ -149,8 +149,10 @@ class RolloutEngine:
             self._admission.release()
 
     async def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
-        """Join the learner, and forget what an earlier push left unfinished; with the three methods below, what
-        vLLM's weight transfer calls."""
+        """Join the learner's group and abort an unfinished push.
+
+        vLLM's weight transfer calls this and the three methods below.
+        """
         from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
 
         await self._transfer(self._llm.collective_rpc("vrl_abandon_update"))
@@ -191,11 +193,11 @@ class RolloutEngine:
             )
 
     async def rule(self) -> PositionRule:
-        """How the loaded family places vision slots and positions."""
+        """Return how the loaded model family places vision slots and positions."""
         return self._rule
 
     async def render(self, raw: RawPrompt) -> Rendering:
-        """What vLLM's own processor makes of a prompt, from text and decoded frames: ours must be equal."""
+        """Run vLLM's own processor on text and decoded frames; our rendering must be equal."""
         from PIL import Image
         from vllm.renderers.inputs.preprocess import parse_model_prompt
 
@@ -224,22 +226,22 @@ class RolloutEngine:
         )
 
     async def observe(self, prompt: Prompt, patches: np.ndarray, group_size: int) -> Observation:
-        """Generate for one prompt that is in no cache, and report the positions and pixels the model computed with."""
-        await self._guarded(self._llm.collective_rpc("vrl_watch"))
+        """Generate for one uncached prompt and report the positions and pixels that the model computed with."""
+        await self._guarded(self._llm.collective_rpc("vrl_start_tap"))
         (completions,) = await self.generate((prompt,), patches, group_size=group_size)
-        positions, rows = (await self._guarded(self._llm.collective_rpc("vrl_watched")))[0]
+        positions, rows = (await self._guarded(self._llm.collective_rpc("vrl_read_tap")))[0]
         return Observation(completions=completions, positions_3P=np.array(positions), pixel_rows=rows)
 
     async def vision_runs(self) -> int:
-        """Clips and pictures encoded since the last call, not those from a cache; the first call starts to count."""
+        """Number of images and clips encoded (not cached) since the last call; the first call starts the count."""
         return max(await self._guarded(self._llm.collective_rpc("vrl_vision_runs")))
 
     def shutdown(self) -> None:
-        """End vLLM's processes; the engine cannot be used after."""
+        """Stop vLLM's processes; the engine cannot be used afterwards."""
         self._llm.shutdown()
-        del self._llm  # its finaliser fails in an interpreter that is going down
+        del self._llm  # its finaliser fails during interpreter shutdown
 
-    async def _close_door(self) -> None:
+    async def _stop_admission(self) -> None:
         if not self._paused:
             await self._admission.acquire()
             self._paused = True
@@ -274,7 +276,7 @@ class RolloutEngine:
         )
 
     def _request(self, prompt: Prompt, patches: np.ndarray) -> "EngineInput":
-        """A prompt in the form that vLLM's own processor would have given it."""
+        """Return a prompt in the form that vLLM's own processor would give it."""
         from vllm.inputs.engine import mm_input, tokens_input
         from vllm.multimodal.inputs import MultiModalKwargsItems, PlaceholderRange
 
@@ -296,7 +298,7 @@ class RolloutEngine:
         return mm_input(token_ids, items, hashes, places, cache_salt=salt)
 
     def _call_seed(self, prompts: Sequence[Prompt], sizes: Sequence[int], temperature: float | None) -> int:
-        """Our definition: a hash of what the docstring of `generate` names."""
+        """Our definition: a hash of everything that the docstring of `generate` lists."""
         digest = blake2b(repr((self._seed, self._index, self._version, list(sizes), temperature)).encode())
         for prompt in prompts:
             digest.update(prompt.media_key.encode())
@@ -309,8 +311,10 @@ class RolloutEngine:
     async def _admit(
         self, requests: "Sequence[EngineInput]", params: "Sequence[SamplingParams]", admitted: list[Any], seed: int
     ) -> None:
-        """Add requests in order, and their outputs to `admitted`; when the engine is idle with a new seed, and behind
-        a pause, so that its first batch holds them all."""
+        """Add requests in order and collect their outputs in `admitted`.
+
+        An idle engine is reseeded, and paused meanwhile so that its first batch holds all requests.
+        """
         idle = self._llm.get_num_unfinished_requests() == 0
         if idle:
             await self._llm.pause_generation(mode="keep", clear_cache=False)
@@ -324,7 +328,7 @@ class RolloutEngine:
                 await self._llm.resume_generation()
 
     async def _guarded(self, call: Any) -> Any:
-        """Await a call of vLLM and say in our words how it failed."""
+        """Await a call of vLLM and translate its errors into ours."""
         from vllm.exceptions import VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -336,12 +340,12 @@ class RolloutEngine:
             raise RolloutError(f"engine {self._index}: vLLM refuses the request: {error}") from error
 
     async def _transfer(self, call: Any) -> None:
-        """Await a step of the weight transfer; WeightPushError says how it failed."""
+        """Await a step of the weight transfer. Raises WeightPushError if it fails."""
         try:
             await self._guarded(call)
         except VrlError:
             raise
-        except Exception as error:  # vLLM hands on whatever its worker raised as a bare Exception with the text of it
+        except Exception as error:  # vLLM re-raises a worker's error as a bare Exception with its text
             raise WeightPushError(f"engine {self._index}: {error}") from error
 
     def _completions(self, output: "RequestOutput") -> tuple[Completion, ...]:
@@ -349,8 +353,8 @@ class RolloutEngine:
 
     def _completion(self, output: "CompletionOutput") -> Completion:
         if output.finish_reason not in ("stop", "length"):
-            raise RolloutError(f"engine {self._index}: got a completion that ended by {output.finish_reason!r}")
-        sampled: Any = output.logprobs  # one a token, since logprobs=0 asks for no others
+            raise RolloutError(f"engine {self._index}: got a completion with finish reason {output.finish_reason!r}")
+        sampled: Any = output.logprobs  # one per token, because of logprobs=0
         logprobs = np.array(sampled.logprobs, dtype=np.float32)
         if len(logprobs) != len(output.token_ids) or not np.isfinite(logprobs).all():
             raise RolloutError(
@@ -377,7 +381,7 @@ def _count(prompts: Sequence[Prompt], completions: Sequence[Sequence[Completion]
 
 
 def _partial(is_slot_L: np.ndarray) -> Any:
-    """The mask of a span in which only some tokens are slots; None where all are."""
+    """The mask of a span in which only some tokens are slots; None if all are."""
     import torch
 
     return None if is_slot_L.all() else torch.from_numpy(is_slot_L)

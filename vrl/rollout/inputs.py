@@ -1,6 +1,6 @@
-"""Prompts in the words of the engine: which tokens a picture or clip covers, which tensors it owns. Knows no engine.
+"""Prompts in the engine's terms: which tokens and which tensors belong to an image or clip. Starts no engine.
 
-Placeholders in a prompt are expanded already, and patches already stand in media order, so nothing is processed twice.
+Placeholders in a prompt are already expanded and patches are already in media order, so nothing is processed twice.
 Axes: P prompt tokens, L tokens of one span.
 """
 
@@ -20,7 +20,7 @@ _TENSOR_NAMES = {"image": ("pixel_values", "image_grid_thw"), "video": ("pixel_v
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MediaSpan:
-    """One picture or clip of a prompt: and the tokens it covers."""
+    """One image or clip of a prompt and the tokens it covers."""
 
     grid: VisionGrid
     start: int  # first token
@@ -38,19 +38,19 @@ class Rendering:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
-    """What the live engine did with a processed prompt."""
+    """What the live engine computed for a processed prompt."""
 
     completions: tuple[Completion, ...]
     positions_3P: np.ndarray  # int64, the rotary positions it computed
-    pixel_rows: str  # row_digest of what its vision tower got
+    pixel_rows: str  # row_digest of the input of its vision tower
 
 
 def media_spans(prompt: Prompt, rule: PositionRule) -> tuple[MediaSpan, ...]:
-    """The spans of a prompt's media, in prompt order.
+    """Return the spans of a prompt's media, in prompt order.
 
     A Qwen3-VL clip is one span from the <|vision_start|> of its first time step to the <|vision_end|> of its last one,
     the time texts between them included; any other span is exactly its placeholder tokens.
-    Raises DataError where placeholders and grids do not match.
+    Raises DataError if placeholders and grids do not match.
     """
     slots = vision_slots(prompt.token_ids, prompt.vision, rule)
     spans, slot = [], 0
@@ -67,7 +67,7 @@ def media_spans(prompt: Prompt, rule: PositionRule) -> tuple[MediaSpan, ...]:
 
 
 def media_tensors(vision: Sequence[VisionGrid], patches: np.ndarray) -> dict[str, torch.Tensor]:
-    """Grids and patches uint8 [num_patches, patch_dim], in media order, under Hugging Face's names."""
+    """Return grids and patches uint8 [num_patches, patch_dim], in media order, under Hugging Face's names."""
     tensors: dict[str, torch.Tensor] = {}
     rows = dict(enumerate(_tensor(patches).split([grid.num_patches for grid in vision])))
     for kind, (pixels_name, grid_name) in _TENSOR_NAMES.items():
@@ -82,7 +82,7 @@ def media_tensors(vision: Sequence[VisionGrid], patches: np.ndarray) -> dict[str
 
 
 def read_media(kind: str, item: Mapping[str, Any]) -> tuple[VisionGrid, np.ndarray]:
-    """The inverse for one picture or clip: `item` maps the processor's names to one item's tensors."""
+    """The inverse for one image or clip: `item` maps the processor's names to one item's tensors."""
     pixels_name, grid_name = _TENSOR_NAMES[kind]
     t, h, w = item[grid_name].tolist()
     seconds = float(item["second_per_grid_ts"]) if "second_per_grid_ts" in item else 0.0
@@ -90,7 +90,7 @@ def read_media(kind: str, item: Mapping[str, Any]) -> tuple[VisionGrid, np.ndarr
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
-    """A tensor over the array's memory; arrays out of the object store are read-only, and so is our use of them."""
+    """A tensor that shares the array's memory. Arrays from the object store are read-only; we only read."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)

@@ -1,6 +1,6 @@
-"""One engine of a run's own judge: a language model that answers questions in words, on vLLM.
+"""One engine of a run's own judge: a language model on vLLM that answers questions in words.
 
-Has nothing to do with the policy: its weights never change. Knows no question; vrl.reward.judge asks them.
+Independent of the policy: its weights never change. Does not write the questions: vrl.reward.judge does.
 """
 
 import itertools
@@ -15,16 +15,16 @@ from vrl.rollout.rpc_dir import RpcDir
 
 
 class JudgeEngine:
-    """One engine. A plain class: the run makes an async actor of it."""
+    """One judge engine. A plain class: the run makes an async actor of it."""
 
     def __init__(self, config: JudgeConfig) -> None:
-        """Starts vLLM and waits until it is ready."""
-        from transformers import AutoTokenizer  # takes seconds: not for the driver, which starts this class
+        """Start vLLM and wait until it is ready."""
+        from transformers import AutoTokenizer  # imported late: the driver imports this module, and it takes seconds
 
         stats, engine = watch_actor(), config.engine
         self._requests = itertools.count()
         self._tokenizer: Any = AutoTokenizer.from_pretrained(config.model)
-        self._sockets = RpcDir()
+        self._rpc_dir = RpcDir()
         self._llm = start_llm(
             ModelConfig(path=config.model, dtype=engine.dtype, max_context_tokens=engine.max_context_tokens),
             RolloutConfig(
@@ -39,15 +39,15 @@ class JudgeEngine:
         )
 
     async def ready(self) -> int:
-        """The process that holds the model, once it can answer."""
+        """Return the pid of this process once the engine can answer."""
         await self._llm.check_health()
-        await self._sockets.leave(self._llm)
+        await self._rpc_dir.remove(self._llm)
         return os.getpid()
 
     async def chat(self, request: dict[str, Any]) -> str:
-        """The reply to a request in the words of the OpenAI protocol: messages, temperature, seed, max_tokens.
+        """Answer a request of the OpenAI protocol: messages, temperature, seed, max_tokens.
 
-        Raises JudgeError for a question that does not fit the context, and where vLLM fails.
+        Raises JudgeError for a question that does not fit the context, or if vLLM fails.
         """
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
@@ -62,11 +62,11 @@ class JudgeEngine:
         try:
             async for output in self._llm.generate({"prompt_token_ids": ids}, params, str(next(self._requests))):
                 return output.outputs[0].text
-        except Exception as error:  # whatever vLLM raises: the question has no answer, the run goes on
+        except Exception as error:  # any failure of vLLM: the question stays unanswered, the run continues
             raise JudgeError(f"{type(error).__name__}: {error}") from error
         raise JudgeError("got no output")
 
     def shutdown(self) -> None:
-        """End vLLM's processes; the engine cannot be used after."""
+        """Stop vLLM's processes; the engine cannot be used afterwards."""
         self._llm.shutdown()
         del self._llm

@@ -1,18 +1,18 @@
-"""vLLM's options from ours, and the start of its AsyncLLM."""
+"""Translates our configuration into vLLM's and starts its AsyncLLM."""
 
 import os
 from typing import Any, cast
 
 from vrl.config import ModelConfig, RolloutConfig
-from vrl.rollout.parent_watchdog import offer_lifeline
+from vrl.rollout.parent_watchdog import record_engine_pid
 
 _MIN_BATCH_TOKENS = 8192  # of one forward; at least a whole prompt, so that any clip fits the encoder cache
 _CPU_BLOCK_TOKENS = 32  # vLLM's 128 would keep short prompts out of the prefix cache
 _CPU_ENV = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait cost a shared machine nine tenths of its speed
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # or engines and learner would share the first cores
+    "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads make a shared machine ten times slower
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # otherwise engines and learner share the first cores
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # model and scheduler in one process: one import of vLLM less
-    "TORCHDYNAMO_DISABLE": "1",  # the sampler would compile C++ for 20 s, and need a compiler
+    "TORCHDYNAMO_DISABLE": "1",  # otherwise the sampler compiles C++ for 20 s and needs a compiler
 }
 
 
@@ -25,17 +25,17 @@ def start_llm(
     push_backend: str = "gloo",
     raw_logprobs: bool = False,
 ) -> Any:
-    """An AsyncLLM that takes processed inputs and new weights. `stats`: it reports vLLM's own metrics."""
-    offer_lifeline()
+    """Start an AsyncLLM that takes processed inputs and new weights. `stats`: report vLLM's own metrics."""
+    record_engine_pid()
     os.environ["OMP_NUM_THREADS"] = str(rollout.threads)
     if push_backend == "ipc":
-        os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # its handles reach the worker as pickles
+        os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # IPC handles reach the worker as pickles
     from vllm import AsyncEngineArgs
     from vllm.config import WeightTransferConfig
     from vllm.platforms import current_platform
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    import vrl.rollout.extension  # noqa: F401  (registers the gloo transport here too, where vLLM checks its name)
+    import vrl.rollout.extension  # noqa: F401  (registers the gloo transport in this process too, where vLLM checks its name)
 
     on_cpu = current_platform.is_cpu()
     device: dict[str, Any] = {"gpu_memory_utilization": rollout.gpu_memory_utilization}
@@ -44,7 +44,7 @@ def start_llm(
         device = {"kv_cache_memory_bytes": int(rollout.kv_cache_gib * 2**30), "block_size": _CPU_BLOCK_TOKENS}
     args = AsyncEngineArgs(
         model=model.path,
-        served_model_name="policy",  # a label of vLLM's metrics, else the path
+        served_model_name="policy",  # the label in vLLM's metrics; by default the path
         dtype=cast(Any, model.dtype),
         trust_remote_code=model.trust_remote_code,
         max_model_len=model.max_context_tokens,
@@ -56,11 +56,11 @@ def start_llm(
         enable_prefix_caching=True,
         # processed: at the sampling temperature, over the tokens that may be sampled
         logprobs_mode="raw_logprobs" if raw_logprobs else "processed_logprobs",
-        mm_processor_cache_gb=0,  # inputs come processed
+        mm_processor_cache_gb=0,  # inputs are already processed
         skip_mm_profiling=on_cpu,
         disable_log_stats=not stats,
         weight_transfer_config=WeightTransferConfig(backend=push_backend),
-        enable_sleep_mode=push_backend == "ipc",  # a learner rank wants the same GPU in between
+        enable_sleep_mode=push_backend == "ipc",  # a learner rank uses the same GPU in turns
         worker_extension_cls="vrl.rollout.extension.EngineExtension",
         **device,
     )

@@ -1,8 +1,8 @@
-"""Where the processes of one engine meet: unix sockets in a folder of their own, gone as soon as they have met.
+"""A private folder for the unix sockets of one engine's processes, removed as soon as they are connected.
 
-vLLM would bind them in /tmp and leave one file there for every engine. A connected socket needs no file: the folder
-goes while the engine lives, so nothing is left whoever kills it later. Its owner alone can enter it. Does not close
-the sockets.
+By default vLLM binds them in /tmp and leaves one file per engine. A connected socket needs no file, so the folder is
+removed while the engine runs and nothing remains even if it is killed. Only its owner can enter it. Does not close the
+sockets.
 """
 
 import os
@@ -11,16 +11,16 @@ from typing import Any
 
 
 class RpcDir:
-    """The folder of the next engine that this process starts."""
+    """The socket folder of the next engine that this process starts."""
 
     def __init__(self) -> None:
         self._folder = TemporaryDirectory(prefix="vrl-", ignore_cleanup_errors=True)
-        self._met = False
+        self._removed = False
         os.environ["VLLM_RPC_BASE_PATH"] = self._folder.name
 
-    async def leave(self, llm: Any) -> None:
-        """Remove the folder, the first time: once an answer has come all ways are open."""
-        if not self._met:
+    async def remove(self, llm: Any) -> None:
+        """Remove the folder on the first call; an answer from the engine shows that all sockets are connected."""
+        if not self._removed:
             await llm.is_paused()
             self._folder.cleanup()
-            self._met = True
+            self._removed = True

@@ -1,8 +1,8 @@
 """One wave of groups, from prepared prompts to rewarded rollouts.
 
-A wave is what the engines admit together: one group when rollouts and learning overlap, a whole step's groups when
-they alternate, so that equal seeds give equal batches and equal bits. A group that cannot be made or scored is dropped
-with a reason; when all workers of a role are dead the run ends.
+A wave is what the engines admit together: one group when rollouts and learning overlap, all groups of a step when they
+alternate, so that equal seeds give equal batches and bit-equal results. A group that cannot be generated or scored is
+dropped with a reason; the run ends when all workers of a role are dead.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from vrl.types import Completion, Reward, Rollout, RolloutGroup
 
 logger = logging.getLogger(__name__)
 _MAX_FAILURES_IN_A_ROW = 32
-Drawn = tuple[Completion, ...]  # of one prompt
+Drawn = tuple[Completion, ...]  # completions of one prompt
 
 
 class Runner:
-    """Turns prompts into groups and hands them to the buffer."""
+    """Turns prompts into groups and puts them into the buffer."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Runner:
         shape: Callable[[Completion, Reward], Reward],
         shuffled: ShuffledDraws,
     ) -> None:
-        """`shape` makes of a completion's reward the one that trains; see vrl.algo.shaping."""
+        """`shape` turns a completion's reward into the reward to train on; see vrl.algo.shaping."""
         self._shuffled = shuffled
         self._shape = shape
         self._engines = engines
@@ -43,9 +43,9 @@ class Runner:
         self._failures = 0
 
     async def run_wave(self, prepared: Sequence[PreparedPrompt], group_ids: Sequence[int]) -> None:
-        """Generate and score every prompt of the wave; its groups are put into the buffer, those that fail dropped.
+        """Generate and score every prompt of the wave; put its groups into the buffer and drop those that fail.
 
-        Raises RolloutError or RewardError when too many groups in a row fail: more than a sample is wrong then.
+        Raises RolloutError or RewardError when too many groups in a row fail, as the cause is then no single sample.
         """
         num_shares = min(len(self._engines), len(prepared))
         jobs = list(zip(group_ids, prepared, strict=True))
@@ -70,7 +70,7 @@ class Runner:
         return [group for group in scored if group is not None]
 
     async def _draw(self, jobs: Sequence[tuple[int, PreparedPrompt]]) -> tuple[list[Drawn], list[Drawn]]:
-        """What each job's prompt gave and, where its task asks, what it gave on permuted frames; one call for all."""
+        """Generate for each job's prompt and, if its task requires it, on permuted frames, in one call."""
         twins = [self._shuffled.twin(job, group_id) for group_id, job in jobs]
         again = [twin for twin in twins if twin is not None]
         if not again:
@@ -88,7 +88,7 @@ class Runner:
         shuffled: Drawn,
         sampled: tuple[float, float],
     ) -> RolloutGroup | None:
-        """The group with its rewards; None where they could not be had. `sampled`: monotonic seconds, from and to."""
+        """Score a group; returns None if that fails. `sampled`: monotonic seconds at start and end of its sampling."""
         started = time.monotonic()
         try:
             rewards: tuple[Reward, ...] = await self._rewards.call("score", prepared.prompt, completions, shuffled)
@@ -112,7 +112,7 @@ class Runner:
         )
 
     async def _drop(self, group_id: int, role: str, error: RolloutError | RewardError | LostCallError) -> None:
-        lost = isinstance(error, LostCallError)  # with two workers: how many more may be is bounded by their restarts
+        lost = isinstance(error, LostCallError)  # on two workers; the restart budgets limit how often
         reason = f"{role}_lost" if lost else role
         logger.warning("group %d dropped (%s): %s", group_id, reason, error)
         await self._buffer.drop(group_id, reason)
@@ -120,14 +120,16 @@ class Runner:
             return
         self._failures += 1
         if self._failures >= _MAX_FAILURES_IN_A_ROW:
-            raise type(error)(f"{self._failures} groups in a row failed, the last one: {error}") from error
+            raise type(error)(f"{self._failures} groups in a row failed, the last with: {error}") from error
 
 
 async def generate(
     engines: Workers, prepared: Sequence[PreparedPrompt], **sampling: Any
 ) -> list[tuple[Completion, ...]]:
-    """The completions of each prompt, admitted together by one engine; a prompt that comes alone goes where the
-    features of its clip are, if anywhere. `sampling` overrides the engine's settings."""
+    """Sample the completions of all prompts on one engine, which admits them together.
+
+    A single prompt goes to the engine that may have cached its clip. `sampling` overrides the engine's settings.
+    """
     prompts = tuple(job.prompt for job in prepared)
     clip = prompts[0].media_key if len(prompts) == 1 else ""
     return list(await engines.call("generate", prompts, *(job.patches for job in prepared), affinity=clip, **sampling))

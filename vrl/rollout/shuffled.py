@@ -1,8 +1,8 @@
-"""T-GRPO's second request: the same prompt over a clip whose frames stand in another order.
+"""T-GRPO's second request: the same prompt with the frames of its clip in another order.
 
 Video-R1 (arXiv 2503.21776) compares accuracy on ordered and on permuted frames; completions on permuted frames are
-never trained on. Frames are permuted inside the processed patches, which is exact, since every frame is resized by
-itself: no second decode, no second copy on its way to the engine. Times and token ids stay. Scores nothing.
+never trained on. Frames are permuted inside the processed patches, which is exact because every frame is resized
+independently: no second decode and no second copy to the engine. Times and token ids stay. Scores nothing.
 """
 
 from dataclasses import dataclass, replace
@@ -13,23 +13,23 @@ from vrl.config import RunConfig
 from vrl.rollout.prefetch import PreparedPrompt
 from vrl.types import Prompt, VisionGrid
 
-REWARD = "temporal_order"  # the reward that compares; a task whose rubric has it asks for shuffled draws
+REWARD = "temporal_order"  # the reward that compares; a task whose rubric contains it needs shuffled draws
 _FRAMES_PER_STEP = 2  # merged into one time step of the grid by all three families
 _CHANNELS = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShuffledDraws:
-    """Which prompts are asked again, and how often."""
+    """Which prompts are sampled again on permuted frames, and how often."""
 
-    tasks: frozenset[str] = frozenset()  # empty: none
+    tasks: frozenset[str] = frozenset()
     draws: int = 0  # completions on permuted frames
     group_size: int = 0  # completions on ordered ones
 
     def twin(self, prepared: PreparedPrompt, group_id: int) -> PreparedPrompt | None:
-        """The same prompt with the frames of its first clip permuted; None where its task does not ask or has no clip.
+        """The same prompt with the frames of its first clip permuted; None if its task needs none or it has no clip.
 
-        The order depends on the group alone, so that equal runs draw alike, and it is never the true one.
+        The order depends only on the group, so that equal runs sample alike, and it is never the true order.
         """
         prompt = prepared.prompt
         clip = next((grid for grid in prompt.vision if grid.kind == "video"), None)
@@ -44,13 +44,13 @@ class ShuffledDraws:
 
 
 def shuffled_draws(config: RunConfig) -> ShuffledDraws:
-    """What the rubrics ask for."""
+    """Read the shuffled draws from the rubrics."""
     tasks = frozenset(task.task for task in config.tasks if any(term.reward == REWARD for term in task.rewards))
     return ShuffledDraws(tasks=tasks, draws=config.reward.order_draws, group_size=config.rollout.group_size)
 
 
 def in_order(prompt: Prompt, patches: np.ndarray) -> np.ndarray:
-    """The patches uint8 [num_patches, patch_dim] of a prompt as its `frame_order` wants them shown."""
+    """Return the patches uint8 [num_patches, patch_dim] of a prompt with its `frame_order` applied."""
     if not prompt.frame_order:
         return patches
     start = 0
@@ -62,7 +62,7 @@ def in_order(prompt: Prompt, patches: np.ndarray) -> np.ndarray:
             )
             return shown
         start += grid.num_patches
-    raise ValueError(f"sample {prompt.sample.sample_id}: got an order of frames, and no clip")
+    raise ValueError(f"sample {prompt.sample.sample_id}: got an order of frames but no clip, wanted a clip")
 
 
 def _permuted(patches: np.ndarray, grid: VisionGrid, order: tuple[int, ...]) -> np.ndarray:

@@ -45,7 +45,7 @@ def test_synchronous_buffer_frees_no_slot_before_release():
         taken, _ = await buffer.take()
         assert [g.group_id for g in taken] == [0, 1]
         buffer.account(taken, {1: "zero_spread"})
-        assert await is_waiting(buffer.reserve(1))  # accounted for, but the weights have not landed
+        assert await is_waiting(buffer.reserve(1))  # accounted for, but the weights are not pushed
         await buffer.release()
         assert await buffer.reserve(2) == (2, 3)
         ledger = buffer.ledger
@@ -59,7 +59,7 @@ def test_a_dropped_group_is_replaced_and_counted():
         buffer = RolloutBuffer(groups_per_step=2, max_policy_age=0, steps=1)
         await buffer.reserve(2)
         await buffer.drop(0, "reward")
-        assert await buffer.reserve(2) == (2,)  # only one is missing for the only step
+        assert await buffer.reserve(2) == (2,)  # the only step needs one more
         await buffer.put([group(2)])
         await buffer.put([group(1)])
         taken, _ = await buffer.take()
@@ -71,11 +71,11 @@ def test_a_dropped_group_is_replaced_and_counted():
     asyncio.run(scenario())
 
 
-def test_groups_of_equal_rewards_are_replaced_while_the_step_allows():
+def test_groups_of_equal_rewards_are_replaced_up_to_the_bound_of_the_step():
     async def scenario():
         buffer = RolloutBuffer(groups_per_step=2, max_policy_age=0, steps=2, max_refills=1)
         await buffer.reserve(2)
-        await buffer.put([group(1), group(0)])  # both flat: the first in order is replaced, the other stays
+        await buffer.put([group(1), group(0)])  # both of zero spread: the first in order is replaced, the other kept
         assert await buffer.reserve(2) == (2,)
         await buffer.put([group(2)])
         taken, replaced = await buffer.take()
@@ -90,7 +90,7 @@ def test_groups_of_equal_rewards_are_replaced_while_the_step_allows():
     asyncio.run(scenario())
 
 
-def test_close_wakes_everyone():
+def test_close_wakes_all_waiting_tasks():
     async def scenario():
         buffer = RolloutBuffer(groups_per_step=1, max_policy_age=0, steps=5)
         await buffer.reserve(1)

@@ -35,8 +35,8 @@ def test_covered_seconds_count_once():
     assert covered_s([(0.0, 1.0), (1.0, 2.0)]) == 2.0
 
 
-def test_throughput_is_over_the_time_in_which_anything_was_sampled():
-    # Two groups side by side from 100 to 104, one alone from 110 to 111: 60 tokens in 5 seconds; mean latency 3.
+def test_throughput_counts_only_the_time_in_which_any_group_was_sampled():
+    # Two groups in parallel from 100 to 104, one alone from 110 to 111: 60 tokens in 5 seconds; mean latency 3.
     groups = [group(100.0, 4.0, [0.0, 1.0]), group(100.0, 4.0, [1.0, 1.0]), group(110.0, 1.0, [0.0, 0.0], version=2)]
     found = describe(groups, policy_version=4)
     assert found["rollout/tokens_per_s"] == pytest.approx(60 / 5)

@@ -17,7 +17,7 @@ def prompt(tokens: list[int], *vision: VisionGrid) -> Prompt:
     return Prompt(sample=Sample(sample_id="a", task="vqa", question="?"), token_ids=np.array(tokens), vision=vision)
 
 
-def test_picture_then_clip_cover_their_tokens():
+def test_image_then_clip_cover_their_tokens():
     tokens = [TEXT, START, IMAGE, IMAGE, END, START, VIDEO, VIDEO, VIDEO, VIDEO, END, TEXT]
     image = VisionGrid(kind="image", grid_thw=(1, 2, 4))
     clip = VisionGrid(kind="video", grid_thw=(2, 4, 2))
@@ -26,7 +26,7 @@ def test_picture_then_clip_cover_their_tokens():
     assert (second.start, second.is_slot_L.tolist()) == (6, [True] * 4)
 
 
-def test_a_qwen3_clip_reaches_from_its_first_frame_mark_to_its_last():
+def test_a_qwen3_clip_spans_from_its_first_vision_start_to_its_last_vision_end():
     step = [START, VIDEO, END]
     tokens = [TEXT, START, 60, 61, *step, 60, 62, *step, END, TEXT]
     clip = VisionGrid(kind="video", grid_thw=(2, 2, 2))
@@ -35,7 +35,7 @@ def test_a_qwen3_clip_reaches_from_its_first_frame_mark_to_its_last():
     assert span.is_slot_L.tolist() == [False, True, False, False, False, False, True, False]
 
 
-def test_a_qwen3_clip_of_one_time_step_still_starts_at_its_mark():
+def test_a_qwen3_clip_of_one_time_step_also_starts_at_vision_start():
     tokens = [START, 60, START, VIDEO, END, END]
     (span,) = media_spans(prompt(tokens, VisionGrid(kind="video", grid_thw=(1, 2, 2))), rule("qwen3_vl"))
     assert (span.start, span.is_slot_L.tolist()) == (2, [False, True, False])
@@ -50,7 +50,7 @@ def test_a_text_prompt_has_no_spans():
     assert media_spans(prompt([TEXT, TEXT]), rule("qwen2_vl")) == ()
 
 
-def test_patches_go_to_their_kind_in_media_order_and_come_back():
+def test_patches_are_sorted_by_kind_in_media_order_and_read_back():
     image = VisionGrid(kind="image", grid_thw=(1, 2, 2))
     clip = VisionGrid(kind="video", grid_thw=(2, 2, 2), seconds_per_grid=0.96)
     patches = np.arange(20, dtype=np.uint8)[:, None] + np.zeros((1, 3), dtype=np.uint8)

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-# Three generations: the engine's process, vLLM's core, which knows nothing, and a worker that maps shared memory.
+# Three generations: the engine's process, vLLM's core without a watchdog, and a worker that maps shared memory.
 WORKER = """
 import mmap, os, time
 from vrl.rollout.parent_watchdog import watch_parent
@@ -23,8 +23,8 @@ time.sleep(60)
 CORE = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {WORKER!r}]); time.sleep(60)"
 ENGINE = """
 import subprocess, sys
-from vrl.rollout.parent_watchdog import watch_parent, offer_lifeline
-offer_lifeline()
+from vrl.rollout.parent_watchdog import watch_parent, record_engine_pid
+record_engine_pid()
 watch_parent()
 subprocess.Popen([sys.executable, "-c", sys.argv[1]]).wait()
 sys.stdin.read()
@@ -34,7 +34,7 @@ sys.stdin.read()
 @pytest.mark.parametrize(
     ("child", "victim"), [(WORKER, "engine"), (CORE, "engine"), (CORE, "core")], ids=["one", "several", "core"]
 )
-def test_who_is_left_behind_ends_and_takes_its_shared_memory_along(child: str, victim: str):
+def test_orphaned_processes_exit_and_remove_their_shared_memory(child: str, victim: str):
     with subprocess.Popen(
         [sys.executable, "-c", ENGINE, child], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as engine:
@@ -47,5 +47,5 @@ def test_who_is_left_behind_ends_and_takes_its_shared_memory_along(child: str, v
         assert alive == []
         assert (engine.poll() is None) == (victim == "core")
         assert not Path(f"/dev/shm/psm_{worker.pid}").exists()
-        Path(f"/dev/shm/kept_{worker.pid}").unlink()  # not named as multiprocessing does: nobody's but its owner's
+        Path(f"/dev/shm/kept_{worker.pid}").unlink()  # not named by multiprocessing: left to its owner
         engine.kill()

@@ -29,36 +29,36 @@ def clip(num_frames: int) -> Frames:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_permuting_patches_is_permuting_frames_before_the_processor(family: str, tmp_path: Path) -> None:
+def test_permuting_patches_equals_permuting_frames_before_the_processor(family: str, tmp_path: Path) -> None:
     build_family(tmp_path, family, sharp=False)
     frames = FrameConfig(min_pixels=28 * 28, max_pixels=84 * 84)
     builder = PromptBuilder(ModelConfig(path=str(tmp_path)), frames, max_tokens=16)
     order = (5, 0, 3, 1, 2, 4)
     shown = clip(6)
-    picture = builder.see(PICTURE, Frames(pixels_THWC=shown.pixels_THWC[:1], timestamps_s=np.zeros(1), duration_s=0.0))
+    image = builder.see(PICTURE, Frames(pixels_THWC=shown.pixels_THWC[:1], timestamps_s=np.zeros(1), duration_s=0.0))
     plain = builder.see(CLIP, shown)
     permuted = builder.see(CLIP, replace(shown, pixels_THWC=shown.pixels_THWC[list(order)]))
-    asked = replace(prompt(picture.grid, plain.grid), frame_order=order)
-    patches = in_order(asked, np.concatenate([picture.patches, plain.patches]))
-    np.testing.assert_array_equal(patches, np.concatenate([picture.patches, permuted.patches]))
+    asked = replace(prompt(image.grid, plain.grid), frame_order=order)
+    patches = in_order(asked, np.concatenate([image.patches, plain.patches]))
+    np.testing.assert_array_equal(patches, np.concatenate([image.patches, permuted.patches]))
     assert not np.array_equal(plain.patches, permuted.patches)
 
 
-def test_patches_without_an_order_are_left_alone() -> None:
+def test_patches_without_a_frame_order_are_unchanged() -> None:
     patches = np.zeros((4, 3 * 2 * 4), np.uint8)
     assert in_order(prompt(VisionGrid(kind="video", grid_thw=(1, 2, 2))), patches) is patches
 
 
-def test_only_clips_of_tasks_that_ask_have_a_twin_and_it_depends_on_the_group() -> None:
+def test_only_clips_of_tasks_with_the_reward_have_a_twin_which_depends_on_the_group() -> None:
     draws = ShuffledDraws(tasks=frozenset({"think"}), draws=4, group_size=8)
     video = VisionGrid(kind="video", grid_thw=(1, 2, 2))
-    picture = VisionGrid(kind="image", grid_thw=(1, 2, 2))
+    image = VisionGrid(kind="image", grid_thw=(1, 2, 2))
 
     def twin(asked: Prompt, group_id: int) -> Prompt | None:
         found = draws.twin(PreparedPrompt(prompt=asked, patches=None, ordinal=0), group_id)
         return found.prompt if found is not None else None
 
-    assert twin(prompt(picture), 0) is None
+    assert twin(prompt(image), 0) is None
     assert twin(prompt(video, sample=replace(SAMPLE, task="vqa")), 0) is None
     two = [twin(prompt(video), group_id) for group_id in range(8)]
     assert {one.frame_order for one in two if one is not None} == {(1, 0)}  # the one order that is not the true one
@@ -69,7 +69,7 @@ def test_only_clips_of_tasks_that_ask_have_a_twin_and_it_depends_on_the_group() 
     assert len({"m", first.media_key, other.media_key}) == 3
 
 
-def test_the_rubric_says_which_tasks_ask() -> None:
+def test_the_rubric_determines_which_tasks_have_twins() -> None:
     given = ["name=x", "model.path=m", "data.train=d.parquet", "rollout.group_size=6", "reward.order_draws=3"]
     order = "{task: think, rewards: [{reward: accuracy}, {reward: temporal_order, weight: 0.3}]}"
     config = load(None, [*given, f"tasks=[{order}, {{task: vqa}}]"])
