@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+SPREAD_TOLERANCE = 1e-8  # rewards of a group that differ by at most this count as equal
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Media:
@@ -184,6 +186,11 @@ class RolloutGroup:
     @property
     def policy_version(self) -> int:
         return min(rollout.completion.policy_version for rollout in self.rollouts)
+
+    @property
+    def zero_spread(self) -> bool:
+        """Whether all rewards are equal, but for rounding."""
+        return float(np.ptp(self.rewards_G)) <= SPREAD_TOLERANCE
 
     @property
     def rewards_G(self) -> np.ndarray:

@@ -51,7 +51,7 @@ def rollout_group(index: int, case: TrainingGroup, patches) -> RolloutGroup:
     return RolloutGroup(group_id=index, prompt=prompt, patches=ray.put(patches), ordinal=index, rollouts=rollouts)
 
 
-def lesson_on(path: Path, cases, *, name: str, ranks: int, micro_batch_tokens: int):
+def result_on(path: Path, cases, *, name: str, ranks: int, micro_batch_tokens: int):
     """What two steps teach, and the log-probs of all completions after them."""
     config = RunConfig(
         learner=LearnerConfig(
@@ -71,12 +71,12 @@ def lesson_on(path: Path, cases, *, name: str, ranks: int, micro_batch_tokens: i
             seed=0,
         )
         groups = [rollout_group(i, *case) for i, case in enumerate(zip(cases.groups, cases.patches, strict=True))]
-        lessons = [await learn(groups, learner, config) for _ in range(2)]
+        results = [await learn(groups, learner, config) for _ in range(2)]
         plain = [to_training_group(g, np.zeros(len(g.rollouts)), [True] * len(g.rollouts)) for g in groups]
         batch = pack(plain, ranks=ranks, micro_batch_tokens=micro_batch_tokens)
         after = await learner.logprobs(batch, [group.patches for group in groups])
         learner.close()
-        return lessons, np.concatenate([own for group in after for own in group])
+        return results, np.concatenate([own for group in after for own in group])
 
     return asyncio.run(main())
 
@@ -88,8 +88,8 @@ def test_a_step_of_several_updates_does_not_depend_on_ranks_and_micro_batches(tm
     cases = make_cases(AutoConfig.from_pretrained(tmp_path / "model"), MIXED)
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
-        wanted, before = lesson_on(tmp_path / "model", cases, name=name, ranks=1, micro_batch_tokens=10_000)
-        found, after = lesson_on(tmp_path / "model", cases, name=name, ranks=2, micro_batch_tokens=100)
+        wanted, before = result_on(tmp_path / "model", cases, name=name, ranks=1, micro_batch_tokens=10_000)
+        found, after = result_on(tmp_path / "model", cases, name=name, ranks=2, micro_batch_tokens=100)
     finally:
         ray.shutdown()
     for step, (ours, theirs) in enumerate(zip(found, wanted, strict=True)):

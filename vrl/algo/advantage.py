@@ -12,6 +12,7 @@ import numpy as np
 
 from vrl.config import AlgoConfig
 from vrl.errors import RewardError
+from vrl.types import SPREAD_TOLERANCE, RolloutGroup
 
 
 def advantages(rewards: Sequence[np.ndarray], num_tokens: Sequence[np.ndarray], config: AlgoConfig) -> list[np.ndarray]:
@@ -40,16 +41,15 @@ def advantages(rewards: Sequence[np.ndarray], num_tokens: Sequence[np.ndarray], 
     return [advantages_G.astype(np.float32) for advantages_G in found]
 
 
-def has_signal(rewards: Sequence[np.ndarray], config: AlgoConfig) -> list[bool]:
-    """Whether each group of a step has something to learn from: unequal rewards where its baseline looks at them."""
+def has_signal(groups: Sequence[RolloutGroup], config: AlgoConfig) -> list[bool]:
+    """Whether each group of a step has something to learn from: unequal rewards, of the step where it is the baseline.
+
+    Rewards count as equal within SPREAD_TOLERANCE.
+    """
     if config.step_wide_baseline:
-        return [not is_zero_spread(np.concatenate(rewards))] * len(rewards)
-    return [not is_zero_spread(rewards_G) for rewards_G in rewards]
-
-
-def is_zero_spread(rewards_G: np.ndarray, tolerance: float = 1e-8) -> bool:
-    """Whether all rewards of the group are equal (within `tolerance`)."""
-    return float(rewards_G.max() - rewards_G.min()) <= tolerance
+        rewards = np.concatenate([group.rewards_G for group in groups])
+        return [float(np.ptp(rewards)) > SPREAD_TOLERANCE] * len(groups)
+    return [not group.zero_spread for group in groups]
 
 
 def centred(rewards_G: np.ndarray) -> np.ndarray:

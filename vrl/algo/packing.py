@@ -65,10 +65,16 @@ class PatchCost:
 LIKE_TOKENS = PatchCost(work=1.0, memory=0.0)  # where the model's shape is not at hand: as much work, and no room
 
 
-def to_training_group(group: RolloutGroup, advantages_G: np.ndarray, trains_G: Sequence[bool]) -> TrainingGroup:
+def to_training_group(
+    group: RolloutGroup,
+    advantages_G: np.ndarray,
+    trains_G: Sequence[bool],
+    old_logprobs: tuple[np.ndarray, ...] = (),
+) -> TrainingGroup:
     """What the learner needs of a scored group. Raises DataError for an empty completion.
 
-    `advantages_G`: one number a rollout; `trains_G`: whether all of its tokens train, or none.
+    `advantages_G`: one number a rollout; `trains_G`: whether all of its tokens train, or none; `old_logprobs`: as in
+    TrainingGroup.
     """
     completions = tuple(rollout.completion for rollout in group.rollouts)
     if any(len(completion.token_ids) == 0 for completion in completions):
@@ -82,6 +88,7 @@ def to_training_group(group: RolloutGroup, advantages_G: np.ndarray, trains_G: S
         ),
         advantages_G=np.asarray(advantages_G, dtype=np.float32),
         rollout_logprobs=tuple(completion.rollout_logprobs for completion in completions),
+        old_logprobs=old_logprobs,
     )
 
 

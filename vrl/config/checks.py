@@ -138,7 +138,7 @@ def _algo_problems(algo: AlgoConfig) -> list[str]:
         (
             algo.step_wide_baseline and algo.max_refills > 0,
             f"algo.max_refills: got {algo.max_refills}, wanted 0: with algo.advantage={algo.advantage} a group of "
-            "equal rewards has_signal",
+            "equal rewards carries signal",
         ),
         (
             algo.kl_coef > 0 and algo.kl_in == "loss" and algo.kl_estimator == "k1",

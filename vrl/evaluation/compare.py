@@ -40,7 +40,7 @@ class Comparison:
     second: str
     benchmark: str
     count: int  # items compared
-    untrained: int  # items without a score in one of the runs
+    unscored: int  # items without a score in one of the runs
     score: Compared
     metrics: tuple[Compared, ...]
     right: Discordance | None  # of items right or wrong (score >= 0.5); None where scores are graded
@@ -70,7 +70,7 @@ def compare(first_dir: Path, second_dir: Path) -> Comparison:
         second=str(second_dir),
         benchmark=results["benchmark"],
         count=len(both),
-        untrained=count - len(both),
+        unscored=count - len(both),
         score=_compared("score", "share", (a, node), (b, node), counts, settings["level"]),
         metrics=tuple(_metrics(first, second, counts, settings["level"])),
         right=None if graded else mcnemar(a >= RIGHT, b >= RIGHT),
@@ -82,7 +82,7 @@ def as_markdown(found: Comparison) -> str:
     lines = [
         f"# {found.benchmark}: {found.second} against {found.first}",
         "",
-        f"{found.count} items in both, {found.untrained} left out. Differences are second minus first.",
+        f"{found.count} items in both, {found.unscored} left out. Differences are second minus first.",
         "",
         "| metric | first | second | difference | low | high | p |",
         "|---|---:|---:|---:|---:|---:|---:|",

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vrl.algo.advantage import is_zero_spread
 from vrl.types import RolloutGroup
 
 
@@ -75,7 +74,7 @@ class RolloutBuffer:
         async with self._changed:
             for group in sorted(groups, key=lambda group: group.group_id):
                 assert self._outstanding[group.group_id] is None, f"group {group.group_id} was put twice"
-                if len(self._replaced) < self._max_refills and is_zero_spread(group.rewards_G):
+                if len(self._replaced) < self._max_refills and group.zero_spread:
                     self._replaced.append(group)
                     self._forget(group.group_id, "zero_spread")
                 else:

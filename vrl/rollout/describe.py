@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vrl.algo.advantage import is_zero_spread
 from vrl.algo.shaping import is_truncated
 from vrl.data.media_tracker import cache_hit_frac
 from vrl.types import Rollout, RolloutGroup
@@ -26,7 +25,7 @@ def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, f
         **{f"reward/missing/{name}": value for name, value in missing_parts(rollouts).items()},
         "judge/failures": float(sum(rollout.reward.judge_failures for rollout in rollouts)),
         **{f"reward/task/{task}": mean_reward(of_task) for task, of_task in sorted(by_task.items())},
-        "group/zero_spread_frac": float(np.mean([is_zero_spread(group.rewards_G) for group in groups])),
+        "group/zero_spread_frac": float(np.mean([group.zero_spread for group in groups])),
         "rollout/policy_age_max": float(policy_version - min(group.policy_version for group in groups)),
         "rollout/completion_tokens": num_tokens / len(rollouts),
         "rollout/parse_failure_frac": float(np.mean([not r.reward.readable for r in rollouts])),

@@ -178,8 +178,8 @@ def _content(answer: Answer) -> str:
 
 
 def _account(answer: Answer) -> dict[str, Any]:
-    untrained = ("sample_id", "timestamps_s", "text", "finish_reason")
-    return {key: value for key, value in asdict(answer).items() if key not in untrained}
+    omitted = ("sample_id", "timestamps_s", "text", "finish_reason")
+    return {key: value for key, value in asdict(answer).items() if key not in omitted}
 
 
 def _event(content: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What the toy world has_signal for RLER's election: answers with citations, and a referee's verdicts on them.
+"""Rows that teach a toy model RLER's election: answers with citations, and a referee's verdicts on them.
 
 Every question about a colour, also of one moment, as the task think_keyframes, and two verdicts on each, a yes and a
 no, on a few frames as someone might cite them. Works on rows, never on pixels.

@@ -129,15 +129,15 @@ class Driver:
                 return
             described = describe([*groups, *replaced], self.progress.policy_version)
             async with self._learners_turn():
-                lesson = await learn(groups, self._learner, self.config, self._patch_cost)
-                self.progress.policy_version += lesson.applied
-                pushed = await self._timed_sync() if lesson.applied else {"push/seconds": 0.0, "push/bytes_per_s": 0.0}
-            metrics = {"policy_version": self.progress.policy_version, **lesson.metrics, **pushed}
+                result = await learn(groups, self._learner, self.config, self._patch_cost)
+                self.progress.policy_version += result.applied
+                pushed = await self._timed_sync() if result.applied else {"push/seconds": 0.0, "push/bytes_per_s": 0.0}
+            metrics = {"policy_version": self.progress.policy_version, **result.metrics, **pushed}
             metrics |= {**described, "group/refills": float(len(replaced))}
-            self.buffer.account(groups, lesson.untrained)
+            self.buffer.account(groups, result.untrained)
             self.progress.step += 1
             self.progress.ordinal = groups[-1].ordinal + 1
-            metrics |= await self._on_step(self.progress.step, groups, lesson.advantages)
+            metrics |= await self._on_step(self.progress.step, groups, result.advantages)
             await self.buffer.release()  # before what follows: a checkpoint may take minutes, and needs no engine
             step_s = time.monotonic() - started
             busy_s = sum(metrics[f"{part}/seconds"] for part in ("rollout", "reward", "learn", "push"))

@@ -1,14 +1,14 @@
-"""What a step's groups do to the learner: advantages, one update or several, and what there is to tell of it.
+"""One step of learning: from a step's groups to one or several updates of the learner and their metrics.
 
-    leave out what cannot train -> score, where asked -> advantages -> pack -> forward, backward, optimizer
+    select what trains -> score, where needed -> advantages -> pack -> forward, backward, optimizer
 
-Does not push weights, and knows no version and no buffer: vrl.training.driver does. Axes: G rollouts of a group.
+Knows neither versions nor the buffer and pushes no weights: vrl.training.driver does. Axes: G rollouts of a group, C
+tokens of a completion.
 """
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -19,27 +19,46 @@ from vrl.algo.packing import LIKE_TOKENS, PatchCost, pack, to_training_group
 from vrl.algo.shaping import trains
 from vrl.config import AlgoConfig, RunConfig
 from vrl.observability.run_log import update_metrics
-from vrl.types import PackedBatch, RolloutGroup, TrainingGroup
+from vrl.types import PackedBatch, RolloutGroup
 
 _NO_UPDATE = {"loss/policy": 0.0, "loss/mismatch_kl": 0.0}  # of no tokens
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupStep:
+    """One group in a step: what was sampled, what of it trains, and its credit."""
+
+    group: RolloutGroup
+    trains_G: tuple[bool, ...]  # whether the tokens of each completion train
+    untrained: str  # reason why none of its completions trains; empty if any does
+    old_logprobs: tuple[np.ndarray, ...] = ()  # float32 [C] a completion, before the first update; empty if not needed
+    ref_logprobs: tuple[np.ndarray, ...] = ()  # same, of the reference policy; only where its KL is in the reward
+    advantages_G: np.ndarray  # float32 [G]; zero until they are computed
+
+    @property
+    def kl_G(self) -> list[np.ndarray]:
+        """k1 of policy and reference at every token, float64 [C] a completion; empty without `ref_logprobs`."""
+        pairs = zip(self.old_logprobs, self.ref_logprobs, strict=True) if self.ref_logprobs else ()
+        return [(old - ref).astype(np.float64) for old, ref in pairs]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepResult:
     """What the learner made of a step's groups."""
 
-    advantages: list[np.ndarray]  # float32 [G] of every group, in their order
-    untrained: dict[int, str]  # groups that did not train, by id, and why
+    groups: list[GroupStep]  # in the order of the step
     applied: bool  # whether the weights moved
     metrics: dict[str, float]
 
+    @property
+    def advantages(self) -> list[np.ndarray]:
+        """float32 [G] of every group."""
+        return [step.advantages_G for step in self.groups]
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Scores:
-    """Log-probs before the first update: for each group a float32 array [C] for each completion."""
-
-    old: list[tuple[np.ndarray, ...]]
-    ref: list[tuple[np.ndarray, ...]] | None  # of the reference policy, where its KL is taken off the reward
+    @property
+    def untrained(self) -> dict[int, str]:
+        """Reasons why groups did not train, by group id."""
+        return {step.group.group_id: step.untrained for step in self.groups if step.untrained}
 
 
 async def learn(
@@ -51,99 +70,89 @@ async def learn(
     """
     started = time.monotonic()
     algo = config.algo
-    untrained = _left_out(groups, algo)
-    useful = [group for group in groups if group.group_id not in untrained]
-    patches = [group.patches for group in useful]
-    blank = [to_training_group(group, np.zeros(len(group.rollouts)), _trains_G(group, algo)) for group in useful]
-    scores = await _score(blank, patches, learner, config, patch_cost)
-    credit, kl = _advantages(groups, useful, scores, algo)
-    training = [
-        replace(group, advantages_G=credit[rollouts.group_id]) for rollouts, group in zip(useful, blank, strict=True)
-    ]
-    if scores is not None and algo.old_logprobs == "learner" and algo.updates_per_step > 1:
-        training = [replace(group, old_logprobs=old) for group, old in zip(training, scores.old, strict=True)]
-    batches = _mini_batches(training, config, patch_cost)
+    steps = await _score(_select(groups, algo), learner, config, patch_cost)
+    steps = _credit(steps, algo)
+    trained = [step for step in steps if not step.untrained]
+    batches = _mini_batches(trained, config, patch_cost)
     rows, applied = [], False
-    for indices, batch in batches * algo.epochs:
-        losses = step_metrics(await learner.forward_backward(batch, [patches[i] for i in indices]))
+    for part, batch in batches * algo.epochs:
+        losses = step_metrics(await learner.forward_backward(batch, [step.group.patches for step in part]))
         update = await learner.optim_step()
         rows.append(update_metrics(losses, update))
         applied |= update.applied
-    return StepResult(
-        advantages=[credit[group.group_id] for group in groups],
-        untrained=untrained,
-        applied=applied,
-        metrics={
-            **(_over_updates(rows) if rows else _NO_UPDATE),
-            **kl,
-            **_work([batch for _, batch in batches], algo.epochs, time.monotonic() - started),
-        },
-    )
+    metrics = _over_updates(rows) if rows else dict(_NO_UPDATE)
+    if any(step.ref_logprobs for step in trained):
+        metrics["loss/kl"] = float(np.concatenate([kl for step in trained for kl in step.kl_G]).mean())
+    metrics |= _work([batch for _, batch in batches], algo.epochs, time.monotonic() - started)
+    return StepResult(groups=steps, applied=applied, metrics=metrics)
 
 
-def _left_out(groups: Sequence[RolloutGroup], algo: AlgoConfig) -> dict[int, str]:
-    """Groups that cannot train, by id, and why: no signal in their rewards, or no completion that counts.
+def _select(groups: Sequence[RolloutGroup], algo: AlgoConfig) -> list[GroupStep]:
+    """Which completions train. A group trains none if its rewards carry no signal or all its completions are masked.
 
-    The spread is that of the rewards, before any KL is taken off them.
+    The signal is that of the rewards, before any KL is subtracted.
     """
-    useful = has_signal([group.rewards_G for group in groups], algo)
-    dull = {group.group_id: "zero_spread" for group, use in zip(groups, useful, strict=True) if not use}
-    return {group.group_id: "truncated" for group in groups if not any(_trains_G(group, algo))} | dull
+    steps = []
+    for group, signal in zip(groups, has_signal(groups, algo), strict=True):
+        trains_G = tuple(trains(rollout.completion, algo) for rollout in group.rollouts)
+        untrained = "zero_spread" if not signal else "" if any(trains_G) else "truncated"
+        zeros = np.zeros(len(group.rollouts), np.float32)
+        steps.append(GroupStep(group=group, trains_G=trains_G, untrained=untrained, advantages_G=zeros))
+    return steps
 
 
-def _trains_G(group: RolloutGroup, algo: AlgoConfig) -> list[bool]:
-    return [trains(rollout.completion, algo) for rollout in group.rollouts]
-
-
-async def _score(
-    groups: Sequence[TrainingGroup], patches: Sequence[Any], learner: Learner, config: RunConfig, patch_cost: PatchCost
-) -> _Scores | None:
-    """What the first update would change, where something is measured against it; else None."""
+async def _score(steps: list[GroupStep], learner: Learner, config: RunConfig, patch_cost: PatchCost) -> list[GroupStep]:
+    """Add the log-probs before the first update to the groups that train, where a loss or a reward needs them."""
     algo = config.algo
     in_reward = algo.kl_coef > 0 and algo.kl_in == "reward"
-    before_updates = algo.old_logprobs == "learner" and algo.updates_per_step > 1
-    if not groups or not (in_reward or before_updates):
-        return None
-    batch = _pack(groups, config, patch_cost)
-    old = await learner.logprobs(batch, patches)
-    return _Scores(old=old, ref=await learner.ref_logprobs(batch, patches) if in_reward else None)
+    trained = [step for step in steps if not step.untrained]
+    if not trained or not (in_reward or _needs_old(algo)):
+        return steps
+    batch, patches = _pack(trained, config, patch_cost), [step.group.patches for step in trained]
+    old = iter(await learner.logprobs(batch, patches))
+    ref = iter(await learner.ref_logprobs(batch, patches) if in_reward else [()] * len(trained))
+    return [step if step.untrained else replace(step, old_logprobs=next(old), ref_logprobs=next(ref)) for step in steps]
 
 
-def _advantages(
-    groups: Sequence[RolloutGroup], useful: Sequence[RolloutGroup], scores: _Scores | None, algo: AlgoConfig
-) -> tuple[dict[int, np.ndarray], dict[str, float]]:
-    """Advantages by group id and, where the KL is taken off the reward, its mean per token.
+def _needs_old(algo: AlgoConfig) -> bool:
+    """Whether the old log-probs of the ratio are the learner's before the step; with one update they are its own."""
+    return algo.old_logprobs == "learner" and algo.updates_per_step > 1
+
+
+def _credit(steps: list[GroupStep], algo: AlgoConfig) -> list[GroupStep]:
+    """Add the advantages, of untrained groups too.
 
     A completion loses kl_coef x the sum of its tokens' k1, all of it at each of its tokens (RLOO, arXiv 2402.14740).
     REINFORCE++ charges a token only for those from it on, which is the same gradient in expectation.
     """
-    rewards = {group.group_id: group.rewards_G for group in groups}
-    metrics = {}
-    if scores is not None and scores.ref is not None:
-        gaps = [
-            [(old - ref).astype(np.float64) for old, ref in zip(*pair, strict=True)]
-            for pair in zip(scores.old, scores.ref, strict=True)
-        ]
-        for group, gaps_G in zip(useful, gaps, strict=True):
-            rewards[group.group_id] = group.rewards_G - algo.kl_coef * np.array([gap.sum() for gap in gaps_G])
-        metrics["loss/kl"] = float(np.concatenate([gap for gaps_G in gaps for gap in gaps_G]).mean())
-    num_tokens = [np.array([len(rollout.completion.token_ids) for rollout in group.rollouts]) for group in groups]
-    found = advantages([rewards[group.group_id] for group in groups], num_tokens, algo)
-    return {group.group_id: own for group, own in zip(groups, found, strict=True)}, metrics
+    rewards = [
+        step.group.rewards_G - algo.kl_coef * np.array([kl.sum() for kl in step.kl_G])
+        if step.ref_logprobs
+        else step.group.rewards_G
+        for step in steps
+    ]
+    num_tokens = [np.array([len(r.completion.token_ids) for r in step.group.rollouts]) for step in steps]
+    found = advantages(rewards, num_tokens, algo)
+    return [replace(step, advantages_G=advantages_G) for step, advantages_G in zip(steps, found, strict=True)]
 
 
 def _mini_batches(
-    groups: Sequence[TrainingGroup], config: RunConfig, patch_cost: PatchCost
-) -> list[tuple[list[int], PackedBatch]]:
-    """The indices and the work of each update of a pass: near-equal runs of groups, fewer where there are fewer."""
-    if not groups:
+    steps: Sequence[GroupStep], config: RunConfig, patch_cost: PatchCost
+) -> list[tuple[Sequence[GroupStep], PackedBatch]]:
+    """The groups and the work of each update of a pass: near-equal runs of groups, fewer where there are fewer."""
+    if not steps:
         return []
-    parts = np.array_split(np.arange(len(groups)), min(config.algo.mini_batches, len(groups)))
-    return [(part.tolist(), _pack([groups[i] for i in part], config, patch_cost)) for part in parts]
+    bounds = np.array_split(np.arange(len(steps)), min(config.algo.mini_batches, len(steps)))
+    parts = [steps[indices[0] : indices[-1] + 1] for indices in bounds]
+    return [(part, _pack(part, config, patch_cost)) for part in parts]
 
 
-def _pack(groups: Sequence[TrainingGroup], config: RunConfig, patch_cost: PatchCost) -> PackedBatch:
-    learner = config.learner
+def _pack(steps: Sequence[GroupStep], config: RunConfig, patch_cost: PatchCost) -> PackedBatch:
+    learner, keeps_old = config.learner, _needs_old(config.algo)
+    groups = [
+        to_training_group(step.group, step.advantages_G, step.trains_G, step.old_logprobs if keeps_old else ())
+        for step in steps
+    ]
     return pack(groups, ranks=learner.ranks, micro_batch_tokens=learner.micro_batch_tokens, patch_cost=patch_cost)
 
 

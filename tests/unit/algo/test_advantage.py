@@ -3,9 +3,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from vrl.algo.advantage import advantages, has_signal, is_zero_spread, pass_at_k
+from vrl.algo.advantage import advantages, has_signal, pass_at_k
 from vrl.config import AlgoConfig
 from vrl.errors import RewardError
+from vrl.types import Completion, Prompt, Reward, Rollout, RolloutGroup, Sample
 
 
 def of_step(rewards, *, num_tokens=None, **algo):
@@ -79,13 +80,22 @@ def test_pass_at_k_of_graded_rewards_equals_all_draws_one_by_one(k):
     np.testing.assert_allclose(pass_at_k(rewards, k, 0.1), np.array(wanted) / (best.std() + 0.1), atol=1e-12)
 
 
+def group(*rewards):
+    """A group of empty completions with these rewards."""
+    empty = np.zeros(0)
+    completion = Completion(token_ids=empty, rollout_logprobs=empty, text="", finish_reason="stop", versions=())
+    rollouts = tuple(Rollout(completion=completion, reward=Reward(value=reward)) for reward in rewards)
+    prompt = Prompt(sample=Sample(sample_id="s", task="vqa", question="?"), token_ids=empty)
+    return RolloutGroup(group_id=0, prompt=prompt, patches=None, ordinal=0, rollouts=rollouts)
+
+
 def test_spread():
-    assert is_zero_spread(np.array([0.1 + 0.2, 0.3]))  # equal but for rounding
-    assert not is_zero_spread(np.array([0.3, 0.3, 0.31]))
+    assert group(0.1 + 0.2, 0.3).zero_spread  # equal but for rounding
+    assert not group(0.3, 0.3, 0.31).zero_spread
 
 
-def test_equal_rewards_teach_only_where_the_baseline_is_the_steps():
-    step = [np.array([1.0, 1.0]), np.array([0.0, 1.0])]
+def test_equal_rewards_carry_signal_only_if_the_baseline_is_the_steps():
+    step = [group(1.0, 1.0), group(0.0, 1.0)]
     assert has_signal(step, AlgoConfig(advantage="rloo")) == [False, True]
     assert has_signal(step, AlgoConfig(advantage="reinforce_plus_plus_baseline")) == [False, True]
     assert has_signal(step, AlgoConfig(advantage="reinforce_batch")) == [True, True]

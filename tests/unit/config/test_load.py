@@ -167,7 +167,7 @@ def test_a_missing_file_is_named():
         (["algo.mini_batches=17"], "algo.mini_batches: got 17, wanted at most algo.groups_per_step=16"),
         (["algo.epochs=2", "algo.policy_loss=reinforce"], "wanted one update a step"),
         (["algo.overlong_tokens=999"], "algo.overlong_tokens: got 999, wanted at most rollout.max_tokens=768"),
-        (["algo.advantage=reinforce_batch", "algo.max_refills=1"], "a group of equal rewards has_signal"),
+        (["algo.advantage=reinforce_batch", "algo.max_refills=1"], "a group of equal rewards carries signal"),
         (["algo.advantage=pass_at_k", "algo.pass_k=9"], "algo.pass_k: got 9, wanted at most rollout.group_size=8"),
         (["algo.correction=token_truncate", "algo.policy_loss=gspo"], "gspo has one ratio a completion"),
         (["algo.policy_loss=reinforce", "algo.old_logprobs=rollout"], "reinforce takes no ratio"),

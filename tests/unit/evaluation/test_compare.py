@@ -48,7 +48,7 @@ def test_items_scored_in_both_are_compared_in_pairs(tmp_path):
     first = run(tmp_path / "a", [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, None, 1.0])
     second = run(tmp_path / "b", [0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
     found = compare(first, second)
-    assert (found.count, found.untrained) == (8, 1)
+    assert (found.count, found.unscored) == (8, 1)
     assert (found.score.first, found.score.second, found.score.difference.value) == (0.25, 0.875, 0.625)
     assert found.right is not None and (found.right.only_first, found.right.only_second) == (1, 6)
     assert found.right.p_value == pytest.approx(2 * 8 / 2**7)
