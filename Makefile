@@ -27,7 +27,7 @@ demo: setup  ## clips, cold start, RL and report; SEED=1 writes runs/toy-1
 	$(BIN)/vrl report runs/toy$(RUN)
 
 unit: setup  ## unit tests: fast, no Ray, no vLLM
-	$(BIN)/python -m pytest tests/test_house.py tests/unit
+	$(BIN)/python -m pytest -m "not slow and not gpu" tests/test_house.py tests/unit
 
 test: setup  ## every test that is not marked slow or gpu; about a quarter of an hour on two cores
 	$(BIN)/python -m pytest -m "not slow and not gpu"
@@ -38,7 +38,7 @@ test-slow: setup  ## tests that take minutes each; TESTS=tests/chaos selects som
 coverage: setup  ## line coverage of vrl/ by the unit tests, in the terminal and build/coverage
 	mkdir -p build
 	COVERAGE_FILE=build/.coverage $(BIN)/python -m pytest --cov=vrl --cov-report=term --cov-report=html:build/coverage \
-	  tests/test_house.py tests/unit
+	  -m "not slow and not gpu" tests/test_house.py tests/unit
 
 check: lint types  ## lint, format and types: run before every commit
 

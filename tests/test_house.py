@@ -108,6 +108,16 @@ def test_heavy_libraries_come_in_by_one_door():
     assert not [path for paths in DOORS.values() for path in paths if Path(path) not in SOURCES]
 
 
+def test_unit_tests_use_no_ray_and_no_vllm():
+    """`ray.exceptions` holds plain classes, which a test may raise; tests/unit/conftest.py checks indirect imports."""
+    assert not [
+        f"{path} imports {name}"
+        for path in sorted(Path("tests/unit").rglob("*.py"))
+        for name in imports(ast.parse(path.read_text()))
+        if name.split(".")[0] in ("ray", "vllm") and name != "ray.exceptions"
+    ]
+
+
 def test_imports_go_down():
     faults = []
     for path, tree in SOURCES.items():

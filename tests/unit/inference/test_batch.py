@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
+import multiprocessing
 import time
 from pathlib import Path
 
@@ -101,18 +98,15 @@ def whole_lines(path: Path) -> list[str]:
 
 
 def test_kill_9_half_way_repeats_no_finished_item_and_loses_none(tmp_path):
-    here = Path(__file__).parent
-    code = f"import pathlib, test_batch\ntest_batch.ask_slowly(pathlib.Path({str(tmp_path)!r}))"
-    command = [sys.executable, "-c", code]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), str(here), str(here.parents[1])])}
     predictions = tmp_path / "run" / "predictions.jsonl"
-    process = subprocess.Popen(command, env=env)
+    process = multiprocessing.get_context("fork").Process(target=ask_slowly, args=(tmp_path,))  # imports nothing anew
+    process.start()
     deadline = time.monotonic() + 100
-    while len(before := whole_lines(predictions)) < 15:
-        assert process.poll() is None and time.monotonic() < deadline
+    while len(whole_lines(predictions)) < 15:
+        assert process.is_alive() and time.monotonic() < deadline
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     before = whole_lines(predictions)
     num_asked = len((tmp_path / "asked").read_text().split())
     assert 15 <= len(before) < 60

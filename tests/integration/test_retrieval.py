@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from vrl.config import DataConfig, FrameConfig
 from vrl.errors import ConfigError, DataError
@@ -39,7 +40,10 @@ def scene() -> Scene:
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RetrievalWorker]:
     folder = tmp_path_factory.mktemp("retrieval")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a second thread gains nothing on tensors this small, and spins where cores are busy
     build_toy_encoder(folder / "encoder")
+    torch.set_num_threads(threads)
     encode(render(scene()), folder / "a.mp4", FPS)
     config = BackfillConfig(encoder=str(folder / "encoder"), retrieval_fps=2.0, segment_frames=2)
     frames = FrameConfig(fps=1.0, min_frames=4, max_frames=4)
