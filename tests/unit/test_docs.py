@@ -20,6 +20,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.
 CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]  # a changelog names what is gone
 FENCE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+CLASS = re.compile(r"[A-Z][a-z]+[A-Z]\w+(\.\w+)?|[A-Z]\w+\.\w+")
 FOLDERS = "benchmarks|cluster|conf|docs|tests|vrl"
 SCHEMAS = (RunConfig, EvalConfig, InferConfig, ServeConfig)
 
@@ -111,6 +112,19 @@ def test_symbols_exist(page: Path) -> None:
         f"{path}: {name}"
         for path, name in named
         if not re.search(rf"\b{name.split('.')[-1]}\b", (ROOT / path).read_text())
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=_name)
+def test_classes_and_methods_exist(page: Path) -> None:
+    """A span `SomeClass` or `SomeClass.member` names something in one file of vrl/ or tests/."""
+    sources = [file.read_text() for folder in ("vrl", "tests") for file in (ROOT / folder).rglob("*.py")]
+    spans = {code for code in _code(page) if CLASS.fullmatch(code)}
+    missing = [
+        span
+        for span in sorted(spans)
+        if not any(all(re.search(rf"\b{part}\b", source) for part in span.split(".")) for source in sources)
     ]
     assert not missing
 
