@@ -141,7 +141,7 @@ class Switch:
 
 def _turn(_actor: Any, on: bool) -> int:
     """In the process of an actor; returns its pid."""
-    own = json.loads(os.environ["VRL_WATCH"])
+    own = json.loads(os.environ["VRL_TELEMETRY"])
     _turn_this(own["role"], own["rank"], Path(own["run_dir"]), on)
     return os.getpid()
 

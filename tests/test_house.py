@@ -69,7 +69,7 @@ DOORS = {
     "prometheus_client": {
         "vrl/observability/run_log.py",
         "vrl/observability/series.py",
-        "vrl/observability/watch.py",
+        "vrl/observability/telemetry.py",
     },
     "grafana_foundation_sdk": {"vrl/observability/dashboards.py"},
     "openai": {"vrl/reward/judge/endpoint.py"},

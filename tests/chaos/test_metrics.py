@@ -16,7 +16,7 @@ from chaos.world import FAULT, kill
 from vrl.actors.pool import ActorPool
 from vrl.config import LogConfig
 from vrl.observability.series import count
-from vrl.observability.watch import environment, watch_actor, watch_of
+from vrl.observability.telemetry import start_telemetry, telemetry_config, telemetry_env
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(120)]
 SERIES = "vrl_reward_judge_questions_total"
@@ -26,7 +26,7 @@ class Counting:
     """A reward worker that only counts."""
 
     def __init__(self) -> None:
-        assert watch_actor()
+        assert start_telemetry()
 
     async def pid(self) -> int:
         return os.getpid()
@@ -37,11 +37,11 @@ class Counting:
 
 def test_p18_the_successor_of_a_killed_actor_is_scraped_in_its_place(tmp_path: Path):
     run_dir = tmp_path / "run"
-    watch = watch_of(run_dir, LogConfig(prometheus_port=9000), "reward", 0)
+    config = telemetry_config(run_dir, LogConfig(prometheus_port=9000), "reward", 0)
     file = tmp_path / ".targets" / "run@reward-0.json"
 
     def start(_: int) -> Any:
-        env = {"env_vars": environment(watch)}
+        env = {"env_vars": telemetry_env(config)}
         return ray.remote(Counting).options(num_cpus=0, max_restarts=0, runtime_env=env).remote()
 
     def address() -> str:

@@ -98,7 +98,7 @@ def test_what_is_exported_is_the_catalogue_and_the_other_way_round(live: Path):
             for family in text_string_to_metric_families(get(f"http://{address}/metrics"))
         }
         ours = {name: family.type for name, family in families.items() if name.startswith("vrl_")}
-        listed = {s.name: s.kind for s in SERIES if s.role == role or (s.role == "any" and role != "driver")}
+        listed = {s.name: s.kind for s in SERIES if s.role == role or (s.role == "actors" and role != "driver")}
         assert listed.items() <= ours.items(), role
         assert (ours.items() - listed.items()) <= (steps.items() if role == "driver" else set()), role
         if role == "driver":

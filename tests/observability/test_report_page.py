@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from vrl.observability.spans import close_spans, open_spans, record
+from vrl.observability.spans import add_span, close_spans, open_spans
 from vrl.report.page import write_report
 from vrl.report.samples import write_samples
 from vrl.types import Completion, Prompt, Reward, Rollout, RolloutGroup, Sample, VersionSpan, VisionGrid
@@ -58,9 +58,9 @@ def make_run(run_dir: Path, *, reward: float) -> Path:
         ("driver", "wait_groups", 0, 4), ("rollout", "generate", 0, 4), ("learner", "forward_backward", 4, 9),
     ):  # fmt: skip
         open_spans(run_dir, role, 0)
-        record(name, start, end)
+        add_span(name, start, end)
         if role == "driver":
-            record("step", 0, 10, step=1)
+            add_span("step", 0, 10, step=1)
         close_spans()
     return run_dir
 

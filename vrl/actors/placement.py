@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from vrl.actors.pool import ActorPool
 from vrl.config import FaultConfig, RunConfig
 from vrl.errors import ConfigError
-from vrl.observability.watch import Watch, environment
+from vrl.observability.telemetry import TelemetryConfig, telemetry_env
 
 # Environment of every worker process, on every node.
 _WORKER_ENV = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false"}
@@ -81,15 +81,15 @@ class Placement:
         self,
         ray_address: str,
         wanted: Callable[[bool], tuple[Role, ...]],
-        watch: Callable[[str, int], Watch] | None = None,
+        telemetry: Callable[[str, int], TelemetryConfig] | None = None,
     ) -> None:
         """Join the cluster at `ray_address`, or start a private Ray on this machine, and reserve room for every role.
 
         `wanted(has_gpus)` returns the roles. A private Ray offers as many logical CPUs as they ask for: a laptop may
-        oversubscribe its cores. `watch(role, index)` returns what an actor reports of its work, if anything. Raises
+        oversubscribe its cores. `telemetry(role, index)` returns what an actor reports of its work, if anything. Raises
         ConfigError with both numbers when a cluster has less.
         """
-        self._watch = watch
+        self._telemetry = telemetry
         self._private = not ray_address
         if self._private:
             self._start_private(wanted(_local_gpus() > 0))
@@ -112,7 +112,7 @@ class Placement:
     def options(self, role: str, index: int) -> dict[str, Any]:
         """Ray actor options for actor `index` of `role`."""
         asked = self._roles[role]
-        env = environment(self._watch(role, index)) if self._watch is not None else {}
+        env = telemetry_env(self._telemetry(role, index)) if self._telemetry is not None else {}
         return {
             "num_cpus": asked.num_cpus,
             "num_gpus": asked.num_gpus,

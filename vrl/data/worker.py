@@ -25,7 +25,7 @@ from vrl.data.vision import Vision
 from vrl.errors import DataError, MediaError
 from vrl.observability.series import count
 from vrl.observability.spans import timed
-from vrl.observability.watch import watch_actor
+from vrl.observability.telemetry import start_telemetry
 from vrl.tasks import TASKS
 from vrl.tasks.task import Task
 from vrl.types import Media, MediaWork, Prompt, RawPrompt, Sample, View
@@ -53,7 +53,7 @@ class DataWorker:
     def __init__(self, model: ModelConfig, data: DataConfig, *, max_tokens: int, train_prefix: bool = True) -> None:
         from vrl.data.prompt import PromptBuilder  # loads transformers: not for the driver, which starts this class
 
-        watch_actor()
+        start_telemetry()
         self._root = media_root(data)
         self._limits = data.limits
         self._subtitled = data.frames.overlay.subtitles

@@ -26,7 +26,7 @@ from vrl.learner.lora import add_adapters
 from vrl.learner.model import GroupedPolicy, load_hf_model
 from vrl.observability.series import count
 from vrl.observability.spans import timed
-from vrl.observability.watch import watch_actor
+from vrl.observability.telemetry import start_telemetry
 from vrl.sizing.costs import patch_cost
 from vrl.sizing.model_shape import model_shape
 from vrl.types import MicroBatch, StepCounts, Update
@@ -54,7 +54,7 @@ class LearnerWorker:
         seed: int,
     ) -> None:
         """Joins the other ranks: returns when all have come. `temperature` is the one completions are sampled at."""
-        watch_actor()
+        start_telemetry()
         torch.set_num_threads(learner_config.threads)
         torch.manual_seed(seed)
         join_ranks(rank, world_size, master_address, master_port)

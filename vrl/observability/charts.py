@@ -18,12 +18,12 @@ from vrl.errors import ConfigError
 class Charts:
     """What of the two is asked for, as one."""
 
-    def __init__(self, run_dir: Path, config: LogConfig, *, first_step: int, told: Mapping[str, Any]) -> None:
-        """`first_step`: the last step whose row stays; `told`: of the run's configuration, for W&B.
+    def __init__(self, run_dir: Path, config: LogConfig, *, first_step: int, hparams: Mapping[str, Any]) -> None:
+        """`first_step`: the last step whose row stays; `hparams`: of the run's configuration, for W&B.
 
         Raises ConfigError where W&B is not to be had.
         """
-        self._run = _wandb(run_dir, config, first_step, told) if config.wandb else None
+        self._run = _wandb(run_dir, config, first_step, hparams) if config.wandb else None
         self._board = _tensorboard(run_dir, first_step) if config.tensorboard else None
 
     def add(self, step: int, row: Mapping[str, float]) -> None:
@@ -51,7 +51,7 @@ def _tensorboard(run_dir: Path, first_step: int) -> Any:
     return SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step + 1 if first_step else None)
 
 
-def _wandb(run_dir: Path, config: LogConfig, first_step: int, told: Mapping[str, Any]) -> Any:
+def _wandb(run_dir: Path, config: LogConfig, first_step: int, hparams: Mapping[str, Any]) -> Any:
     if find_spec("wandb") is None:
         raise ConfigError(f"log.wandb: got {config.wandb!r}, wanted wandb installed: pip install wandb; or ''")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -69,7 +69,7 @@ def _wandb(run_dir: Path, config: LogConfig, first_step: int, told: Mapping[str,
             name=run_dir.name,
             id=file.read_text(),
             resume="allow",
-            config=dict(told),
+            config=dict(hparams),
             allow_val_change=True,  # a resumed run may have other settings
             dir=str(run_dir),
             mode="online" if config.wandb == "online" else "offline",

@@ -21,8 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vrl.config import LogConfig
 from vrl.observability.catalogue import Metric, find
 from vrl.observability.charts import Charts
-from vrl.observability.spans import record
-from vrl.observability.watch import Window, clear_targets, watch_of
+from vrl.observability.spans import add_span
+from vrl.observability.telemetry import Telemetry, clear_targets, telemetry_config
 from vrl.types import Update
 
 
@@ -70,22 +70,22 @@ class RunLog:
         steps: int,
         first_step: int = 0,
         title: str = "",
-        told: Mapping[str, Any] | None = None,
+        hparams: Mapping[str, Any] | None = None,
     ) -> None:
         """Rows after `first_step` that an interrupted run left in metrics.jsonl are removed.
 
-        `told`: what charts say of the run's configuration. Raises ConfigError as Charts does.
+        `hparams`: what charts say of the run's configuration. Raises ConfigError as Charts does.
         """
         self._file = run_dir / "metrics.jsonl"
         self._steps = steps
         _truncate(self._file, first_step)
         self._console = Console(stderr=True)
         self._started = time.monotonic()
-        self._charts = Charts(run_dir, config, first_step=first_step, told=told or {})
+        self._charts = Charts(run_dir, config, first_step=first_step, hparams=hparams or {})
         self._run_dir = run_dir
         clear_targets(run_dir)
         self._last_row = RowCollector()
-        self._window = Window(watch_of(run_dir, config, "driver", 0), self._last_row)
+        self._telemetry = Telemetry(telemetry_config(run_dir, config, "driver", 0), self._last_row)
         self._progress: Progress | None = None
         if self._console.is_terminal:
             self._progress = Progress(
@@ -111,7 +111,7 @@ class RunLog:
         self._charts.add(step, metrics)
         if "step/seconds" in row:
             now_s = time.time()
-            record("step", now_s - row["step/seconds"], now_s, step=step)
+            add_span("step", now_s - row["step/seconds"], now_s, step=step)
         self._show(step, row)
 
     def say(self, message: str) -> None:
@@ -126,7 +126,7 @@ class RunLog:
         if self._progress is not None:
             self._progress.stop()
         self._charts.close()
-        self._window.close()
+        self._telemetry.close()
         clear_targets(self._run_dir)
 
     def _show(self, step: int, row: Mapping[str, float]) -> None:

@@ -1,7 +1,8 @@
-"""What a process did when: spans, written as they end to `run/spans/<role>-<rank>-<pid>.jsonl`.
+"""Spans: what a process did and when, written as they end to `run/spans/<role>-<rank>-<pid>.jsonl`.
 
-A span lost with its killed process is only the one under way. Each process keeps its last 32 MiB at most. Times are of
-the machine's clock: on several machines lanes are as far apart as their clocks. Reads nothing into them: vrl.trace.
+A killed process loses only the span in progress. Each process keeps at most its last 32 MiB. Times come from the
+machine's clock, so spans of several machines are only as well aligned as their clocks. Does not interpret spans: see
+vrl.observability.trace.
 """
 
 import inspect
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 
 from vrl.observability.series import observe
 
-_FILE_BYTES = 16 * 2**20  # of the file that is written to; the one before it is kept too
+_FILE_BYTES = 16 * 2**20  # per file; the previous file is kept as well
 _writer: RotatingFileHandler | None = None
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -37,7 +38,7 @@ class Span:
 
 
 def open_spans(run_dir: Path, role: str, rank: int) -> None:
-    """Write this process's spans from now on."""
+    """Start writing the spans of this process."""
     global _writer
     close_spans()
     folder = run_dir / "spans"
@@ -47,15 +48,15 @@ def open_spans(run_dir: Path, role: str, rank: int) -> None:
 
 
 def close_spans() -> None:
-    """Write no more."""
+    """Stop writing spans."""
     global _writer
     if _writer is not None:
         _writer.close()
     _writer = None
 
 
-def record(name: str, start_s: float, end_s: float, **detail: Any) -> None:
-    """Note a span that has ended. Does nothing in a process that writes none."""
+def add_span(name: str, start_s: float, end_s: float, **detail: Any) -> None:
+    """Write a span that has ended. Do nothing in a process without `open_spans`."""
     if _writer is not None:
         line = json.dumps({"name": name, "start_s": round(start_s, 6), "end_s": round(end_s, 6), **detail})
         _writer.emit(logging.makeLogRecord({"msg": "%s", "args": (line,)}))
@@ -63,16 +64,16 @@ def record(name: str, start_s: float, end_s: float, **detail: Any) -> None:
 
 @contextmanager
 def span(name: str, **detail: Any) -> Iterator[None]:
-    """The work of the block is a span, however it ends."""
+    """Record the enclosed block as a span, even if it raises."""
     start_s, began = time.time(), time.perf_counter()
     try:
         yield
     finally:
-        record(name, start_s, start_s + time.perf_counter() - began, **detail)
+        add_span(name, start_s, start_s + time.perf_counter() - began, **detail)
 
 
 def timed(name: str) -> Callable[[Function], Function]:
-    """A method, plain or async, whose every call is a span and counts in vrl_call_seconds{call=name}."""
+    """Decorate a method, plain or async: every call is a span and is observed in vrl_call_seconds{call=name}."""
 
     def wrap(method: Function) -> Function:
         @wraps(method)
@@ -102,7 +103,7 @@ def _measured(name: str) -> Iterator[None]:
 
 
 def read_spans(run_dir: Path) -> list[Span]:
-    """All spans of a run, by start. A torn last line, of a process that is writing or was killed, is left out."""
+    """Return all spans of a run by start time. A torn last line, from a process still writing or killed, is skipped."""
     spans = []
     for path in sorted((run_dir / "spans").glob("*.jsonl*")):
         role, rank, _ = path.name.split(".")[0].rsplit("-", 2)

@@ -19,7 +19,7 @@ from vrl.config import RewardConfig, TaskConfig
 from vrl.errors import ConfigError, JudgeError, RewardError
 from vrl.observability.series import count, observe
 from vrl.observability.spans import timed
-from vrl.observability.watch import watch_actor
+from vrl.observability.telemetry import start_telemetry
 from vrl.reward import GROUP_REWARDS, REWARDS, add_modules
 from vrl.reward.accuracy import accuracy
 from vrl.reward.judge import make_judge
@@ -50,7 +50,7 @@ class RewardWorker:
 
         Raises ConfigError for a rubric at fault, a missing key of the judge, a missing package or tokenizer.
         """
-        watch_actor()
+        start_telemetry()
         self._config = config or RewardConfig()
         add_modules(self._config.modules)
         self._rubric = build_rubric(task_configs)

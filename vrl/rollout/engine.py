@@ -17,9 +17,9 @@ from vrl.algo.positions import PositionRule, position_rule
 from vrl.algo.vocabulary import banned_token_ids
 from vrl.config import ModelConfig, RolloutConfig
 from vrl.errors import RolloutError, VrlError, WeightPushError, WorkerError
-from vrl.observability.series import count, level
+from vrl.observability.series import count, set_gauge
 from vrl.observability.spans import timed
-from vrl.observability.watch import watch_actor
+from vrl.observability.telemetry import start_telemetry
 from vrl.rollout.inputs import Observation, Rendering, media_spans, media_tensors, read_media
 from vrl.rollout.llm import start_llm
 from vrl.rollout.rpc_dir import RpcDir
@@ -58,7 +58,7 @@ class RolloutEngine:
         `raw_logprobs`: report the model's log-probs, at temperature 1 over all tokens, instead of the sampler's.
         `vision_trains`: cached features of a clip are valid for one policy version; otherwise they survive every push.
         """
-        stats = watch_actor()
+        stats = start_telemetry()
         self._index = index
         self._rollout = rollout
         self._version = 0
@@ -170,7 +170,7 @@ class RolloutEngine:
     async def finish_weight_update(self, weight_version: str) -> None:
         await self._transfer(self._llm.finish_weight_update(weight_version))
         self._version = int(weight_version)
-        level("vrl_rollout_policy_version", self._version)
+        set_gauge("vrl_rollout_policy_version", self._version)
         self._calls.clear()
 
     @timed("verify")

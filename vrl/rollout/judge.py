@@ -9,7 +9,7 @@ from typing import Any
 
 from vrl.config import JudgeConfig, ModelConfig, RolloutConfig
 from vrl.errors import JudgeError
-from vrl.observability.watch import watch_actor
+from vrl.observability.telemetry import start_telemetry
 from vrl.rollout.llm import start_llm
 from vrl.rollout.rpc_dir import RpcDir
 
@@ -21,7 +21,7 @@ class JudgeEngine:
         """Start vLLM and wait until it is ready."""
         from transformers import AutoTokenizer  # imported late: the driver imports this module, and it takes seconds
 
-        stats, engine = watch_actor(), config.engine
+        stats, engine = start_telemetry(), config.engine
         self._requests = itertools.count()
         self._tokenizer: Any = AutoTokenizer.from_pretrained(config.model)
         self._rpc_dir = RpcDir()

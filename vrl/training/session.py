@@ -23,9 +23,9 @@ from vrl.data.stream import SampleStream
 from vrl.errors import CheckpointError, LostCallError, StorageError
 from vrl.lifecycle import Stop
 from vrl.observability.run_log import RunLog
-from vrl.observability.series import level
+from vrl.observability.series import set_gauge
 from vrl.observability.spans import span
-from vrl.observability.watch import watch_of
+from vrl.observability.telemetry import telemetry_config
 from vrl.rollout.buffer import GroupCounts
 from vrl.rollout.prefetch import VAL_BYTES, BadSample, CachedPrepare, PromptFeed
 from vrl.training.fleets import Fleets, start_fleets
@@ -49,8 +49,10 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
     stored_state(checkpoint)
     engines = kind == "rl" or (config.sft.generate and bool(val_samples))
     first_step = checkpoint.step if checkpoint is not None else 0
-    told = asdict(config)
-    log = RunLog(config.run_dir, config.log, steps=config.steps, first_step=first_step, title=config.name, told=told)
+    hparams = asdict(config)
+    log = RunLog(
+        config.run_dir, config.log, steps=config.steps, first_step=first_step, title=config.name, hparams=hparams
+    )
     _show_bounds(config)
     log.say(
         f"{config.name}: {len(train_samples)} training and {len(val_samples)} validation samples, model {model_path}"
@@ -59,7 +61,7 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
         with Placement(
             config.ray_address,
             lambda gpus: roles(config, gpus=gpus, engines=engines),
-            lambda role, index: watch_of(config.run_dir, config.log, role, index),
+            lambda role, index: telemetry_config(config.run_dir, config.log, role, index),
         ) as placement:
             stop.listen()
             updates = config.steps * (config.algo.updates_per_step if kind == "rl" else 1)
@@ -76,10 +78,10 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
 
 def _show_bounds(config: RunConfig) -> None:
     """What alerts measure a run against."""
-    level("vrl_run_steps", config.steps)
-    level("vrl_run_max_policy_age", config.algo.max_policy_age)
-    level("vrl_run_checkpoint_every_steps", config.checkpoint.every)
-    level("vrl_checkpoint_last_success_timestamp_seconds", time.time())
+    set_gauge("vrl_run_steps", config.steps)
+    set_gauge("vrl_run_max_policy_age", config.algo.max_policy_age)
+    set_gauge("vrl_run_checkpoint_every_steps", config.checkpoint.every)
+    set_gauge("vrl_checkpoint_last_success_timestamp_seconds", time.time())
 
 
 class Session:
@@ -215,7 +217,7 @@ class Session:
             "media_work": asdict(self.media.work),
         }
         commit(tmp, state, keep_last=self.config.checkpoint.keep_last)
-        level("vrl_checkpoint_last_success_timestamp_seconds", time.time())
+        set_gauge("vrl_checkpoint_last_success_timestamp_seconds", time.time())
         self._saved_step = progress.step
 
 

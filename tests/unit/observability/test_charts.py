@@ -46,7 +46,7 @@ def rows(file: Path) -> list[dict[str, str]]:
 
 def log_steps(run_dir: Path, first_step: int, last_step: int) -> None:
     run_dir.mkdir(exist_ok=True)
-    log = RunLog(run_dir, OFFLINE, steps=9, first_step=first_step, told={"seed": 3, "algo": {"clip_low": 0.2}})
+    log = RunLog(run_dir, OFFLINE, steps=9, first_step=first_step, hparams={"seed": 3, "algo": {"clip_low": 0.2}})
     for step in range(first_step + 1, last_step + 1):
         log.log(step, {"reward/mean": step / 8, "step/seconds": 1.0})
     log.close()

@@ -8,9 +8,9 @@ import pytest
 from prometheus_client import generate_latest
 
 from vrl.observability.catalogue import CATALOGUE
-from vrl.observability.series import SERIES, close_series, count, level, observe, open_series
+from vrl.observability.series import SERIES, close_series, count, observe, open_series, set_gauge
 
-CALLS = {"count": "counter", "level": "gauge", "observe": "histogram"}
+CALLS = {"count": "counter", "set_gauge": "gauge", "observe": "histogram"}
 
 
 def used() -> set[tuple[str, str]]:
@@ -59,6 +59,6 @@ def test_a_process_exports_the_series_of_its_role_only():
 
 
 def test_a_name_that_is_not_listed_is_an_error_even_where_nothing_is_exported():
-    for record in (count, level, observe):
+    for record in (count, set_gauge, observe):
         with pytest.raises(KeyError, match="SERIES"):
             record("vrl_data_sampels_total", 1.0)

@@ -9,7 +9,7 @@ from prometheus_client import generate_latest
 
 from vrl.observability import spans
 from vrl.observability.series import close_series, open_series
-from vrl.observability.spans import close_spans, open_spans, read_spans, record, span, timed
+from vrl.observability.spans import add_span, close_spans, open_spans, read_spans, span, timed
 
 
 class Worker:
@@ -47,14 +47,14 @@ def test_calls_are_spans_and_count_in_the_histogram_even_when_they_fail(tmp_path
 def test_without_a_run_nothing_is_written(tmp_path: Path):
     assert Worker().work(False) == 7
     with span("step"):
-        record("push", 0.0, 1.0)
+        add_span("push", 0.0, 1.0)
     assert read_spans(tmp_path) == []
 
 
 def test_details_stay_and_a_torn_line_ends_its_file(tmp_path: Path):
     open_spans(tmp_path, "driver", 0)
-    record("step", 2.0, 3.0, step=4)
-    record("push", 1.0, 1.5)
+    add_span("step", 2.0, 3.0, step=4)
+    add_span("push", 1.0, 1.5)
     close_spans()
     (file,) = (tmp_path / "spans").iterdir()
     file.write_text(file.read_text() + '{"name": "st')
@@ -66,7 +66,7 @@ def test_a_process_keeps_its_newest_spans_within_bounds(tmp_path: Path, monkeypa
     monkeypatch.setattr(spans, "_FILE_BYTES", 1000)
     open_spans(tmp_path, "driver", 0)
     for i in range(100):
-        record("step", float(i), i + 1.0, step=i)
+        add_span("step", float(i), i + 1.0, step=i)
     close_spans()
     assert sum(path.stat().st_size for path in (tmp_path / "spans").iterdir()) <= 2000
     kept = [one.detail["step"] for one in read_spans(tmp_path)]

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from vrl.errors import DataError
-from vrl.observability.spans import Span, close_spans, open_spans, record
+from vrl.observability.spans import Span, add_span, close_spans, open_spans
 from vrl.observability.trace import busy, events, show, union, write_trace
 
 
@@ -68,7 +68,7 @@ def test_events_that_overlap_get_a_thread_each():
 
 def test_the_file_and_the_words(tmp_path: Path):
     open_spans(tmp_path, "learner", 0)
-    record("push", 10.0, 12.5)
+    add_span("push", 10.0, 12.5)
     close_spans()
     written = json.loads(write_trace(tmp_path).read_text())
     assert [one["dur"] for one in written["traceEvents"] if one["ph"] == "X"] == [2_500_000]

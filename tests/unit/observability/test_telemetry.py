@@ -14,7 +14,14 @@ from vrl.config import LogConfig
 from vrl.errors import ConfigError
 from vrl.observability.series import count
 from vrl.observability.spans import read_spans, span
-from vrl.observability.watch import Watch, Window, clear_targets, environment, watch_actor, watch_of
+from vrl.observability.telemetry import (
+    Telemetry,
+    TelemetryConfig,
+    clear_targets,
+    start_telemetry,
+    telemetry_config,
+    telemetry_env,
+)
 
 
 @pytest.fixture
@@ -34,26 +41,31 @@ def targets(run_dir: Path) -> dict[str, list]:
 
 def test_who_serves_where(run_dir: Path):
     on = LogConfig(prometheus_port=9100)
-    assert watch_of(run_dir, on, "driver", 0).port == 9100
-    assert watch_of(run_dir, on, "data", 1).port == 0 and watch_of(run_dir, on, "data", 1).host == "127.0.0.1"
-    assert watch_of(run_dir, LogConfig(), "data", 1).host == ""
+    assert telemetry_config(run_dir, on, "driver", 0).port == 9100
+    assert (
+        telemetry_config(run_dir, on, "data", 1).port == 0
+        and telemetry_config(run_dir, on, "data", 1).host == "127.0.0.1"
+    )
+    assert telemetry_config(run_dir, LogConfig(), "data", 1).host == ""
 
 
 def test_a_window_serves_the_role_and_names_itself(run_dir: Path):
-    window = Window(watch_of(run_dir, LogConfig(prometheus_port=1), "data", 3))
+    telemetry = Telemetry(telemetry_config(run_dir, LogConfig(prometheus_port=1), "data", 3))
     try:
-        assert window.address.startswith("127.0.0.1:")
+        assert telemetry.address.startswith("127.0.0.1:")
         assert targets(run_dir) == {
-            "data-3.json": [{"targets": [window.address], "labels": {"run": run_dir.name, "role": "data", "rank": "3"}}]
+            "data-3.json": [
+                {"targets": [telemetry.address], "labels": {"run": run_dir.name, "role": "data", "rank": "3"}}
+            ]
         }
         count("vrl_data_patches_total", 7)
-        assert "vrl_data_patches_total 7.0" in read(window.address)
+        assert "vrl_data_patches_total 7.0" in read(telemetry.address)
         with span("prepare"):
             pass
     finally:
-        window.close()
+        telemetry.close()
     with pytest.raises(OSError):
-        read(window.address)
+        read(telemetry.address)
     assert [(one.role, one.rank, one.name) for one in read_spans(run_dir)] == [("data", 3, "prepare")]
     neighbour = run_dir.parent / ".targets" / f"{run_dir.name}-2@data-3.json"
     neighbour.write_text("[]")
@@ -64,20 +76,22 @@ def test_a_window_serves_the_role_and_names_itself(run_dir: Path):
 def test_a_process_that_is_started_again_takes_its_place(run_dir: Path):
     addresses = []
     for _ in range(2):
-        window = Window(Watch(run_dir=str(run_dir), role="reward", rank=0, spans=False, host="127.0.0.1"))
-        addresses.append(window.address)
-        assert targets(run_dir)["reward-0.json"][0]["targets"] == [window.address]
-        window.close()
+        telemetry = Telemetry(
+            TelemetryConfig(run_dir=str(run_dir), role="reward", rank=0, spans=False, host="127.0.0.1")
+        )
+        addresses.append(telemetry.address)
+        assert targets(run_dir)["reward-0.json"][0]["targets"] == [telemetry.address]
+        telemetry.close()
     assert list(targets(run_dir)) == ["reward-0.json"]
 
 
 def test_an_actor_finds_its_part_in_the_environment(run_dir: Path):
-    assert watch_actor() is False  # no run, no window
-    watch = Watch(run_dir=str(run_dir), role="learner", rank=1, spans=True, host="127.0.0.1")
-    code = "from vrl.observability.watch import watch_actor as w; from vrl.observability.spans import record as r"
+    assert start_telemetry() is False  # no run, no telemetry
+    config = TelemetryConfig(run_dir=str(run_dir), role="learner", rank=1, spans=True, host="127.0.0.1")
+    code = "from vrl.observability.telemetry import start_telemetry; from vrl.observability.spans import add_span"
     subprocess.run(
-        [sys.executable, "-c", f"{code}; assert w(); r('push', 1.0, 2.5)"],
-        env={**os.environ, **environment(watch)},
+        [sys.executable, "-c", f"{code}; assert start_telemetry(); add_span('push', 1.0, 2.5)"],
+        env={**os.environ, **telemetry_env(config)},
         check=True,
     )
     assert list(targets(run_dir)) == ["learner-1.json"]
@@ -86,11 +100,11 @@ def test_an_actor_finds_its_part_in_the_environment(run_dir: Path):
 
 
 def test_a_taken_port_is_the_users_to_change(run_dir: Path):
-    first = Window(watch_of(run_dir, LogConfig(prometheus_port=1), "data", 0))
+    first = Telemetry(telemetry_config(run_dir, LogConfig(prometheus_port=1), "data", 0))
     port = int(first.address.split(":")[1])
     try:
         with pytest.raises(ConfigError, match=rf"log\.prometheus_port: got 127\.0\.0\.1:{port}"):
-            Window(watch_of(run_dir, LogConfig(prometheus_port=port), "driver", 0))
+            Telemetry(telemetry_config(run_dir, LogConfig(prometheus_port=port), "driver", 0))
     finally:
         first.close()
 
@@ -99,12 +113,12 @@ def test_a_taken_port_is_the_users_to_change(run_dir: Path):
 def test_vllms_own_series_have_one_name_in_every_format(run_dir: Path, accept: str):
     theirs = Counter("vllm:made_up", "as vLLM does", ["engine"])
     theirs.labels("0").inc(3)
-    window = Window(Watch(run_dir=str(run_dir), role="rollout", rank=0, spans=False, host="127.0.0.1"))
+    telemetry = Telemetry(TelemetryConfig(run_dir=str(run_dir), role="rollout", rank=0, spans=False, host="127.0.0.1"))
     try:
-        request = urllib.request.Request(f"http://{window.address}/metrics", headers={"Accept": accept})
+        request = urllib.request.Request(f"http://{telemetry.address}/metrics", headers={"Accept": accept})
         with urllib.request.urlopen(request, timeout=10) as reply:
             lines = reply.read().decode().splitlines()
     finally:
-        window.close()
+        telemetry.close()
         REGISTRY.unregister(theirs)
     assert 'vllm_made_up_total{engine="0"} 3.0' in lines and not any("vllm:" in line for line in lines)
