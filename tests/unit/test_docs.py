@@ -21,6 +21,7 @@ CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]  # a changelog
 FENCE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CLASS = re.compile(r"[A-Z][a-z]+[A-Z]\w+(\.\w+)?|[A-Z]\w+\.\w+")
+OTHERS = re.compile("No space left|import ")  # messages of the system and of Python
 FOLDERS = "benchmarks|cluster|conf|docs|tests|vrl"
 SCHEMAS = (RunConfig, EvalConfig, InferConfig, ServeConfig)
 
@@ -155,3 +156,14 @@ def test_metrics_exist(page: Path) -> None:
         if not known:
             unknown.append(name)
     assert not unknown
+
+
+def test_quoted_errors_are_those_of_the_code() -> None:
+    """Every message quoted in the first column of troubleshooting.md occurs in vrl/; `...` is a value."""
+    joined = re.compile(r'"\s*\n\s*f?"')  # adjacent literals are one string
+    source = joined.sub("", "\n".join(file.read_text() for file in (ROOT / "vrl").rglob("*.py")))
+    rows = re.findall(r"^\| (.+?) \| ", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
+    quoted = [span for row in rows for span in re.findall(r"`([^`]+)`", row) if " " in span and not OTHERS.search(span)]
+    pieces = [piece.strip() for span in quoted for piece in span.split("...") if piece.strip()]
+    assert len(pieces) > 10
+    assert [piece for piece in pieces if piece not in source] == []
