@@ -27,7 +27,7 @@ from record import emit
 from vrl.config import AlgoConfig, LogConfig, RunConfig
 from vrl.data.stream import SampleStream
 from vrl.observability.run_log import RunLog
-from vrl.rollout.prefetch import PromptFeed
+from vrl.rollout.prefetch import PromptPrefetcher
 from vrl.training.driver import Driver
 from vrl.training.progress import Progress
 from vrl.types import Completion, Prompt, Reward, Sample, Update, VersionSpan
@@ -141,7 +141,7 @@ async def _train(folder: Path, stages: Stages, age: int, memory_mb: list[float])
     config = RunConfig(name="bench", runs_dir=str(folder), steps=stages.steps, algo=algo)
     samples = [Sample(sample_id=str(i), task="vqa", question="?") for i in range(1000)]
     stream = SampleStream(samples, seed=0, shuffle=True)
-    feed = PromptFeed(stream, _prepare, prefetch=2 * stages.groups_per_step, max_bad_fraction=0.0)
+    feed = PromptPrefetcher(stream, _prepare, prefetch=2 * stages.groups_per_step, max_bad_fraction=0.0)
     engines, process = Engines(stages.engines, stages.rollout_s), psutil.Process()
     log = RunLog(folder, LogConfig(tensorboard=False), steps=0)  # it says nothing about steps beyond these
 

@@ -17,6 +17,7 @@ from unit.data.test_video import BAD
 from vrl.actors.pool import ActorPool
 from vrl.config import DataConfig, ModelConfig
 from vrl.data.media_tracker import MediaTracker
+from vrl.data.preparer import SamplePreparer
 from vrl.data.worker import DataWorker
 from vrl.errors import DataError
 from vrl.lifecycle import first_cause
@@ -75,7 +76,7 @@ def run(tmp_path: Path, *, max_bad_fraction: float) -> tuple[World, dict[str, st
 
     try:
         world = live(
-            tmp_path, scenario, steps=25, samples=samples, prepare_sample=listed.watched(read),
+            tmp_path, scenario, steps=25, samples=samples, prepare_sample=SamplePreparer(read, listed),
             max_bad_fraction=max_bad_fraction,
         )  # fmt: skip
     finally:

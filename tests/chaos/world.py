@@ -17,7 +17,7 @@ from vrl.actors.pool import ActorPool
 from vrl.config import AlgoConfig, FaultConfig, LogConfig, PushConfig, RunConfig
 from vrl.data.stream import SampleStream
 from vrl.observability.run_log import RunLog
-from vrl.rollout.prefetch import PromptFeed
+from vrl.rollout.prefetch import PromptPrefetcher
 from vrl.training.driver import Driver
 from vrl.training.progress import Progress
 from vrl.training.weight_sync import WeightSync
@@ -34,7 +34,7 @@ class World:
     """A run over light fleets."""
 
     driver: Driver
-    feed: PromptFeed
+    feed: PromptPrefetcher
     engines: ActorPool
     rewards: ActorPool
     weights: WeightSync
@@ -113,7 +113,7 @@ def live(
         log = RunLog(tmp_path, LogConfig(tensorboard=False), steps=steps, first_step=first.step)
         stream = SampleStream(samples, seed=0, shuffle=True)
         stream.restore(stream.state() | {"ordinal": first.ordinal})
-        feed = PromptFeed(
+        feed = PromptPrefetcher(
             stream, prepare_sample, prefetch=PREFETCH, max_bad_fraction=max_bad_fraction, first_ordinal=first.ordinal
         )
 

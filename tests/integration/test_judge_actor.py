@@ -33,7 +33,7 @@ from vrl.reward.judge import make_judge
 from vrl.reward.judge.engines import OwnEngines, end
 from vrl.reward.worker import RewardWorker
 from vrl.rollout.judge import JudgeEngine
-from vrl.rollout.prefetch import PromptFeed
+from vrl.rollout.prefetch import PromptPrefetcher
 from vrl.toyworld.model import build_toy_model
 from vrl.training.driver import Driver
 from vrl.training.progress import Progress
@@ -105,7 +105,7 @@ def train(folder: Path, url: str, timeout_s: float) -> list[dict[str, float]]:
         rewards = ActorPool("reward", start, 1, timeout_s=30, fault=config.fault)
         await rewards.ready()
         stream = SampleStream(SAMPLES, seed=0, shuffle=False)
-        feed = PromptFeed(stream, prepare, prefetch=4, max_bad_fraction=0.0)
+        feed = PromptPrefetcher(stream, prepare, prefetch=4, max_bad_fraction=0.0)
         driver = Driver(
             config,
             feed=feed,

@@ -1,8 +1,8 @@
-"""The books of a run's media: what was decoded, what the cache had, and the bad files, which are not tried again.
+"""The media of a run: how many were decoded or found in the cache, and the bad files, which are not tried again.
 
-Bad media stand in a JSON-lines file, one line each, as soon as they are found: the list outlives a kill and a resume,
-and whoever has mended a file deletes its line. Does not decode (vrl.data.worker does), and does not judge how many bad
-samples are too many (vrl.rollout.prefetch does).
+Bad media are appended to a JSON-lines file as soon as they are found, so the list survives a kill and a resume; delete
+the line of a file that has been repaired. Does not decode (vrl.data.worker does) or judge how many bad samples are too
+many (vrl.rollout.prefetch does).
 """
 
 import json
@@ -20,29 +20,26 @@ Prepare = Callable[[Sample], Awaitable[tuple[Prompt, Any]]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BadMedia:
-    """A clip or picture that could not be used."""
+    """A clip or image that could not be used."""
 
     path: str  # relative to data.root
     start_s: float
     end_s: float | None
     reason: str
     message: str
-    sample_id: str  # the first that wanted it
+    sample_id: str  # the first that needed it
 
     def spoils(self, media: Media) -> bool:
-        """A bad cut spoils itself; every other fault is the file's, whatever part of it is wanted."""
+        """Return whether `media` is bad too: a bad cut affects itself only, every other fault the whole file."""
         cut = (self.start_s, self.end_s)
         return media.path == self.path and (self.reason != "cut" or cut == (media.start_s, media.end_s))
 
 
 class MediaTracker:
-    """Counts and lists what `prepare` meets. One process writes the file.
-
-    Example: `ledger = MediaTracker(run_dir / "bad_media.jsonl")`, then `prepare = ledger.watched(fleets.prepare)`.
-    """
+    """Counts media work and lists bad media. Only one process writes the file."""
 
     def __init__(self, path: Path, *, work: MediaWork | None = None) -> None:
-        """`path` may hold the media found bad before; a line torn by a kill is dropped. `work` was done before."""
+        """`path` may list media found bad earlier; a line torn by a kill is dropped. `work`: done before a resume."""
         self.work = work or MediaWork()
         self._path = path
         self._bad: dict[str, list[BadMedia]] = {}
@@ -57,29 +54,19 @@ class MediaTracker:
     def bad(self) -> list[BadMedia]:
         return [bad for found in self._bad.values() for bad in found]
 
-    def watched(self, prepare: Prepare) -> Prepare:
-        """`prepare`, but samples with media known as bad raise MediaError at once, and work and bad media are noted."""
-
-        async def watching(sample: Sample) -> tuple[Prompt, Any]:
-            for media in sample.media:
-                if bad := self._find(media):
-                    raise MediaError(f"{bad.message} (not tried again: listed in {self._path})", bad.reason, media)
-            try:
-                prompt, patches = await prepare(sample)
-            except MediaError as error:
-                self._note(sample, error)
-                raise
-            self.work += prompt.media_work
-            return prompt, patches
-
-        return watching
+    def refuse_known_bad(self, sample: Sample) -> None:
+        """Raise MediaError if one of the sample's media is listed as bad."""
+        for media in sample.media:
+            if bad := self._find(media):
+                raise MediaError(f"{bad.message} (not tried again: listed in {self._path})", bad.reason, media)
 
     def _find(self, media: Media) -> BadMedia | None:
         return next((bad for bad in self._bad.get(media.path, ()) if bad.spoils(media)), None)
 
-    def _note(self, sample: Sample, error: MediaError) -> None:
+    def add_bad(self, sample: Sample, error: MediaError) -> None:
+        """Add the medium that `error` names to the list and the file; the sample was the first to need it."""
         media = error.media
-        if self._find(media):  # another sample wanted it at the same time
+        if self._find(media):  # another sample needed it at the same time
             return
         bad = BadMedia(
             path=media.path,
@@ -97,7 +84,7 @@ class MediaTracker:
 
 
 def cache_hit_frac(prompts: Iterable[Prompt]) -> float:
-    """Share of the media of these prompts that the cache had; 0 where they have none."""
+    """Fraction of the media of these prompts that were in the cache; 0 if they have none."""
     work = sum((prompt.media_work for prompt in prompts), MediaWork())
     return work.cache_hits / max(1, work.cache_hits + work.decodes)
 

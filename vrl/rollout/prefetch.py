@@ -14,8 +14,6 @@ from vrl.errors import DataError
 from vrl.types import Prompt, Sample
 
 logger = logging.getLogger(__name__)
-VAL_BYTES = 2**29  # of held-out patches that a run keeps between validations, for each way to prepare them
-_MAX_PATCH_BYTES = 3 * 2 * 16 * 16  # the largest patch of the three families: RGB, two frames, 16 x 16 pixels
 _WINDOW = 200  # samples over which max_bad_fraction is judged
 
 
@@ -28,28 +26,6 @@ class PreparedPrompt:
     ordinal: int  # how many samples were drawn before it
 
 
-class CachedPrepare:
-    """A `prepare` that answers a second request for a sample from memory: validation sees the same samples again.
-
-    Keeps about `max_bytes` of patches in the object store; what does not fit is prepared anew.
-    """
-
-    def __init__(self, prepare: Callable[[Sample], Awaitable[tuple[Prompt, Any]]], max_bytes: int) -> None:
-        self._prepare = prepare
-        self._room = max_bytes
-        self._kept: dict[str, tuple[Prompt, Any]] = {}
-
-    async def __call__(self, sample: Sample) -> tuple[Prompt, Any]:
-        if sample.sample_id in self._kept:
-            return self._kept[sample.sample_id]
-        prepared = await self._prepare(sample)
-        size = _MAX_PATCH_BYTES * sum(grid.num_patches for grid in prepared[0].vision)
-        if size <= self._room:
-            self._room -= size
-            self._kept[sample.sample_id] = prepared
-        return prepared
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BadSample:
     """A sample that was left out."""
@@ -60,11 +36,11 @@ class BadSample:
     message: str
 
 
-class PromptFeed:
+class PromptPrefetcher:
     """Draws samples, has them prepared `prefetch` ahead, hands them out in order.
 
-    Example: `feed = PromptFeed(iter(samples), lambda s: workers.call_keeping("prepare", s), prefetch=8,
-    max_bad_fraction=0.05)`, then `prepared = await feed.next()`; None when the samples are used up.
+    Example: `prefetcher = PromptPrefetcher(iter(samples), preparer, prefetch=8, max_bad_fraction=0.05)`, then
+    `prepared = await prefetcher.next()`; None when the samples are used up.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ from vrl.observability.run_log import RunLog
 from vrl.observability.spans import span
 from vrl.rollout.buffer import GroupCounts, RolloutBuffer
 from vrl.rollout.describe import describe
-from vrl.rollout.prefetch import PromptFeed
+from vrl.rollout.prefetch import PromptPrefetcher
 from vrl.rollout.runner import Runner
 from vrl.rollout.shuffled import shuffled_draws
 from vrl.training.progress import Progress
@@ -40,7 +40,7 @@ class Driver:
         self,
         config: RunConfig,
         *,
-        feed: PromptFeed,
+        feed: PromptPrefetcher,
         engines: Workers,
         rewards: Workers,
         learner: Learner,

@@ -88,10 +88,9 @@ class _Run:
         """Compare engine and learner on the first samples. Raises ParityError naming the first tensor that differs."""
         config, fleets = self.config, self.session.fleets
         head = SampleStream(self.session.train_samples, seed=config.seed, shuffle=config.data.shuffle)
-        prepare = self.session.media.watched(fleets.prepare)
         cases = []
         for sample in islice(head, config.gate.prompts):
-            prompt, patches = await prepare(sample)
+            prompt, patches = await self.session.preparer(sample)
             raw = await fleets.raw(prompt)
             cases.append(GateCase(name=sample.sample_id, prompt=prompt, patches=await patches, raw=raw))
         report = await run_gate(

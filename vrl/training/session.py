@@ -19,6 +19,7 @@ from vrl.algo.packing import PatchCost
 from vrl.checkpoint import Checkpoint, begin, commit, resolve_model
 from vrl.config import RunConfig
 from vrl.data.media_tracker import MediaTracker
+from vrl.data.preparer import SamplePreparer
 from vrl.data.stream import SampleStream
 from vrl.errors import CheckpointError, LostCallError, StorageError
 from vrl.lifecycle import Stop
@@ -27,7 +28,7 @@ from vrl.observability.series import set_gauge
 from vrl.observability.spans import span
 from vrl.observability.telemetry import telemetry_config
 from vrl.rollout.buffer import GroupCounts
-from vrl.rollout.prefetch import VAL_BYTES, BadSample, CachedPrepare, PromptFeed
+from vrl.rollout.prefetch import BadSample, PromptPrefetcher
 from vrl.training.fleets import Fleets, start_fleets
 from vrl.training.progress import Progress
 from vrl.training.run_folder import open_data, open_run, write_summary
@@ -35,6 +36,7 @@ from vrl.training.validation import validate
 from vrl.types import MediaWork, Sample
 
 logger = logging.getLogger(__name__)
+VAL_CACHE_BYTES = 2**29  # of held-out patches kept between validations, for each way to prepare them
 
 
 @asynccontextmanager
@@ -115,15 +117,16 @@ class Session:
         bad_media = Path(config.data.bad_media or config.run_dir / "bad_media.jsonl")
         self.media = MediaTracker(bad_media, work=MediaWork(**stored["media_work"]))
         sft = kind == "sft"
-        self.feed = PromptFeed(
+        self.preparer = SamplePreparer(fleets.prepare_sft if sft else fleets.prepare, self.media)
+        self.feed = PromptPrefetcher(
             self._stream,
-            self.media.watched(fleets.prepare_sft if sft else fleets.prepare),
+            self.preparer,
             prefetch=max(config.data.prefetch, config.sft.batch_size if sft else 0),
             max_bad_fraction=config.data.max_bad_fraction,
             first_ordinal=self.progress.ordinal,
             bad=[BadSample(**bad) for bad in stored["bad"]],
         )
-        self._prepare_val = self._remembering()
+        self._val_preparer = SamplePreparer(fleets.prepare, self.media, cache_bytes=VAL_CACHE_BYTES)
         self._saved_step = checkpoint.step if checkpoint is not None else None
         self._started = time.monotonic()
         self._earlier_wall_s: float = stored["wall_s"]
@@ -146,19 +149,16 @@ class Session:
         try:
             return await self._validate()
         except LostCallError as error:
-            logger.warning("validation begins again, with samples prepared anew: %s", error)
-            self._prepare_val = self._remembering()  # what was kept may have died with its node
+            logger.warning("validation restarts with samples prepared again: %s", error)
+            self._val_preparer.clear()
             return await self._validate()
 
     async def _validate(self) -> dict[str, float]:
         prefetch, temperature = self.config.data.prefetch, self.config.val.temperature
-        feed = PromptFeed(iter(self.val_samples), self._prepare_val, prefetch=prefetch, max_bad_fraction=0.0)
+        feed = PromptPrefetcher(iter(self.val_samples), self._val_preparer, prefetch=prefetch, max_bad_fraction=0.0)
         wave = self.config.rollout.max_num_seqs
         with span("validate"):
             return await validate(feed, self.fleets.engines, self.fleets.rewards, wave=wave, temperature=temperature)
-
-    def _remembering(self) -> CachedPrepare:
-        return CachedPrepare(self.media.watched(self.fleets.prepare), VAL_BYTES)
 
     async def save_if_due(self, progress: Progress) -> None:
         """Save a checkpoint every `checkpoint.every` steps; the last step's is `end`'s."""

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from vrl.algo.packing import pack, to_sft_group
 from vrl.config import RunConfig
 from vrl.data.media_tracker import cache_hit_frac
+from vrl.data.preparer import SamplePreparer
 from vrl.errors import ConfigError
 from vrl.lifecycle import Stop
 from vrl.observability.run_log import update_metrics
-from vrl.rollout.prefetch import VAL_BYTES, CachedPrepare, PreparedPrompt, PromptFeed
+from vrl.rollout.prefetch import PreparedPrompt, PromptPrefetcher
 from vrl.training.resume import resuming
-from vrl.training.session import Session, open_session
+from vrl.training.session import VAL_CACHE_BYTES, Session, open_session
 from vrl.training.validation import val_metrics
 from vrl.types import PackedBatch
 
@@ -46,7 +47,7 @@ class _Run:
         self.config = session.config
         self.learner = session.fleets.learner
         self.progress = session.progress
-        self._prepare_val = CachedPrepare(session.media.watched(session.fleets.prepare_sft), VAL_BYTES)
+        self._val_preparer = SamplePreparer(session.fleets.prepare_sft, session.media, cache_bytes=VAL_CACHE_BYTES)
         self._stopping = False
 
     async def run(self, stop: Stop) -> None:
@@ -92,7 +93,7 @@ class _Run:
         if not self._done():
             await self.session.save_if_due(self.progress)
 
-    async def _next(self, feed: PromptFeed) -> list[PreparedPrompt]:
+    async def _next(self, feed: PromptPrefetcher) -> list[PreparedPrompt]:
         """The prompts of one step, fewer at the end of the held-out samples."""
         return [job for _ in range(self.config.sft.batch_size) if (job := await feed.next()) is not None]
 
@@ -123,7 +124,9 @@ class _Run:
 
     async def _val_loss(self) -> float:
         prefetch = max(self.config.data.prefetch, self.config.sft.batch_size)
-        feed = PromptFeed(iter(self.session.val_samples), self._prepare_val, prefetch=prefetch, max_bad_fraction=0.0)
+        feed = PromptPrefetcher(
+            iter(self.session.val_samples), self._val_preparer, prefetch=prefetch, max_bad_fraction=0.0
+        )
         loss_sum, num_tokens = 0.0, 0
         while prepared := await self._next(feed):
             batch = self._pack(prepared)

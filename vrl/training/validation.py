@@ -4,7 +4,7 @@ import asyncio
 
 from vrl.actors.interfaces import Workers
 from vrl.rollout.describe import mean_parts, mean_reward
-from vrl.rollout.prefetch import PreparedPrompt, PromptFeed
+from vrl.rollout.prefetch import PreparedPrompt, PromptPrefetcher
 from vrl.rollout.runner import generate
 from vrl.types import Rollout
 
@@ -12,7 +12,7 @@ _DIAGNOSTICS = {"tac": "think_answer_consistency", "vas": "visual_evidence"}  # 
 
 
 async def validate(
-    feed: PromptFeed, engines: Workers, rewards: Workers, *, wave: int, temperature: float
+    feed: PromptPrefetcher, engines: Workers, rewards: Workers, *, wave: int, temperature: float
 ) -> dict[str, float]:
     """Mean reward of one completion for every sample of `feed`: {"mean": ..., "<task>": ..., "format/<task>": ...}.
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from vrl.data.media_tracker import MediaTracker, cache_hit_frac
+from vrl.data.preparer import SamplePreparer
 from vrl.errors import DataError, MediaError
-from vrl.types import Media, MediaWork, Prompt, Sample
+from vrl.types import Media, MediaWork, Prompt, Sample, VisionGrid
 
 CLIP = Media(kind="video", path="a.mp4")
 
@@ -20,7 +21,7 @@ def sample(name: str, *media: Media) -> Sample:
 
 
 class Preparing:
-    """A `prepare` that finds the media of `bad` unusable, and remembers what it was asked for."""
+    """A `prepare` that finds the media of `bad` unusable, and records what it was asked for."""
 
     def __init__(self, bad: dict[str, str]) -> None:
         self.bad = bad
@@ -36,11 +37,11 @@ class Preparing:
         return Prompt(sample=sample, token_ids=np.zeros(1, np.int64), media_work=work), "patches"
 
 
-def ask(ledger: MediaTracker, preparing: Preparing, samples: Sequence[Sample]) -> list[str]:
-    """Ask for all at once; the reason of each that failed, '' for the others."""
+def ask(tracker: MediaTracker, preparing: Preparing, samples: Sequence[Sample]) -> list[str]:
+    """Prepare all concurrently; returns the reason of each failure, '' for success."""
 
     async def scenario() -> list[str]:
-        prepare = ledger.watched(preparing)
+        prepare = SamplePreparer(preparing, tracker)
         done = await asyncio.gather(*(prepare(sample) for sample in samples), return_exceptions=True)
         return [result.reason if isinstance(result, DataError) else "" for result in done]
 
@@ -48,10 +49,10 @@ def ask(ledger: MediaTracker, preparing: Preparing, samples: Sequence[Sample]) -
 
 
 def test_bad_media_are_listed_once_and_not_tried_again(tmp_path: Path) -> None:
-    ledger, preparing = MediaTracker(tmp_path / "bad.jsonl"), Preparing({"a.mp4": "corrupt"})
-    assert ask(ledger, preparing, [sample("1", CLIP), sample("2", CLIP)]) == ["corrupt", "corrupt"]
+    tracker, preparing = MediaTracker(tmp_path / "bad.jsonl"), Preparing({"a.mp4": "corrupt"})
+    assert ask(tracker, preparing, [sample("1", CLIP), sample("2", CLIP)]) == ["corrupt", "corrupt"]
     later = [sample("3", replace(CLIP, start_s=4.0)), sample("4", Media(kind="video", path="b.mp4"), CLIP)]
-    assert ask(ledger, preparing, later) == ["corrupt", "corrupt"]
+    assert ask(tracker, preparing, later) == ["corrupt", "corrupt"]
     assert preparing.asked == ["1", "2"]
     (line,) = (tmp_path / "bad.jsonl").read_text().splitlines()
     assert json.loads(line) == {
@@ -65,14 +66,14 @@ def test_bad_media_are_listed_once_and_not_tried_again(tmp_path: Path) -> None:
 
 
 def test_a_bad_cut_spoils_only_itself(tmp_path: Path) -> None:
-    ledger, preparing = MediaTracker(tmp_path / "bad.jsonl"), Preparing({"a.mp4": "cut"})
-    assert ask(ledger, preparing, [sample("1", replace(CLIP, start_s=99.0))]) == ["cut"]
+    tracker, preparing = MediaTracker(tmp_path / "bad.jsonl"), Preparing({"a.mp4": "cut"})
+    assert ask(tracker, preparing, [sample("1", replace(CLIP, start_s=99.0))]) == ["cut"]
     preparing.bad = {}
-    assert ask(ledger, preparing, [sample("2", replace(CLIP, start_s=99.0)), sample("3", CLIP)]) == ["cut", ""]
+    assert ask(tracker, preparing, [sample("2", replace(CLIP, start_s=99.0)), sample("3", CLIP)]) == ["cut", ""]
     assert preparing.asked == ["1", "3"]
 
 
-def test_the_list_survives_a_kill_and_a_mended_file_is_tried_when_its_line_goes(tmp_path: Path) -> None:
+def test_the_list_survives_a_kill_and_a_repaired_file_is_tried_once_its_line_is_deleted(tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     preparing = Preparing({"a.mp4": "timeout", "b.mp4": "corrupt"})
     ask(MediaTracker(path), preparing, [sample("1", CLIP), sample("2", Media(kind="video", path="b.mp4"))])
@@ -91,20 +92,20 @@ def test_faults_of_the_sample_are_not_its_medias(tmp_path: Path) -> None:
     async def too_long(_: Sample) -> tuple[Prompt, object]:
         raise DataError("too many tokens", reason="too_long")
 
-    ledger = MediaTracker(tmp_path / "bad.jsonl")
+    tracker = MediaTracker(tmp_path / "bad.jsonl")
 
     async def scenario() -> None:
-        await ledger.watched(too_long)(sample("1", CLIP))
+        await SamplePreparer(too_long, tracker)(sample("1", CLIP))
 
     with pytest.raises(DataError, match="too many tokens"):
         asyncio.run(scenario())
-    assert ledger.bad == []
+    assert tracker.bad == []
 
 
 def test_work_is_counted_on_top_of_what_was_done_before(tmp_path: Path) -> None:
-    ledger = MediaTracker(tmp_path / "bad.jsonl", work=MediaWork(decodes=10, corrupt_entries=1))
-    ask(ledger, Preparing({}), [sample("1", CLIP), sample("2", CLIP, CLIP)])
-    assert ledger.work == MediaWork(decodes=13, cache_hits=2, corrupt_entries=1)
+    tracker = MediaTracker(tmp_path / "bad.jsonl", work=MediaWork(decodes=10, corrupt_entries=1))
+    ask(tracker, Preparing({}), [sample("1", CLIP), sample("2", CLIP, CLIP)])
+    assert tracker.work == MediaWork(decodes=13, cache_hits=2, corrupt_entries=1)
 
 
 def test_the_share_of_hits_is_over_media_and_not_over_prompts() -> None:
@@ -117,3 +118,24 @@ def test_the_share_of_hits_is_over_media_and_not_over_prompts() -> None:
 def test_a_media_error_crosses_processes_whole() -> None:
     error = pickle.loads(pickle.dumps(MediaError("a.mp4: broken", "corrupt", CLIP)))
     assert (str(error), error.reason, error.media) == ("a.mp4: broken", "corrupt", CLIP)
+
+
+def test_cached_prompts_are_prepared_once_as_far_as_there_is_room_and_again_once_cleared(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def prepare(sample: Sample) -> tuple[Prompt, object]:
+        asked.append(sample.sample_id)
+        grid = VisionGrid(kind="video", grid_thw=(1, 2, 2))  # 4 patches: 6144 bytes at most
+        return Prompt(sample=sample, token_ids=np.array([1]), vision=(grid,)), object()
+
+    async def scenario() -> None:
+        preparer = SamplePreparer(prepare, MediaTracker(tmp_path / "bad.jsonl"), cache_bytes=2 * 6144)
+        first = [await preparer(sample(name)) for name in "012"]
+        again = [await preparer(sample(name)) for name in "012"]
+        assert first[:2] == again[:2] and first[2][1] is not again[2][1]
+        assert asked == ["0", "1", "2", "2"]
+        preparer.clear()
+        await preparer(sample("0"))
+        assert asked == ["0", "1", "2", "2", "0"]
+
+    asyncio.run(scenario())

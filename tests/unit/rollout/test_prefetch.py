@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vrl.errors import DataError
-from vrl.rollout.prefetch import BadSample, CachedPrepare, PromptFeed
-from vrl.types import Prompt, Sample, VisionGrid
+from vrl.rollout.prefetch import BadSample, PromptPrefetcher
+from vrl.types import Prompt, Sample
 
 
 def samples(count: int):
@@ -24,7 +24,7 @@ def preparing(bad: set[int], log: list[str] | None = None):
     return prepare
 
 
-async def drain(feed: PromptFeed):
+async def drain(feed: PromptPrefetcher):
     found = []
     while (prepared := await feed.next()) is not None:
         found.append(prepared)
@@ -33,7 +33,7 @@ async def drain(feed: PromptFeed):
 
 def test_prompts_come_in_order_and_bad_samples_are_listed():
     async def scenario():
-        feed = PromptFeed(samples(20), preparing({3, 4}), prefetch=8, max_bad_fraction=0.5, first_ordinal=100)
+        feed = PromptPrefetcher(samples(20), preparing({3, 4}), prefetch=8, max_bad_fraction=0.5, first_ordinal=100)
         found = await drain(feed)
         assert [p.prompt.sample.sample_id for p in found] == [str(i) for i in range(20) if i not in (3, 4)]
         assert [p.ordinal for p in found] == [100 + i for i in range(20) if i not in (3, 4)]
@@ -47,7 +47,7 @@ def test_prompts_come_in_order_and_bad_samples_are_listed():
 def test_no_more_than_prefetch_are_prepared_ahead():
     async def scenario():
         log: list[str] = []
-        feed = PromptFeed(samples(20), preparing(set(), log), prefetch=4, max_bad_fraction=0.5)
+        feed = PromptPrefetcher(samples(20), preparing(set(), log), prefetch=4, max_bad_fraction=0.5)
         await feed.next()
         await asyncio.sleep(0.05)
         assert len(log) == 4
@@ -58,7 +58,7 @@ def test_no_more_than_prefetch_are_prepared_ahead():
 
 def test_too_many_bad_samples_end_the_run_naming_some():
     async def scenario():
-        feed = PromptFeed(samples(50), preparing(set(range(0, 50, 2))), prefetch=4, max_bad_fraction=0.05)
+        feed = PromptPrefetcher(samples(50), preparing(set(range(0, 50, 2))), prefetch=4, max_bad_fraction=0.05)
         with pytest.raises(DataError, match=r"got 11 unusable samples among the last 21.*20: 20\.mp4") as caught:
             await drain(feed)
         assert caught.value.reason == "too_many_bad"
@@ -71,7 +71,7 @@ def test_a_feed_goes_on_with_the_bad_samples_of_before():
     before = [BadSample(sample_id=str(i), ordinal=i, reason="old", message="") for i in (10, 95, 96, 97, 98, 99)]
 
     async def scenario(drawn: int):
-        feed = PromptFeed(
+        feed = PromptPrefetcher(
             samples(10), preparing(set(range(10))), prefetch=4, max_bad_fraction=0.05, first_ordinal=drawn, bad=before
         )
         with pytest.raises(DataError, match="got 11 unusable samples"):
@@ -81,21 +81,3 @@ def test_a_feed_goes_on_with_the_bad_samples_of_before():
 
     assert asyncio.run(scenario(100)) == 5
     assert asyncio.run(scenario(212)) == 6  # ordinal 10 is more than 200 samples ago
-
-
-def test_remembered_prompts_are_prepared_once_as_far_as_there_is_room():
-    log: list[str] = []
-
-    async def prepare(sample: Sample):
-        log.append(sample.sample_id)
-        grid = VisionGrid(kind="video", grid_thw=(1, 2, 2))  # 4 patches: 6144 bytes at most
-        return Prompt(sample=sample, token_ids=np.array([1]), vision=(grid,)), object()
-
-    async def scenario():
-        remembered = CachedPrepare(prepare, max_bytes=2 * 6144)
-        first = [await remembered(sample) for sample in samples(3)]
-        again = [await remembered(sample) for sample in samples(3)]
-        assert first[:2] == again[:2] and first[2][1] is not again[2][1]
-        assert log == ["0", "1", "2", "2"]
-
-    asyncio.run(scenario())

@@ -19,7 +19,7 @@ from vrl.data.stream import SampleStream
 from vrl.errors import LostCallError, RewardError, WorkerError
 from vrl.lifecycle import first_cause
 from vrl.observability.run_log import RunLog
-from vrl.rollout.prefetch import PromptFeed
+from vrl.rollout.prefetch import PromptPrefetcher
 from vrl.training.driver import Driver
 from vrl.training.progress import Progress
 from vrl.training.validation import val_metrics, validate
@@ -43,7 +43,7 @@ class Run:
         self.kept: list[tuple[Progress, int]] = []  # what a checkpoint would store after each step; rows there then
         self.file = tmp_path / "metrics.jsonl"
         stream = SampleStream(SAMPLES, seed=0, shuffle=True)
-        self.feed = PromptFeed(stream, kw.get("prepare", prepare), prefetch=8, max_bad_fraction=0.1)
+        self.feed = PromptPrefetcher(stream, kw.get("prepare", prepare), prefetch=8, max_bad_fraction=0.1)
         self.driver = Driver(
             self.config,
             feed=self.feed,
@@ -323,7 +323,7 @@ def test_a_validation_of_thinking_shows_consistency_and_evidence_in_percent(tmp_
             return tuple(replace(r, breakdown=parts) for r in await super().call(method, *args, **kwargs))
 
     async def scenario():
-        feed = PromptFeed(iter(SAMPLES[:4]), prepare, prefetch=2, max_bad_fraction=0.0)
+        feed = PromptPrefetcher(iter(SAMPLES[:4]), prepare, prefetch=2, max_bad_fraction=0.0)
         return await validate(feed, FakeEngines(), Thinking(), wave=4, temperature=0.0)
 
     result = asyncio.run(scenario())
@@ -334,7 +334,7 @@ def test_a_validation_of_thinking_shows_consistency_and_evidence_in_percent(tmp_
 
 def test_validation_is_the_mean_over_samples(tmp_path: Path):
     async def scenario():
-        feed = PromptFeed(iter(SAMPLES[:6]), prepare, prefetch=2, max_bad_fraction=0.0)
+        feed = PromptPrefetcher(iter(SAMPLES[:6]), prepare, prefetch=2, max_bad_fraction=0.0)
         engines = FakeEngines()
         result = await validate(feed, engines, FakeRewards(flat=frozenset({0, 1, 2})), wave=4, temperature=0.0)
         assert [len(call) for call in engines.calls] == [4, 2]
