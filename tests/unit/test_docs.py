@@ -2,18 +2,23 @@
 
 import argparse
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vrl.cli import _parser
 from vrl.config import RunConfig
-from vrl.evaluation.config import EvalConfig
-from vrl.inference.config import InferConfig
+from vrl.config.load import load
+from vrl.evaluation.config import EvalConfig, check_eval
+from vrl.inference.config import InferConfig, check_infer
 from vrl.observability.catalogue import CATALOGUE, find
+from vrl.reward.record import RewardInput
 from vrl.serve.config import ServeConfig
+from vrl.types import Sample
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
@@ -97,6 +102,42 @@ def test_commands_exist(page: Path) -> None:
     used = {tuple(match) for code in _code(page) for match in re.findall(r"\bvrl +([a-z]+)(?: +([a-z]+)\b)?", code)}
     assert {name for name, _ in used} <= commands.keys()
     assert {inner for name, inner in used if commands[name] and inner} <= set().union(*commands.values())
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=_name)
+def test_command_lines_parse(page: Path) -> None:
+    """Every `vrl` line of a fenced block has valid options and enough arguments."""
+    blocks = " \n".join(match[0] for match in FENCE.finditer(page.read_text())).replace("\\\n", " ")
+    lines = [shlex.split(line, comments=True) for line in re.findall(r"^ *vrl ([a-z].*)$", blocks, re.MULTILINE)]
+    for line in lines:
+        _parser().parse_known_args([word for word in line if word != ";"])
+
+
+def test_the_configurations_of_the_tutorial_load(tmp_path: Path) -> None:
+    blocks = re.findall(r"```yaml\n(name: .*?)```", (ROOT / "docs" / "tutorial.md").read_text(), re.DOTALL)
+    file = tmp_path / "config.yaml"
+    for block in blocks:
+        file.write_text(block)
+        if "\nbenchmark:" in block:
+            load(file, [], schema=EvalConfig, check=check_eval)
+        elif "\nquestions:" in block:
+            load(file, [], schema=InferConfig, check=check_infer)
+        else:
+            load(file, [])
+    assert len(blocks) == 3
+
+
+def test_the_examples_of_extending_run() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+    task, brevity = names["TASK"], names["REWARDS"]["brevity"]
+    sample = Sample(sample_id="a", task=task.name, question="Is it red?", answer="yes")
+    parsed = task.parse(" Yes<|im_end|>")
+    assert task.well_formed(sample, parsed)
+    given = RewardInput(task=task, sample=sample, duration_s=1.0, text="", parsed=parsed, finish_reason="stop")
+    assert brevity(given) == 1.0
 
 
 @pytest.mark.parametrize("page", CURRENT, ids=_name)
