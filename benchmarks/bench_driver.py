@@ -29,7 +29,7 @@ from vrl.data.stream import SampleStream
 from vrl.observability.run_log import RunLog
 from vrl.rollout.prefetch import PromptPrefetcher
 from vrl.training.driver import Driver
-from vrl.training.progress import Progress
+from vrl.training.progress import RunProgress
 from vrl.types import Completion, Prompt, Reward, Sample, Update, VersionSpan
 
 GROUP_SIZE, TOKENS = 4, 16
@@ -157,7 +157,7 @@ async def _train(folder: Path, stages: Stages, age: int, memory_mb: list[float])
 
     driver = Driver(
         config,
-        feed=feed,
+        prefetcher=feed,
         engines=engines,
         rewards=Rewards(stages.reward_s),
         learner=Learner(stages.learn_s),
@@ -165,14 +165,14 @@ async def _train(folder: Path, stages: Stages, age: int, memory_mb: list[float])
         sync_weights=push,
         on_step=on_step,
         after_step=after_step,
-        progress=Progress(),
+        progress=RunProgress(),
     )
     started = time.monotonic()
     await driver.run()
     took_s = time.monotonic() - started
     feed.close()
     log.close()
-    assert driver.ledger.trained == stages.steps * stages.groups_per_step
+    assert driver.counts.trained == stages.steps * stages.groups_per_step
     return took_s
 
 

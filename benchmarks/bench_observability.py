@@ -99,7 +99,7 @@ async def train(config: RunConfig, stop: Stop, taken: list[Step]) -> None:
 
         driver = Driver(
             config,
-            feed=session.feed,
+            prefetcher=session.prefetcher,
             engines=fleets.engines,
             rewards=fleets.rewards,
             learner=fleets.learner,

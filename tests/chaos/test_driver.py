@@ -26,7 +26,7 @@ def test_p1_p2_a_killed_engine_costs_no_group_and_its_successor_has_the_weights(
 
     world = live(tmp_path, scenario, age=age)
     require_whole(world, age=age)
-    assert world.engines.restarts == 1 and world.driver.ledger.dropped == {}
+    assert world.engines.restarts == 1 and world.driver.counts.dropped == {}
 
 
 def test_p2_the_only_engine_comes_back_with_the_weights_of_the_learner(tmp_path: Path):
@@ -62,7 +62,7 @@ def test_p5_a_reward_that_hangs_or_dies_costs_its_groups_only(tmp_path: Path, ho
     ill = frozenset({next(SampleStream(SAMPLES, seed=0, shuffle=True)).sample_id})
     world = live(tmp_path, scenario, ill=ill, how=how, reward_timeout_s=6.0)
     require_whole(world)
-    dropped = world.driver.ledger.dropped
+    dropped = world.driver.counts.dropped
     assert dropped.keys() == {"reward_lost"} and world.rewards.lost_calls >= 2
     # Who dies takes along what its worker scored beside: a group may be unlucky twice.
     assert 1 <= dropped["reward_lost"] <= 4

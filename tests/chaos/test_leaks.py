@@ -19,7 +19,7 @@ from ray._private.internal_api import memory_summary
 from support.fakes import prepare
 from support.leaks import left_of, shared_memory_of
 
-from vrl.training.progress import Progress
+from vrl.training.progress import RunProgress
 from vrl.types import Prompt, Sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(880)]
@@ -82,7 +82,7 @@ def test_p19_p21_200_steps_with_a_restart_every_ten_are_flat(tmp_path: Path, cap
         stored.append(await asyncio.to_thread(stored_mib))
         shared.update(shared_memory_of(family()))
 
-    progress, seen = Progress(), []
+    progress, seen = RunProgress(), []
     for segment in range(1, SEGMENTS + 1):
         world = live(
             tmp_path, scenario, steps=segment * STEPS, age=AGE, prepare_sample=prepare_clip, progress=progress,

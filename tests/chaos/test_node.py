@@ -54,7 +54,7 @@ def test_p9_a_node_that_dies_takes_one_engine_along_and_another_node_brings_it_b
     with Placement(str(cluster.address), two_engines) as placement:
         world = live(tmp_path, scenario, steps=10**6, start=placement.start)
     require_whole(world, steps=world.driver.progress.step)
-    assert world.engines.restarts == 1 and world.driver.ledger.dropped == {}
+    assert world.engines.restarts == 1 and world.driver.counts.dropped == {}
 
 
 NO_ROOM = replace(FAULT, placement_timeout_s=4.0)

@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 from vrl.config import FaultConfig
 from vrl.errors import LearnerLostError
 from vrl.lifecycle import first_cause
-from vrl.training.progress import Progress
+from vrl.training.progress import RunProgress
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(880)]
 SOAK_S = float(os.environ.get("VRL_SOAK_S", "60"))
@@ -51,7 +51,7 @@ def test_p22_soak(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
                 deaths.append(victim)
         world.driver.stop_soon()
 
-    progress = Progress()
+    progress = RunProgress()
     while True:
         try:
             world = live(

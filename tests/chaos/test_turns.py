@@ -22,5 +22,5 @@ def test_engines_and_learner_never_work_at_once_and_one_that_dies_asleep_comes_b
 
     world = live(tmp_path, scenario, age=0, share_gpus=True)
     require_whole(world, age=0)
-    assert world.engines.restarts == 1 and world.driver.ledger.dropped == {}
+    assert world.engines.restarts == 1 and world.driver.counts.dropped == {}
     assert world.learner.turns == 12 and world.learner.on_gpu is False

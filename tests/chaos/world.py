@@ -19,7 +19,7 @@ from vrl.data.stream import SampleStream
 from vrl.observability.run_log import RunLog
 from vrl.rollout.prefetch import PromptPrefetcher
 from vrl.training.driver import Driver
-from vrl.training.progress import Progress
+from vrl.training.progress import RunProgress
 from vrl.training.weight_sync import WeightSync
 from vrl.types import Sample
 
@@ -40,7 +40,7 @@ class World:
     weights: WeightSync
     learner: LightLearner
     file: Path
-    kept: Progress  # what the newest checkpoint would hold
+    kept: RunProgress  # what the newest checkpoint would hold
     versions: list[tuple[int, int]] = field(default_factory=list)  # (step, oldest policy version of one of its groups)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -84,7 +84,7 @@ def live(
     prepare_sample: Callable[[Sample], Awaitable[Any]] = prepare,
     max_bad_fraction: float = 0.1,
     samples: list[Sample] = SAMPLES,
-    progress: Progress | None = None,
+    progress: RunProgress | None = None,
     share_gpus: bool = False,
     room_for: Callable[[int], Any] | None = None,
 ) -> World:
@@ -109,7 +109,7 @@ def live(
         weights = WeightSync(engines, learner, backend="gloo", config=PushConfig(), workers_per_engine=1, gpus=gpus)
         algo = AlgoConfig(groups_per_step=GROUPS_PER_STEP, max_policy_age=age)
         config = RunConfig(name="t", runs_dir=str(tmp_path), steps=steps, algo=algo)
-        first = progress or Progress()
+        first = progress or RunProgress()
         log = RunLog(tmp_path, LogConfig(tensorboard=False), steps=steps, first_step=first.step)
         stream = SampleStream(samples, seed=0, shuffle=True)
         stream.restore(stream.state() | {"ordinal": first.ordinal})
@@ -126,7 +126,7 @@ def live(
                 world.kept = driver.checkpoint_progress
 
         driver = Driver(
-            config, feed=feed, engines=engines, rewards=rewards, learner=learner, log=log,
+            config, prefetcher=feed, engines=engines, rewards=rewards, learner=learner, log=log,
             sync_weights=weights.sync, colocated_training=weights.colocated_training, on_step=on_step,
             after_step=after_step, progress=replace(first),
         )  # fmt: skip
@@ -155,9 +155,9 @@ def require_whole(world: World, *, steps: int = 12, age: int = 1, first: int = 1
     )
     assert all(version != MIXED for _, version in world.versions)
     assert max(row["rollout/policy_age_max"] for row in world.rows()) <= age
-    ledger = world.driver.ledger
-    assert ledger.trained == GROUPS_PER_STEP * steps
-    assert ledger.started == ledger.trained + sum(ledger.dropped.values()) + ledger.unfinished
+    counts = world.driver.counts
+    assert counts.trained == GROUPS_PER_STEP * steps
+    assert counts.started == counts.trained + sum(counts.dropped.values()) + counts.unfinished
 
 
 def kill(pid: int, signum: int = signal.SIGKILL) -> None:

@@ -36,7 +36,7 @@ from vrl.rollout.judge import JudgeEngine
 from vrl.rollout.prefetch import PromptPrefetcher
 from vrl.toyworld.model import build_toy_model
 from vrl.training.driver import Driver
-from vrl.training.progress import Progress
+from vrl.training.progress import RunProgress
 from vrl.types import Caption, Completion, Prompt, Sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -108,7 +108,7 @@ def train(folder: Path, url: str, timeout_s: float) -> list[dict[str, float]]:
         feed = PromptPrefetcher(stream, prepare, prefetch=4, max_bad_fraction=0.0)
         driver = Driver(
             config,
-            feed=feed,
+            prefetcher=feed,
             engines=engines,
             rewards=rewards,
             learner=FakeLearner(),
@@ -116,7 +116,7 @@ def train(folder: Path, url: str, timeout_s: float) -> list[dict[str, float]]:
             sync_weights=pushed,
             on_step=nothing,
             after_step=nothing,  # type: ignore[arg-type]
-            progress=Progress(),
+            progress=RunProgress(),
         )
         try:
             await driver.run()

@@ -1,4 +1,4 @@
-"""The one way to turn samples into prompts: media are tracked on every call, and prompts cached where samples repeat."""
+"""The one way to turn samples into prompts: media are tracked on every call, prompts cached where samples repeat."""
 
 from typing import Any
 

@@ -102,7 +102,7 @@ class DataWorker:
     def raw(self, prompt: Prompt) -> RawPrompt:
         """What a prompt was before the processor: its media are decoded once more. Raises DataError if they have gone.
 
-        The parity gate's; the ledger of media does not count it.
+        The parity gate's; MediaTracker does not count it.
         """
         media = prompt.sample.media
         frames = [self._decoder.read(resolve_media(self._root, item.path), item) for item in media]

@@ -3,7 +3,7 @@
 There are (max_policy_age + 1) x groups_per_step slots and groups are taken in order of reservation. A group reserved at
 policy version u has fewer than (max_policy_age + 1) x groups_per_step groups before it, so it is trained at version
 u + max_policy_age at the latest: the bound on policy age needs no dropping and no clock. max_policy_age = 0 is the
-synchronous algorithm. Every reserved group ends trained, dropped with a reason, or unfinished: see `ledger`.
+synchronous algorithm. Every reserved group ends trained, dropped with a reason, or unfinished: see `counts`.
 
 Dynamic sampling (DAPO, arXiv 2503.14476), bounded: up to `max_refills` groups per step whose rewards are all equal are
 dropped on arrival. Their slots are free immediately, and `take` returns them too, so that the rollout metrics of a
@@ -22,10 +22,18 @@ from vrl.types import RolloutGroup
 class GroupCounts:
     """What became of every group: started = trained + sum(dropped) + unfinished."""
 
-    started: int
-    trained: int
-    dropped: dict[str, int] = field(default_factory=dict)
+    started: int = 0
+    trained: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)  # by reason
     unfinished: int = 0
+
+    def __add__(self, other: "GroupCounts") -> "GroupCounts":
+        return GroupCounts(
+            started=self.started + other.started,
+            trained=self.trained + other.trained,
+            dropped=dict(sorted((Counter(self.dropped) + Counter(other.dropped)).items())),
+            unfinished=self.unfinished + other.unfinished,
+        )
 
 
 class RolloutBuffer:
@@ -126,7 +134,7 @@ class RolloutBuffer:
             self._changed.notify_all()
 
     @property
-    def ledger(self) -> GroupCounts:
+    def counts(self) -> GroupCounts:
         return GroupCounts(
             started=self._next_id, trained=self._trained, dropped=dict(self._dropped), unfinished=len(self._outstanding)
         )

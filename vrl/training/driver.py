@@ -1,10 +1,14 @@
 """The RL driver: two loops and one buffer between them.
 
-    rollout_loop   reserve slots -> next prompts -> a wave: generate, score -> buffer
-    learn_loop     take a step's groups -> learn (vrl.training.step) -> push -> release
+             rollout_loop                               learn_loop
+consumes     samples, prepared ahead by the prefetcher  the groups of one step, in order of reservation
+produces     scored groups, put into the buffer         an update (vrl.training.step), synced to the engines
+waits for    a free slot of the buffer                  groups_per_step finished groups
+unblocked by learn_loop releasing a step's slots        rollout_loop putting the last group of the step
 
-`max_policy_age = 0` is the synchronous algorithm: no slot is free before the new weights have landed. The driver is
-handed ready-made fleets and never touches Ray, a model or a pixel; with fakes it runs whole in a unit test.
+A slot is reserved before its clip is decoded and released after the weights that its group made have landed, so
+`max_policy_age = 0` is the synchronous algorithm: no slot is free before. The driver gets ready-made fleets and never
+touches Ray, a model or a pixel; with fakes it runs whole in a unit test.
 """
 
 import asyncio
@@ -28,7 +32,7 @@ from vrl.rollout.describe import describe
 from vrl.rollout.prefetch import PromptPrefetcher
 from vrl.rollout.runner import Runner
 from vrl.rollout.shuffled import shuffled_draws
-from vrl.training.progress import Progress
+from vrl.training.progress import RunProgress
 from vrl.training.step import learn
 from vrl.types import RolloutGroup
 
@@ -40,7 +44,7 @@ class Driver:
         self,
         config: RunConfig,
         *,
-        feed: PromptPrefetcher,
+        prefetcher: PromptPrefetcher,
         engines: Workers,
         rewards: Workers,
         learner: Learner,
@@ -49,22 +53,22 @@ class Driver:
         colocated_training: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
         on_step: Callable[[int, Sequence[RolloutGroup], Sequence[np.ndarray]], Coroutine[Any, Any, dict[str, float]]],
         after_step: Callable[[], Coroutine[Any, Any, None]],
-        progress: Progress,
+        progress: RunProgress,
         patch_cost: PatchCost = LIKE_TOKENS,
     ) -> None:
-        """`sync_weights(version)` returns the bytes sent; no engine generates in `colocated_training()`.
+        """`sync_weights(version)` returns the bytes sent; no engine generates inside `colocated_training()`.
 
-        `on_step` runs samples and validation after a step and returns metrics to add to its row; `after_step` runs
-        once the row is written: a checkpoint stands for rows that are there.
+        `on_step` writes samples and validates after a step and returns metrics to add to its row. `after_step` runs
+        once the row is written, so that a checkpoint never covers rows that are missing.
         """
         self.config = config
         self.progress = progress
         self._patch_cost = patch_cost
-        self._feed = feed
+        self._prefetcher = prefetcher
         self._learner = learner
         self._log = log
         self._sync_weights = sync_weights
-        self._learners_turn = colocated_training
+        self._colocated_training = colocated_training
         self._on_step = on_step
         self._after_step = after_step
         algo = config.algo
@@ -80,7 +84,7 @@ class Driver:
         self._wave = algo.groups_per_step if algo.max_policy_age == 0 else 1
 
     async def run(self) -> None:
-        """Train until `steps` are done or `stop` is called. The death of either loop, or of any wave, ends the run."""
+        """Train until `steps` are done or `stop_soon` is called. A failure of either loop or of a wave ends the run."""
         async with asyncio.TaskGroup() as tasks:
             rollouts = tasks.create_task(self._rollout_loop(tasks), name="rollout_loop")
             await tasks.create_task(self._learn_loop(), name="learn_loop")
@@ -90,32 +94,25 @@ class Driver:
                 wave.cancel()
 
     def stop_soon(self) -> None:
-        """Finish the step under way and return from `run`. For a signal handler: only schedules."""
+        """Make `run` return after the current step. Only schedules, so a signal handler may call it."""
         self._stopping = asyncio.ensure_future(self.buffer.close())
 
     @property
-    def ledger(self) -> GroupCounts:
+    def counts(self) -> GroupCounts:
         """Every group since the first start of the run, resumed or not."""
-        now, before = self.buffer.ledger, self.progress.earlier
-        reasons = sorted({*now.dropped, *before.dropped})
-        return GroupCounts(
-            started=before.started + now.started,
-            trained=before.trained + now.trained,
-            dropped={reason: now.dropped.get(reason, 0) + before.dropped.get(reason, 0) for reason in reasons},
-            unfinished=before.unfinished + now.unfinished,
-        )
+        return self.progress.earlier + self.buffer.counts
 
     @property
-    def checkpoint_progress(self) -> Progress:
-        """What a checkpoint stores. Groups under way are left out: their samples are drawn again after a resume."""
-        ledger = self.ledger
-        earlier = replace(ledger, started=ledger.started - ledger.unfinished, unfinished=0)
+    def checkpoint_progress(self) -> RunProgress:
+        """What a checkpoint stores. Unfinished groups are left out: their samples are drawn again after a resume."""
+        counts = self.counts
+        earlier = replace(counts, started=counts.started - counts.unfinished, unfinished=0)
         return replace(self.progress, earlier=earlier)
 
     async def _rollout_loop(self, tasks: asyncio.TaskGroup) -> None:
         while group_ids := await self.buffer.reserve(self._wave):
             with span("wait_prompts"):
-                prepared = [job for _ in group_ids if (job := await self._feed.next()) is not None]
+                prepared = [job for _ in group_ids if (job := await self._prefetcher.next()) is not None]
             wave = tasks.create_task(self._runner.run_wave(prepared, group_ids), name=f"wave_{group_ids[0]}")
             self._waves.add(wave)
             wave.add_done_callback(self._waves.discard)
@@ -128,7 +125,7 @@ class Driver:
             if not groups:
                 return
             described = describe([*groups, *replaced], self.progress.policy_version)
-            async with self._learners_turn():
+            async with self._colocated_training():
                 result = await learn(groups, self._learner, self.config, self._patch_cost)
                 self.progress.policy_version += result.applied
                 pushed = await self._timed_sync() if result.applied else {"push/seconds": 0.0, "push/bytes_per_s": 0.0}
@@ -138,7 +135,7 @@ class Driver:
             self.progress.step += 1
             self.progress.ordinal = groups[-1].ordinal + 1
             metrics |= await self._on_step(self.progress.step, groups, result.advantages)
-            await self.buffer.release()  # before what follows: a checkpoint may take minutes, and needs no engine
+            await self.buffer.release()  # before the checkpoint, which may take minutes and needs no engine
             step_s = time.monotonic() - started
             busy_s = sum(metrics[f"{part}/seconds"] for part in ("rollout", "reward", "learn", "push"))
             self._log.log(

@@ -1,4 +1,4 @@
-"""Where a run is: what a checkpoint stores and a resumed run starts from."""
+"""The progress of a run: what a checkpoint stores and a resumed run starts from."""
 
 from dataclasses import dataclass, field
 
@@ -6,12 +6,10 @@ from vrl.rollout.buffer import GroupCounts
 
 
 @dataclass(kw_only=True, slots=True)
-class Progress:
-    """Where a run is: what a checkpoint stores and a resumed run starts from."""
+class RunProgress:
+    """Steps done, the version of the weights, and the place in the dataset."""
 
     step: int = 0
     policy_version: int = 0
     ordinal: int = 0  # of the first sample that no finished step has used
-    earlier: GroupCounts = field(
-        default_factory=lambda: GroupCounts(started=0, trained=0)
-    )  # of the runs before a resume
+    earlier: GroupCounts = field(default_factory=GroupCounts)  # of the runs before a resume

@@ -45,7 +45,7 @@ class _Run:
         self.config = session.config
         self.driver = Driver(
             session.config,
-            feed=session.feed,
+            prefetcher=session.prefetcher,
             engines=session.fleets.engines,
             rewards=session.fleets.rewards,
             learner=session.fleets.learner,
@@ -74,12 +74,12 @@ class _Run:
         finished = progress.step == self.config.steps
         if finished:
             session.vals["val_after"] = await self._validate()
-        ledger = self.driver.ledger
+        counts = self.driver.counts
         groups = {
-            "groups_started": ledger.started,
-            "groups_trained": ledger.trained,
-            "groups_dropped": ledger.dropped,
-            "groups_unfinished": ledger.unfinished,
+            "groups_started": counts.started,
+            "groups_trained": counts.trained,
+            "groups_dropped": counts.dropped,
+            "groups_unfinished": counts.unfinished,
             "faults": self._faults(),
         }
         await session.end(self.driver.checkpoint_progress, finished=finished, summary=groups)
@@ -108,7 +108,7 @@ class _Run:
     async def _on_step(
         self, step: int, groups: Sequence[RolloutGroup], advantages: Sequence[np.ndarray]
     ) -> dict[str, float]:
-        config, metrics = self.config, {"data/bad_samples": float(len(self.session.feed.bad))}
+        config, metrics = self.config, {"data/bad_samples": float(len(self.session.prefetcher.bad))}
         metrics |= self._faults()
         every = config.log.samples_every
         if every and config.log.samples_groups and (step % every == 0 or step in (1, config.steps)):

@@ -30,7 +30,7 @@ from vrl.observability.telemetry import telemetry_config
 from vrl.rollout.buffer import GroupCounts
 from vrl.rollout.prefetch import BadSample, PromptPrefetcher
 from vrl.training.fleets import Fleets, start_fleets
-from vrl.training.progress import Progress
+from vrl.training.progress import RunProgress
 from vrl.training.run_folder import open_data, open_run, write_summary
 from vrl.training.validation import validate
 from vrl.types import MediaWork, Sample
@@ -73,7 +73,7 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
                 try:
                     yield session
                 finally:
-                    session.feed.close()
+                    session.prefetcher.close()
     finally:
         log.close()
 
@@ -109,7 +109,7 @@ class Session:
         self._kind = kind
         self._checkpoint = checkpoint
         stored = stored_state(checkpoint)
-        self.progress = Progress(**{**stored["progress"], "earlier": GroupCounts(**stored["progress"]["earlier"])})
+        self.progress = RunProgress(**{**stored["progress"], "earlier": GroupCounts(**stored["progress"]["earlier"])})
         self.vals: dict[str, Any] = dict(stored["vals"])  # results of validations, for the summary
         self._stream = SampleStream(train_samples, seed=config.seed, shuffle=config.data.shuffle)
         if checkpoint is not None:
@@ -118,7 +118,7 @@ class Session:
         self.media = MediaTracker(bad_media, work=MediaWork(**stored["media_work"]))
         sft = kind == "sft"
         self.preparer = SamplePreparer(fleets.prepare_sft if sft else fleets.prepare, self.media)
-        self.feed = PromptPrefetcher(
+        self.prefetcher = PromptPrefetcher(
             self._stream,
             self.preparer,
             prefetch=max(config.data.prefetch, config.sft.batch_size if sft else 0),
@@ -160,14 +160,14 @@ class Session:
         with span("validate"):
             return await validate(feed, self.fleets.engines, self.fleets.rewards, wave=wave, temperature=temperature)
 
-    async def save_if_due(self, progress: Progress) -> None:
+    async def save_if_due(self, progress: RunProgress) -> None:
         """Save a checkpoint every `checkpoint.every` steps; the last step's is `end`'s."""
         every = self.config.checkpoint.every
         if every and progress.step % every == 0 and progress.step < self.config.steps:
             with span("checkpoint"):
                 await self._save(progress, export=False)
 
-    async def end(self, progress: Progress, *, finished: bool, summary: Mapping[str, Any]) -> None:
+    async def end(self, progress: RunProgress, *, finished: bool, summary: Mapping[str, Any]) -> None:
         """Save what is not saved yet and write the summary of a run that finished or was stopped."""
         if finished or self._saved_step != progress.step:
             with span("checkpoint"):
@@ -185,13 +185,13 @@ class Session:
             "corrupt_cache_entries": self.media.work.corrupt_entries,
             "bad_media": len(self.media.bad),
             "samples_seen": progress.ordinal,
-            "samples_dropped": self.feed.bad_by_reason,
-            "dropped_samples": [asdict(bad) for bad in self.feed.bad],
+            "samples_dropped": self.prefetcher.bad_by_reason,
+            "dropped_samples": [asdict(bad) for bad in self.prefetcher.bad],
         }
         write_summary(self.config.run_dir, common | dict(summary))
         self.log.say(f"{ended} after {progress.step} steps in {self.wall_s} s; see {self.config.run_dir}")
 
-    async def _save(self, progress: Progress, *, export: bool) -> None:
+    async def _save(self, progress: RunProgress, *, export: bool) -> None:
         """Raises StorageError where it cannot be written: half of it takes no room, and the older ones are whole."""
         tmp = begin(self.config.run_dir / "checkpoints", progress.step)
         try:
@@ -204,14 +204,14 @@ class Session:
                 f"{tmp.parent} are whole: make room and resume"
             ) from error
 
-    async def _write(self, tmp: Path, progress: Progress, *, export: bool) -> None:
+    async def _write(self, tmp: Path, progress: RunProgress, *, export: bool) -> None:
         await self.fleets.learner.save(tmp / "learner")
         if export:
             await self.fleets.learner.export(tmp / "hf")
         state = {
             "progress": asdict(progress),
             "stream": {**self._stream.state(), "ordinal": progress.ordinal},  # what was drawn ahead is drawn again
-            "bad": [asdict(bad) for bad in self.feed.bad if bad.ordinal < progress.ordinal],
+            "bad": [asdict(bad) for bad in self.prefetcher.bad if bad.ordinal < progress.ordinal],
             "vals": self.vals,
             "wall_s": self.wall_s,
             "media_work": asdict(self.media.work),
@@ -241,4 +241,4 @@ def _keys(state: Mapping[str, Any]) -> set[str]:
     return {*state, *(f"progress.{key}" for key in progress), *(f"progress.earlier.{key}" for key in earlier)}
 
 
-_START: dict[str, Any] = {"progress": asdict(Progress()), "bad": [], "vals": {}, "wall_s": 0.0, "media_work": {}}
+_START: dict[str, Any] = {"progress": asdict(RunProgress()), "bad": [], "vals": {}, "wall_s": 0.0, "media_work": {}}

@@ -69,7 +69,7 @@ class _Run:
 
     async def _one_step(self) -> None:
         started = time.monotonic()
-        prepared = await self._next(self.session.feed)
+        prepared = await self._next(self.session.prefetcher)
         batch, patches = self._pack(prepared), [job.patches for job in prepared]
         data_s = time.monotonic() - started
         losses = await self.learner.forward_backward_sft(batch, patches)
@@ -84,7 +84,7 @@ class _Run:
             "learner/tokens_per_s": batch.num_tokens / learn_s,
             "data/decode_seconds": sum(job.prompt.decode_s for job in prepared) / len(prepared),
             "data/cache_hit_frac": cache_hit_frac(job.prompt for job in prepared),
-            "data/bad_samples": float(len(self.session.feed.bad)),
+            "data/bad_samples": float(len(self.session.prefetcher.bad)),
         }
         if self.progress.step == self.config.steps or self.config.val.due(self.progress.step):
             metrics |= await self._validate()

@@ -48,8 +48,8 @@ def test_synchronous_buffer_frees_no_slot_before_release():
         assert await is_waiting(buffer.reserve(1))  # accounted for, but the weights are not pushed
         await buffer.release()
         assert await buffer.reserve(2) == (2, 3)
-        ledger = buffer.ledger
-        assert (ledger.started, ledger.trained, ledger.dropped, ledger.unfinished) == (4, 1, {"zero_spread": 1}, 2)
+        counts = buffer.counts
+        assert (counts.started, counts.trained, counts.dropped, counts.unfinished) == (4, 1, {"zero_spread": 1}, 2)
 
     asyncio.run(scenario())
 
@@ -66,7 +66,7 @@ def test_a_dropped_group_is_replaced_and_counted():
         assert [g.group_id for g in taken] == [1, 2]
         buffer.account(taken, {})
         await buffer.release()
-        assert buffer.ledger.dropped == {"reward": 1}
+        assert buffer.counts.dropped == {"reward": 1}
 
     asyncio.run(scenario())
 
@@ -85,7 +85,7 @@ def test_groups_of_equal_rewards_are_replaced_up_to_the_bound_of_the_step():
         assert await buffer.reserve(2) == (3, 4)
         await buffer.put([group(3), group(4)])  # a new step, a new allowance
         assert await buffer.reserve(2) == (5,)
-        assert buffer.ledger.dropped == {"zero_spread": 4}
+        assert buffer.counts.dropped == {"zero_spread": 4}
 
     asyncio.run(scenario())
 
@@ -99,7 +99,7 @@ def test_close_wakes_all_waiting_tasks():
         await asyncio.sleep(0)
         await buffer.close()
         assert await reserving == () and await taking == ([], [])
-        assert buffer.ledger.unfinished == 1
+        assert buffer.counts.unfinished == 1
 
     asyncio.run(scenario())
 
@@ -138,9 +138,9 @@ def test_policy_age_never_exceeds_its_bound(age: int, seed: int):
             await buffer.release()
         await buffer.close()
         await loop
-        ledger = buffer.ledger
-        assert ledger.started == ledger.trained + sum(ledger.dropped.values()) + ledger.unfinished
-        assert ledger.trained == steps * per_step and ledger.unfinished == 0
+        counts = buffer.counts
+        assert counts.started == counts.trained + sum(counts.dropped.values()) + counts.unfinished
+        assert counts.trained == steps * per_step and counts.unfinished == 0
 
     asyncio.run(scenario())
     assert oldest <= age

@@ -21,7 +21,7 @@ from vrl.lifecycle import first_cause
 from vrl.observability.run_log import RunLog
 from vrl.rollout.prefetch import PromptPrefetcher
 from vrl.training.driver import Driver
-from vrl.training.progress import Progress
+from vrl.training.progress import RunProgress
 from vrl.training.validation import val_metrics, validate
 from vrl.types import Prompt, Sample, VisionGrid
 
@@ -40,13 +40,13 @@ class Run:
         self.learner = FakeLearner()
         self.log = RunLog(tmp_path, LogConfig(tensorboard=False), steps=steps)
         self.pushed: list[int] = []
-        self.kept: list[tuple[Progress, int]] = []  # what a checkpoint would store after each step; rows there then
+        self.kept: list[tuple[RunProgress, int]] = []  # what a checkpoint would store after each step; rows there then
         self.file = tmp_path / "metrics.jsonl"
         stream = SampleStream(SAMPLES, seed=0, shuffle=True)
         self.feed = PromptPrefetcher(stream, kw.get("prepare", prepare), prefetch=8, max_bad_fraction=0.1)
         self.driver = Driver(
             self.config,
-            feed=self.feed,
+            prefetcher=self.feed,
             engines=self.engines,
             rewards=self.rewards,
             learner=self.learner,
@@ -54,7 +54,7 @@ class Run:
             sync_weights=self._push,
             on_step=kw.get("on_step", self._nothing),
             after_step=self._keep,
-            progress=Progress(),
+            progress=RunProgress(),
         )
 
     async def _push(self, version: int) -> int:
@@ -127,8 +127,8 @@ def test_synchronous_run_trains_every_group_on_its_own_version(tmp_path: Path):
     assert all(row["rollout/policy_age_max"] == 0 for row in rows)
     assert [len(call) for call in run.engines.calls] == [4] * 5  # one wave a step
     assert rows[0]["reward/mean"] == 0.5 and rows[0]["reward/accuracy"] == 0.5
-    ledger = run.driver.ledger
-    assert (ledger.started, ledger.trained, ledger.dropped, ledger.unfinished) == (20, 20, {}, 0)
+    counts = run.driver.counts
+    assert (counts.started, counts.trained, counts.dropped, counts.unfinished) == (20, 20, {}, 0)
     assert run.driver.progress.ordinal == 20
 
 
@@ -138,17 +138,17 @@ def test_asynchronous_run_uses_and_respects_its_bound(tmp_path: Path, age: int):
     run.go()
     ages = [row["rollout/policy_age_max"] for row in run.rows()]
     assert max(ages) == age
-    assert run.driver.ledger.trained == 120 and run.driver.ledger.unfinished == 0
+    assert run.driver.counts.trained == 120 and run.driver.counts.unfinished == 0
 
 
 def test_zero_spread_and_failed_groups_are_counted_and_left_out(tmp_path: Path):
     run = Run(tmp_path, steps=6, rewards=FakeRewards(flat=frozenset(range(0, 40, 4)), broken=frozenset({1, 2})))
     run.go()
-    ledger = run.driver.ledger
-    assert ledger.started == ledger.trained + sum(ledger.dropped.values()) + ledger.unfinished
-    assert ledger.dropped["zero_spread"] > 0 and ledger.dropped["reward"] > 0
+    counts = run.driver.counts
+    assert counts.started == counts.trained + sum(counts.dropped.values()) + counts.unfinished
+    assert counts.dropped["zero_spread"] > 0 and counts.dropped["reward"] > 0
     trained = sum(len(mb.groups) for batch in run.learner.batches for rank in batch.micro_batches for mb in rank)
-    assert trained == ledger.trained
+    assert trained == counts.trained
     assert any(row["group/zero_spread_frac"] > 0 for row in run.rows())
 
 
@@ -157,7 +157,7 @@ def test_groups_of_equal_rewards_train_against_the_baseline_of_the_step(tmp_path
         tmp_path, steps=6, rewards=FakeRewards(flat=frozenset(range(0, 40, 4))), algo={"advantage": "reinforce_batch"}
     )
     run.go()
-    assert (run.driver.ledger.trained, run.driver.ledger.dropped) == (24, {})
+    assert (run.driver.counts.trained, run.driver.counts.dropped) == (24, {})
     assert any(row["group/zero_spread_frac"] > 0 for row in run.rows())
     for batch in run.learner.batches:
         groups = [group for rank in batch.micro_batches for micro_batch in rank for group in micro_batch.groups]
@@ -193,15 +193,15 @@ def test_zero_spread_groups_are_replaced_up_to_the_bound_and_still_shown(tmp_pat
     flat = frozenset(range(0, 40, 2))
     run = Run(tmp_path, age=age, steps=8, rewards=FakeRewards(flat=flat), algo={"max_refills": 3})
     run.go()
-    rows, ledger = run.rows(), run.driver.ledger
+    rows, counts = run.rows(), run.driver.counts
     refills = [row["group/refills"] for row in rows]
     assert max(refills) == 3 and 0 < sum(refills) <= 24
-    assert ledger.started == 32 + sum(refills) and ledger.unfinished == 0
-    assert ledger.trained == len(trained_groups(run)) == 32 + sum(refills) - ledger.dropped["zero_spread"]
+    assert counts.started == 32 + sum(refills) and counts.unfinished == 0
+    assert counts.trained == len(trained_groups(run)) == 32 + sum(refills) - counts.dropped["zero_spread"]
     assert max(row["rollout/policy_age_max"] for row in rows) == age
     # Flat samples earn 1, the others 0.5 in the mean: every group of the step is in it, replaced or not.
     flats = [row["group/zero_spread_frac"] * (4 + refilled) for row, refilled in zip(rows, refills, strict=True)]
-    assert sum(flats) == pytest.approx(ledger.dropped["zero_spread"])
+    assert sum(flats) == pytest.approx(counts.dropped["zero_spread"])
     for row, refilled, num_flat in zip(rows, refills, flats, strict=True):
         assert row["reward/mean"] == pytest.approx((num_flat + 0.5 * (4 + refilled - num_flat)) / (4 + refilled))
 
@@ -210,7 +210,7 @@ def test_refills_of_a_synchronous_run_are_waves_too(tmp_path: Path):
     run = Run(tmp_path, steps=1, rewards=FakeRewards(flat=frozenset(range(40))), algo={"max_refills": 6})
     run.go()
     assert [len(call) for call in run.engines.calls] == [4, 4, 2]  # all of 4 are replaced, then the 2 still allowed
-    assert run.driver.ledger.dropped == {"zero_spread": 10} and run.learner.batches == []
+    assert run.driver.counts.dropped == {"zero_spread": 10} and run.learner.batches == []
 
 
 def test_truncated_completions_count_in_the_baseline_and_train_only_where_asked(tmp_path: Path):
@@ -226,14 +226,14 @@ def test_truncated_completions_count_in_the_baseline_and_train_only_where_asked(
     keep, groups = step("keep")
     assert len(groups) == 20 and all(mask.all() for group in groups for mask in group.loss_masks)
     mask, groups = step("mask")
-    partly = 20 - mask.driver.ledger.dropped["truncated"]
+    partly = 20 - mask.driver.counts.dropped["truncated"]
     assert len(groups) == partly > 0
     for group in groups:
         assert [own.tolist() for own in group.loss_masks] == [[False] * 2, [True] * 2, [True] * 2, [True] * 2]
         assert group.advantages_G.tolist() == pytest.approx([-2 / 3, 2 / 3, -2 / 3, 2 / 3])
     assert keep.rows()[0]["rollout/truncated_frac"] == mask.rows()[0]["rollout/truncated_frac"] > 0
     nothing, _ = step("zero_reward")
-    assert nothing.driver.ledger.dropped == {"zero_spread": 20 - partly}  # all four earn 0
+    assert nothing.driver.counts.dropped == {"zero_spread": 20 - partly}  # all four earn 0
     assert nothing.rows()[0]["reward/mean"] < keep.rows()[0]["reward/mean"]
     assert nothing.rows()[0]["reward/accuracy"] == keep.rows()[0]["reward/accuracy"]
 
@@ -311,8 +311,8 @@ def test_stop_ends_after_the_step_under_way(tmp_path: Path, age: int):
     run = Run(tmp_path, age=age, steps=50, on_step=stop_at_three)
     run.go()
     assert run.driver.progress.step == 3
-    ledger = run.driver.ledger
-    assert ledger.trained == 12 and ledger.started == ledger.trained + ledger.unfinished
+    counts = run.driver.counts
+    assert counts.trained == 12 and counts.started == counts.trained + counts.unfinished
 
 
 def test_a_validation_of_thinking_shows_consistency_and_evidence_in_percent(tmp_path: Path):
@@ -355,6 +355,6 @@ def test_groups_lost_with_their_workers_are_dropped_and_replaced(tmp_path: Path)
 
     run = Run(tmp_path, age=1, steps=20, engines=Mortal())
     run.go()
-    ledger = run.driver.ledger
-    assert ledger.dropped["rollout_lost"] > 32 and ledger.trained == 80
-    assert ledger.started == ledger.trained + ledger.dropped["rollout_lost"] + ledger.unfinished
+    counts = run.driver.counts
+    assert counts.dropped["rollout_lost"] > 32 and counts.trained == 80
+    assert counts.started == counts.trained + counts.dropped["rollout_lost"] + counts.unfinished

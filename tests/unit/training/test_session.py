@@ -12,7 +12,7 @@ from vrl.checkpoint import Checkpoint, newest
 from vrl.config import CheckpointConfig, DataConfig, ModelConfig, PushConfig, RunConfig
 from vrl.errors import CheckpointError, ConfigError, LostCallError, StorageError
 from vrl.lifecycle import Stop
-from vrl.training.progress import Progress
+from vrl.training.progress import RunProgress
 from vrl.training.session import Session, stored_state
 from vrl.training.sft import train_sft
 from vrl.types import Sample
@@ -21,7 +21,7 @@ from vrl.types import Sample
 def checkpoint(**changes):
     driver = {
         "stream": {},
-        "progress": asdict(Progress(step=3)),
+        "progress": asdict(RunProgress(step=3)),
         "bad": [],
         "vals": {},
         "wall_s": 1.0,
@@ -46,7 +46,7 @@ def test_a_cold_start_that_generates_shares_no_gpu():
 
 
 def test_a_checkpoint_of_another_version_says_what_differs():
-    old = asdict(Progress(step=3))
+    old = asdict(RunProgress(step=3))
     del old["earlier"]["dropped"]
     with pytest.raises(CheckpointError, match=r"lacks \['progress\.earlier\.dropped'\], and has \['cursor'\] beside"):
         stored_state(checkpoint(progress=old, cursor=1))
@@ -74,9 +74,9 @@ def test_a_save_that_fails_takes_no_room_and_leaves_the_older_ones(tmp_path: Pat
         config = RunConfig(name="model", runs_dir=str(tmp_path), checkpoint=CheckpointConfig(every=2))
         one = [Sample(sample_id="0", task="vqa", question="?", answer="a")]
         session = Session(config, "rl", fleets, None, one, [], None, LIKE_TOKENS)  # pyright: ignore[reportArgumentType]
-        await session.save_if_due(Progress(step=2))
+        await session.save_if_due(RunProgress(step=2))
         with pytest.raises(StorageError, match=rf"checkpoint of step 4: .*{error.args[-1]}.* MiB free.*make room"):
-            await session.save_if_due(Progress(step=4))
+            await session.save_if_due(RunProgress(step=4))
 
     asyncio.run(scenario())
     found = newest(checkpoints)
