@@ -18,7 +18,7 @@ import tempfile
 import time
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -160,7 +160,7 @@ async def _train(folder: Path, stages: Stages, age: int, memory_mb: list[float])
         prefetcher=feed,
         engines=engines,
         rewards=Rewards(stages.reward_s),
-        learner=Learner(stages.learn_s),
+        learner=cast(Any, Learner(stages.learn_s)),
         log=log,
         sync_weights=push,
         on_step=on_step,

@@ -106,7 +106,7 @@ class LightLearner(FakeLearner):
         self.version += 1
         return await super().optim_step()
 
-    async def forward_backward(self, batch: PackedBatch, patches: list[Any]) -> dict[str, float]:
+    async def forward_backward(self, batch: PackedBatch, patches: Sequence[Any]) -> dict[str, float]:
         if self.lost:
             raise LearnerLostError("the learner is dead")
         await asyncio.sleep(0.05)
@@ -122,7 +122,7 @@ class LightLearner(FakeLearner):
     async def offload(self) -> None:
         self.on_gpu = False
 
-    async def connect_engines(self, engines: Sequence[Any], *_: Any) -> None:
+    async def connect_engines(self, engines: Sequence[Any], *_: Any, **__: Any) -> None:
         self._engines = engines
 
     async def send_weights(self, policy_version: int) -> int:

@@ -12,7 +12,7 @@ import pytest
 import ray
 from chaos.world import FAULT, World, kill, live, require_whole
 from support.clips import FOUR_FRAMES, write_clip
-from unit.data.test_video import BAD
+from unit.data.decode.test_video import BAD
 
 from vrl.actors.pool import ActorPool
 from vrl.config import DataConfig, ModelConfig

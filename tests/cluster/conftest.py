@@ -44,12 +44,14 @@ class Head:
 
     def wait_for(self, name: str, *statuses: str, timeout_s: float = 240) -> str:
         deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
+        while True:
             output = self.job("status", name, code=None)
             if any(status in output.upper() for status in statuses):
                 return output
+            if time.monotonic() > deadline:
+                log = self.job("logs", name, code=None)
+                raise AssertionError(f"{name}: not {statuses} in {timeout_s} s:\n{output}\n{log}")
             time.sleep(1)
-        raise AssertionError(f"{name}: not {statuses} in {timeout_s} s:\n{output}\n{self.job('logs', name, code=None)}")
 
 
 def free_ports(count: int) -> list[int]:

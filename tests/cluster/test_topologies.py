@@ -4,6 +4,7 @@ Nodes are real raylets of one machine; the processes that Ray starts beside each
 replaced by one that sleeps, so that 64 fit into a laptop.
 """
 
+import importlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -50,14 +51,13 @@ def light(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def _asleep(part: str) -> str:
     """An agent's command as one that does nothing; the ports that the agent would tell are told here."""
-    from ray import _raylet
-
+    raylet: Any = importlib.import_module("ray._raylet")  # a Cython module, without types
     option, _, command = part.partition("=")
     if not option.endswith("_agent_command"):
         return part
     folder, node = (re.search(rf"--{name}=(\S+)", command)[1] for name in ("session-dir", "node-id"))
     for name in ("METRICS_AGENT", "METRICS_EXPORT", "DASHBOARD_AGENT_LISTEN", "RUNTIME_ENV_AGENT"):
-        _raylet.persist_port(folder, node, getattr(_raylet, f"{name}_PORT_NAME"), 9)  # nobody listens there
+        raylet.persist_port(folder, node, getattr(raylet, f"{name}_PORT_NAME"), 9)  # no process listens there
     return f"{option}=sleep 100000"
 
 

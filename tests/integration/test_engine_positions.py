@@ -1,6 +1,7 @@
 """Our positions against the engine's own functions, over random prompts."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def engine_positions(family, tokens, features, tokens_per_second):
     vision = SimpleNamespace(spatial_merge_size=2)
     if family == "qwen2_5_vl":
         vision.tokens_per_second = tokens_per_second
-    config = SimpleNamespace(
+    config: Any = SimpleNamespace(
         vision_config=vision, video_token_id=VIDEO, vision_start_token_id=START, vision_end_token_id=END
     )
     if family == "qwen3_vl":

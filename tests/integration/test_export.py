@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_an_export_has_the_learners_weights_and_the_engine_decodes_as_transforme
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
     ids = torch.arange(20, 60)[None]
-    plain = AutoModelForImageTextToText.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    plain: Any = AutoModelForImageTextToText.from_pretrained(tmp_path / "out", dtype=torch.float32)
     greedy = plain.generate(ids, max_new_tokens=NUM_TOKENS, do_sample=False)[0, ids.shape[1] :].tolist()
     assert asyncio.run(engine_greedy(tmp_path / "out", ids[0].numpy()))[: len(greedy)] == greedy
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import ray
@@ -70,7 +71,7 @@ class Thinkers(FakeEngines):
 
 @pytest.fixture(scope="module")
 def local_ray():
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
 
@@ -111,7 +112,7 @@ def train(folder: Path, url: str, timeout_s: float) -> list[dict[str, float]]:
             prefetcher=feed,
             engines=engines,
             rewards=rewards,
-            learner=FakeLearner(),
+            learner=cast(Any, FakeLearner()),
             log=log,
             sync_weights=pushed,
             on_step=nothing,

@@ -1,6 +1,7 @@
 """The learner as drivers see it: real Ray actors, patches as object references."""
 
 import asyncio
+import logging
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(scope="module")
 def local_ray():
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
 
@@ -45,10 +46,10 @@ def test_a_group_of_two_ranks(local_ray, tmp_path):
         group = await start(tmp_path / "model", 2)
         batch = pack(cases.groups, ranks=2, micro_batch_tokens=50)
         before = await group.logprobs(batch, references)
-        losses = []
+        losses, updates = [], []
         for _ in range(3):
             losses.append((await group.forward_backward_sft(batch, references))["loss/sft"])
-            update = await group.optim_step()
+            updates.append(await group.optim_step())
         await group.save(tmp_path / "state")
         after = await group.logprobs(batch, references)
         held_out = await group.sft_loss(batch, references)
@@ -62,7 +63,7 @@ def test_a_group_of_two_ranks(local_ray, tmp_path):
         with pytest.raises(CheckpointError, match=r"learner\.ranks"):
             await alone.load(tmp_path / "state")
         alone.close()
-        return before, again, losses, update, after, held_out
+        return before, again, losses, updates[-1], after, held_out
 
     before, again, losses, update, after, held_out = asyncio.run(main())
     # In the order of the groups, however they were packed.

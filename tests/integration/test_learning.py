@@ -1,6 +1,7 @@
 """A step of several updates on the real learner: scores, advantages and updates do not depend on the ranks."""
 
 import asyncio
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def result_on(path: Path, cases, *, name: str, ranks: int, micro_batch_tokens: i
 def test_a_step_of_several_updates_does_not_depend_on_ranks_and_micro_batches(tmp_path, name):
     build_family(tmp_path / "model", "qwen2_vl", sharp=True)
     cases = make_cases(AutoConfig.from_pretrained(tmp_path / "model"), MIXED)
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         wanted, before = result_on(tmp_path / "model", cases, name=name, ranks=1, micro_batch_tokens=10_000)
         found, after = result_on(tmp_path / "model", cases, name=name, ranks=2, micro_batch_tokens=100)

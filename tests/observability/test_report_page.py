@@ -78,10 +78,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         opened = browser.new_page(viewport={"width": 1300, "height": 900})
-        opened.complaints = []  # type: ignore[attr-defined]
-        opened.on("console", lambda message: opened.complaints.append(message.text))
-        opened.on("pageerror", lambda error: opened.complaints.append(str(error)))
-        opened.on("request", lambda request: opened.complaints.append(request.url))
+        complaints: list[str] = []
+        opened.complaints = complaints  # type: ignore[attr-defined]
+        opened.on("console", lambda message: complaints.append(message.text))
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        opened.on("request", lambda request: complaints.append(request.url))
         opened.goto(path.as_uri())
         yield opened
         browser.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 
 from vrl.config import FrameConfig
 
@@ -40,6 +41,7 @@ def write_clip(
     tick = Fraction(1, 100) if codec == "gif" else _TICK
     with av.open(str(path), "w", container_options=dict(container_options or {})) as container:
         stream = container.add_stream(codec, rate=rate, options=dict(options or {}))
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = size, size, pix_fmt
         stream.codec_context.gop_size = gop
         stream.codec_context.time_base = tick

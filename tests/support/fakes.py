@@ -3,7 +3,7 @@
 import asyncio
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,18 +87,18 @@ class FakeLearner:
         self.calls: list[str] = []  # of the methods that run the model
         self.nonfinite: set[int] = set()  # steps, from 1, with a loss that is not a number
 
-    async def forward_backward(self, batch: PackedBatch, patches: list[Any]) -> dict[str, float]:
+    async def forward_backward(self, batch: PackedBatch, patches: Sequence[Any]) -> dict[str, float]:
         assert sum(len(mb.groups) for rank in batch.micro_batches for mb in rank) == len(patches)
         self.batches.append(batch)
         self.calls.append("forward_backward")
         broken = len(self.batches) in self.nonfinite
         return {"loss/policy": math.nan if broken else 0.5, "loss/mismatch_kl": 0.0}
 
-    async def logprobs(self, batch: PackedBatch, patches: list[Any]) -> list[tuple[np.ndarray, ...]]:
+    async def logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]:
         self.calls.append("logprobs")
         return self._scores(batch, -0.5)
 
-    async def ref_logprobs(self, batch: PackedBatch, patches: list[Any]) -> list[tuple[np.ndarray, ...]]:
+    async def ref_logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]:
         self.calls.append("ref_logprobs")
         return self._scores(batch, -1.5)
 

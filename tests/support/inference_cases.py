@@ -90,6 +90,9 @@ def client(
 ) -> tuple[InferenceClient, FakeData, FakeEngines]:
     """A client whose engine follows the script: a function, or the texts to say one after the other."""
     data = FakeData()
-    follow = script if callable(script) else lambda sample, temperature, turn: completion(script[turn])
-    engines = FakeEngines(follow)
-    return InferenceClient(data, engines, tokenizer(), RewardConfig(thinking_tokens=[0, 20])), data, engines
+    if callable(script):
+        engines = FakeEngines(script)
+    else:
+        engines = FakeEngines(lambda sample, temperature, turn: completion(script[turn]))
+    fleets: tuple[Any, Any] = (data, engines)  # of a fleet's methods, the fakes have those that a client calls
+    return InferenceClient(*fleets, tokenizer(), RewardConfig(thinking_tokens=[0, 20])), data, engines

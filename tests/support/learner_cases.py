@@ -274,6 +274,7 @@ def make_worker(
 
     from vrl.learner.worker import LearnerWorker
 
+    settings: dict[str, Any] = {"lr": 1e-4} | learner
     cases = make_cases(AutoConfig.from_pretrained(path), MIXED * 2)
     batch = pack(cases.groups, ranks=world_size, micro_batch_tokens=learner["micro_batch_tokens"])
     worker = LearnerWorker(
@@ -282,7 +283,7 @@ def make_worker(
         "127.0.0.1",
         port,
         ModelConfig(path=str(path), dtype=dtype),
-        LearnerConfig(ranks=world_size, **{"lr": 1e-4} | learner),
+        LearnerConfig(ranks=world_size, **settings),
         AlgoConfig(kl_coef=0.1, loss_aggregation="sequence_mean"),
         temperature=0.7,
         total_steps=10,

@@ -35,8 +35,8 @@ def _pixels(
     vision: tuple[VisionGrid, ...], patches: np.ndarray, weight: np.ndarray, bias: np.ndarray
 ) -> dict[str, Any]:
     values = torch.from_numpy(patches).float().unflatten(1, (3, patches.shape[1] // 3))
-    weight, bias = (torch.from_numpy(np.asarray(x, dtype=np.float32))[:, None] for x in (weight, bias))
-    values = (values * weight + bias).flatten(1)
+    scale, shift = (torch.from_numpy(np.asarray(x, dtype=np.float32))[:, None] for x in (weight, bias))
+    values = (values * scale + shift).flatten(1)
     clips = dict(zip(vision, values.split([grid.num_patches for grid in vision]), strict=True)) if vision else {}
     inputs = {}
     for kind, pixels, grids in (("image", "pixel_values", "image"), ("video", "pixel_values_videos", "video")):

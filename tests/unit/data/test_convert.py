@@ -180,7 +180,7 @@ def test_easyr1(tmp_path: Path) -> None:
 
 
 def test_our_own_rows_get_the_schema_and_its_version(tmp_path: Path) -> None:
-    row = {"sample_id": "a", "task": "vqa", "question": "?", "answer": "x"}
+    row: dict[str, Any] = {"sample_id": "a", "task": "vqa", "question": "?", "answer": "x"}
     (sample,) = converted("jsonl", write(tmp_path / "rows.jsonl", row))
     assert sample == Sample(**row)
     assert pq.read_schema(tmp_path / "out.parquet").metadata[b"vrl_schema_version"] == b"1"

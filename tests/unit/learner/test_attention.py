@@ -27,11 +27,11 @@ def visible(spans):
     return mask
 
 
-def inputs(dtype=torch.float64):
+def inputs(dtype=torch.float64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
     query = torch.randn(1, 4, NUM_TOKENS, 8, dtype=dtype)
     key, value = torch.randn(2, 1, 2, NUM_TOKENS, 8, dtype=dtype)
-    return [x.requires_grad_() for x in (query, key, value)]
+    return query.requires_grad_(), key.requires_grad_(), value.requires_grad_()
 
 
 def grouped(query, key, value, spans=SPANS):
@@ -65,7 +65,7 @@ def test_large_scores_do_not_overflow():
     out, wanted = (f(*(100 * x for x in tensors)) for f, tensors in ((grouped, ours), (dense, reference)))
     torch.testing.assert_close(out, wanted, rtol=1e-8, atol=1e-9)
     out.sum().backward()
-    assert all(torch.isfinite(x.grad).all() for x in ours)
+    assert all(x.grad is not None and torch.isfinite(x.grad).all() for x in ours)
 
 
 def test_batches_pad_short_segments_and_cover_every_token_once():

@@ -25,8 +25,8 @@ def checkpoints(tmp_path_factory) -> dict[str, Path]:
     return {family: folder / family for family in FAMILIES}
 
 
-def load(path, lora=None, features=None, **model):
-    hf = load_hf_model(ModelConfig(path=str(path), **{"dtype": "float32"} | model))
+def load(path, lora=None, features=None, *, dtype="float32", **model):
+    hf = load_hf_model(ModelConfig(path=str(path), dtype=dtype, **model))
     if lora is not None:
         add_adapters(hf, lora)
     return GroupedPolicy(hf, normalisation=normalisation(path), temperature=1.0, features=features)

@@ -25,9 +25,9 @@ def checkpoints(tmp_path_factory) -> dict[str, Path]:
     return {family: folder / family for family in FAMILIES}
 
 
-def load(path, *, freeze=(), **options):
+def load(path, *, freeze=(), temperature=1.0, **options):
     hf = load_hf_model(ModelConfig(path=str(path), dtype="float32", freeze=list(freeze)))
-    return GroupedPolicy(hf, normalisation=normalisation(path), **{"temperature": 1.0} | options)
+    return GroupedPolicy(hf, normalisation=normalisation(path), temperature=temperature, **options)
 
 
 def score(policy, cases):
@@ -51,7 +51,7 @@ def test_one_packed_row_equals_one_plain_row_for_each_completion(checkpoints, fa
     (found * weights).sum().backward()
     (wanted * weights).sum().backward()
     for (name, ours), (other, theirs) in zip(policy.hf.named_parameters(), plain.named_parameters(), strict=True):
-        assert name == other
+        assert name == other and ours.grad is not None and theirs.grad is not None
         assert (ours.grad - theirs.grad).norm() <= 2e-5 * theirs.grad.norm(), name
 
 

@@ -31,7 +31,7 @@ def records(file: Path) -> Iterator[bytes]:
 
 def rows(file: Path) -> list[dict[str, str]]:
     """The rows of a run that has ended: W&B's own process writes on for a moment."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # pyright: ignore[reportAttributeAccessIssue]: protobuf makes it on import
 
     deadline = time.monotonic() + 60
     while not (found := [Record.FromString(data) for data in records(file)]) or not found[-1].HasField("exit"):

@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -57,7 +58,7 @@ def test_without_steps_there_is_no_verdict():
 
 
 def test_events_that_overlap_get_a_thread_each():
-    made = events(RUN)
+    made: list[dict[str, Any]] = events(RUN)
     generate = [one for one in made if one["name"] == "generate"]
     assert [one["tid"] for one in generate] == [0, 0, 1]
     first = next(one for one in made if one["name"] == "prepare")

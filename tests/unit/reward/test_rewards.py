@@ -1,5 +1,7 @@
 """Reward functions against hand-worked values."""
 
+from typing import Any
+
 import pytest
 
 from vrl.config import RewardConfig
@@ -72,7 +74,7 @@ def test_regression_pays_the_near() -> None:
     # relative error e earns the thresholds with e < 1 - t: 0 all ten, 5 % all but .95, 10 % all but .95 and .90
     wanted = {10.0: 1.0, 9.5: 0.9, 9.0: 0.8, 7.5: 0.5, 5.0: 0.0, 20.0: 0.0}
     assert {got: mean_relative_accuracy(got, 10.0) for got in wanted} == pytest.approx(wanted)
-    fields = {"answer_type": "regression", "answer": "10"}
+    fields: dict[str, Any] = {"answer_type": "regression", "answer": "10"}
     assert score("accuracy", " 9.0", **fields) == pytest.approx(0.9)
     assert score("accuracy", " 9.0", rules=RewardConfig(regression="mra"), **fields) == pytest.approx(0.8)
     assert score("accuracy", " nine", **fields) == 0.0

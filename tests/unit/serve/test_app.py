@@ -30,8 +30,8 @@ class Server:
         (root / "a.mp4").write_bytes(b"a clip")
         self.root = root
         self.go = asyncio.Event()
-        self.client, self.data, self.engines = client(lambda sample, temperature, turn: completion(" red"))
-        show = self.client.show
+        self.inference, self.data, self.engines = client(lambda sample, temperature, turn: completion(" red"))
+        show = self.inference.show
 
         async def held(samples: Any, view: Any) -> Any:
             if fail is not None:
@@ -40,10 +40,10 @@ class Server:
                 await self.go.wait()
             return await show(samples, view)
 
-        self.client.show = held
+        self.inference.show = held
         model, media = ModelConfig(path="m"), MediaConfig(root=str(root))
         settings = ServeConfig(model=model, media=media, **config)
-        self.app = ChatApp(self.client, settings, TOKEN, "toy")
+        self.app = ChatApp(self.inference, settings, TOKEN, "toy")
 
     async def asgi(self, scope: Any, receive: Any, send: Any) -> None:
         response = await self.app(Request(scope, receive))
@@ -156,13 +156,13 @@ def test_paths_stay_under_the_root(tmp_path: Path, url: str, status: int):
 def test_an_upload_lives_as_long_as_its_request(tmp_path: Path):
     server = Server(tmp_path)
     seen = []
-    show = server.client.show
+    show = server.inference.show
 
     async def look(samples: Any, view: Any) -> Any:
         seen.append((tmp_path / samples[0].media[0].path).read_bytes())
         return await show(samples, view)
 
-    server.client.show = look
+    server.inference.show = look
     url = "data:video/mp4;base64," + base64.b64encode(b"a new clip").decode()
     assert post(server, body(url=url)).status_code == 200
     assert seen == [b"a new clip"]
@@ -210,7 +210,7 @@ def test_health_tells_of_dead_workers_until_the_next_answer(tmp_path: Path):
     assert post(server, body()).status_code == 503
     health = talk(server, lambda client: client.get("/health"))
     assert (health.status_code, health.json()["status"]) == (503, "workers are dead")
-    server.app._desk = Server(tmp_path).client
+    server.app._desk = Server(tmp_path).inference
     assert post(server, body()).status_code == 200
     assert talk(server, lambda client: client.get("/health")).status_code == 200
 

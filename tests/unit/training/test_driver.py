@@ -2,6 +2,7 @@ import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.fakes import FakeEngines, FakeLearner, FakeRewards, prepare
@@ -37,7 +38,7 @@ class Run:
         self.config = RunConfig(name="t", runs_dir=str(tmp_path), steps=steps, algo=algo_config, **sections)
         self.rewards = kw.get("rewards", FakeRewards())
         self.engines = kw.get("engines", FakeEngines())
-        self.learner = FakeLearner()
+        self.learner: Any = FakeLearner()
         self.log = RunLog(tmp_path, LogConfig(tensorboard=False), steps=steps)
         self.pushed: list[int] = []
         self.kept: list[tuple[RunProgress, int]] = []  # what a checkpoint would store after each step; rows there then
@@ -302,7 +303,7 @@ def test_a_dead_worker_ends_the_run(tmp_path: Path):
 
 @pytest.mark.parametrize("age", [0, 2])
 def test_stop_ends_after_the_step_under_way(tmp_path: Path, age: int):
-    async def stop_at_three(step, groups, advantages):
+    async def stop_at_three(step, *_: Any) -> dict[str, float]:
         if step == 3:
             run.driver.stop_soon()
             await asyncio.sleep(0)

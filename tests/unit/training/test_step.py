@@ -1,6 +1,7 @@
 """A step of learning against a learner that counts: which batches it gets, in which order, with which numbers."""
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def group(group_id, rewards, *, lengths=(2, 3), cut=()):
 
 
 def result_of(groups, **algo):
-    learner = FakeLearner()
+    learner: Any = FakeLearner()
     config = RunConfig(algo=AlgoConfig(groups_per_step=len(groups), **algo))
     return asyncio.run(learn(groups, learner, config)), learner
 
@@ -103,7 +104,7 @@ def test_the_baseline_of_the_step_counts_what_does_not_train():
 
 
 def test_an_update_that_is_not_finite_leaves_the_others():
-    learner = FakeLearner()
+    learner: Any = FakeLearner()
     learner.nonfinite = {2}
     result = asyncio.run(learn(GROUPS, learner, RunConfig(algo=AlgoConfig(groups_per_step=5, mini_batches=3))))
     assert result.applied and result.metrics["learner/nonfinite_steps"] == 1
