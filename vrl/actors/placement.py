@@ -152,7 +152,7 @@ class Placement:
         return ActorPool(role, start, count, timeout_s=timeout_s, fault=fault, room_for=room_for, **options)
 
     def room_for(self, role: str, index: int) -> Any:
-        """A reference that resolves once some node has room for this actor: after the loss of a node, a new one."""
+        """Return a reference that resolves once some node has room for this actor, for example a replacement node."""
         here = ray.remote(_nothing).options(num_cpus=0, scheduling_strategy=self._strategy(role, index))
         return here.remote()
 

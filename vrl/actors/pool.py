@@ -323,7 +323,7 @@ class ActorPool:
         self._set_state(worker, _State.QUARANTINED if self._quarantine else _State.SERVING)
 
     async def _has_room(self, worker: _Worker) -> bool:
-        """Wait for a node with room; if none appears the actor is lost, whatever is left of its budget."""
+        """Wait for a node with room; if none appears the actor is lost, even if its restart budget is not exhausted."""
         if self._room_for is None:
             return True
         ref = self._room_for(worker.index)

@@ -1,4 +1,4 @@
-"""How often an actor may be restarted, and how long to wait before each time. Starts nothing."""
+"""How often an actor may be restarted, and how long to wait before each restart. Starts nothing."""
 
 import random
 import time
@@ -11,9 +11,9 @@ _MAX_PAUSE_S = 60.0
 
 
 class RestartBudget:
-    """At most `fault.max_restarts` within any `fault.window_s` seconds, with pauses that double.
+    """At most `fault.max_restarts` within any `fault.window_s` seconds, with exponential backoff.
 
-    Example: `pause_s = budget.spend()`; None when the budget is spent, else wait so long and restart.
+    Example: `pause_s = budget.spend()`; None if the budget is exhausted, else wait this long and restart.
     """
 
     def __init__(self, config: FaultConfig, clock: Callable[[], float] = time.monotonic) -> None:
@@ -22,10 +22,10 @@ class RestartBudget:
         self._spent: deque[float] = deque()
 
     def spend(self) -> float | None:
-        """Seconds to wait before the next restart, which counts from now; None: there is to be none.
+        """Return the seconds to wait before the next restart, which counts from now; None if the budget is exhausted.
 
-        Our definition: backoff_s x 2^(restarts in the window), at most a minute, times a random number within
-        [0.5, 1] so that actors that died together do not come back together.
+        Our definition: backoff_s x 2^(restarts in the window), at most a minute, times a random number in [0.5, 1],
+        so that actors that died together do not restart together.
         """
         now = self._clock()
         while self._spent and now - self._spent[0] > self._config.window_s:

@@ -1,4 +1,4 @@
-"""Exact attention of a packed row whose completions share their group's prompt; transformers knows it as "grouped".
+"""Exact attention of a packed row whose completions share their group's prompt; registered as "grouped".
 
 A token sees the tokens before it in its own segment (a prompt or one completion); a completion's token also sees its
 whole prompt. The two parts are computed by flash kernels, each without a mask, and merged by their log-sum-exps, so no
@@ -18,23 +18,23 @@ from transformers import AttentionInterface
 from vrl.algo.packing import GroupSpan
 from vrl.errors import LearnerError
 
-GROUPED = "grouped"  # the name under which transformers finds it
-_SHORT = 64  # segments up to this length share a batch whatever the padding: a kernel call costs more than the padding
+GROUPED = "grouped"  # its name in transformers' attention registry
+_SHORT = 64  # segments up to this length always share a batch: a kernel call costs more than the padding
 _MIN_FILL = 0.75  # longer ones share a batch when each fills this much of it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentBatch:
-    """Segments of like length, padded into one batch [num_segments, length]."""
+    """Segments of similar length, padded into one batch [num_segments, length]."""
 
     num_segments: int
     length: int
     rows: Tensor  # int64, row indices of the real tokens
-    places: Tensor  # int64, where they stand in the flattened batch
-    start: int | None  # first row where the batch is one plain slice of the row; None: gather
+    places: Tensor  # int64, their indices in the flattened batch
+    start: int | None  # first row if the batch is a plain slice of the row; None if it must be gathered
 
     def take(self, x: Tensor) -> Tensor:
-        """Row tensor [N, ...] to batch [num_segments, length, ...], zero where padded."""
+        """Gather a row tensor [N, ...] into the batch [num_segments, length, ...], zero where padded."""
         size = self.num_segments * self.length
         if self.start is not None:
             return x[self.start : self.start + size].unflatten(0, (self.num_segments, self.length))
@@ -52,14 +52,14 @@ class SegmentBatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttentionPlan:
-    """Which parts make up the attention of one packed row; built once for a row and used by every layer."""
+    """The parts of one packed row's attention; built once per row and used by every layer."""
 
     own: tuple[SegmentBatch, ...]  # causal within the segment; every row token is in exactly one
     shared: tuple[tuple[slice, slice], ...]  # (completion rows, prompt rows) of each group
 
 
 def plan_attention(spans: Sequence[GroupSpan], device: torch.device) -> AttentionPlan:
-    """The plan of a row with these groups."""
+    """Plan the attention of a row with these groups."""
     segments = []
     for span in spans:
         segments.append((span.start, span.prompt_length))
@@ -87,7 +87,7 @@ def grouped_attention(
 ) -> tuple[Tensor, None]:
     """transformers' attention interface: query [1, H, N, D], key and value [1, H_kv, N, D] to [1, N, H, D].
 
-    `plan` reaches it as a keyword of the language model's forward, so it also works under gradient checkpointing.
+    `plan` is passed as a keyword of the language model's forward, so it also works under gradient checkpointing.
     """
     if attention_mask is not None or dropout != 0.0 or query.shape[0] != 1:
         raise LearnerError(
@@ -171,14 +171,14 @@ def _attend_backward(
 
 
 def _kernel(q: Tensor) -> str:
-    """The flash kernel that takes this tensor, "cpu" or "cuda"; or "math" where none does."""
+    """The flash kernel for this tensor, "cpu" or "cuda"; "math" if there is none."""
     if q.device.type == "cuda" and (q.dtype not in (torch.bfloat16, torch.float16) or q.shape[-1] > 256):
         return "math"
     return q.device.type
 
 
 def _math(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
-    """The same in plain operations, quadratic in memory: for float32 on a GPU, which flash kernels do not take."""
+    """The same in plain operations, quadratic in memory: for float32 on a GPU, which flash kernels do not support."""
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     scores = _scores(q, k, causal, scale)
     lse = torch.logsumexp(scores, dim=-1)
@@ -207,7 +207,7 @@ def _scores(q: Tensor, k: Tensor, causal: bool, scale: float) -> Tensor:
 
 
 def _batches(segments: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
-    """Segments (start, length) in batches of like length, the longest first."""
+    """Sort segments (start, length) into batches of similar length, the longest first."""
     batches: list[list[tuple[int, int]]] = []
     for segment in sorted(segments, key=lambda segment: (-segment[1], segment[0])):
         longest = batches[-1][0][1] if batches else 0

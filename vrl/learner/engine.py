@@ -1,8 +1,8 @@
-"""One rank of the optimizer: the door to DeepSpeed. Gradients, steps, checkpoints, whole parameters; ZeRO 0 to 3.
+"""One rank of the optimizer; the only importer of DeepSpeed. Gradients, steps, checkpoints, full parameters; ZeRO 0-3.
 
 Every method that touches parameters or gradients is a collective: all ranks call it, in the same order. Does not know
-objectives, groups or who calls. Folders are given and committed by the caller: DeepSpeed's own save is not atomic.
-DeepSpeed is imported late: the driver imports this module too, and it takes seconds and talks.
+objectives or groups. The caller creates and commits folders, because DeepSpeed's own save is not atomic. DeepSpeed is
+imported late, because the driver imports this module too and the import takes seconds and prints messages.
 """
 
 import json
@@ -37,11 +37,11 @@ _COUNTS = {"steps", "skipped", "skipped_in_a_row"}  # of optimizer steps, as the
 
 
 def join_ranks(rank: int, world_size: int, master_address: str, master_port: int) -> None:
-    """Enter the learner's process group (gloo on a CPU, nccl on a GPU). Every rank calls it once, before all else."""
+    """Join the learner's process group (gloo on CPUs, nccl on GPUs). Every rank calls it once, before anything else."""
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
     import deepspeed
 
-    # Without this entry its CPU backend would compile a shared-memory op, for which a machine needs a C++ compiler.
+    # Otherwise its CPU backend compiles a shared-memory op, which requires a C++ compiler.
     deepspeed.ops.__compatible_ops__ = {}  # pyright: ignore[reportAttributeAccessIssue]
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT")
     # Each rank is a process that sees one device, so its local rank is 0.
@@ -54,15 +54,15 @@ def join_ranks(rank: int, world_size: int, master_address: str, master_port: int
 
 
 class Step(NamedTuple):
-    """What an optimizer step did."""
+    """The result of an optimizer step."""
 
     lr: float
-    grad_norm: float  # before clipping; not finite where the step was not applied
+    grad_norm: float  # before clipping; not finite if the step was dropped
     applied: bool
 
 
 class LearnerEngine:
-    """A policy under DeepSpeed. Losses of all micro-batches and ranks add up; `step` applies what was accumulated."""
+    """A policy under DeepSpeed. Losses of all micro-batches and ranks add up; `step` applies their gradient."""
 
     def __init__(self, policy: GroupedPolicy, config: LearnerConfig, *, total_steps: int) -> None:
         self._config = config
@@ -79,7 +79,7 @@ class LearnerEngine:
         groups = parameter_groups(policy.hf, config.weight_decay)
         import deepspeed
 
-        initialize: Any = deepspeed.initialize  # untyped: what it returns depends on the ZeRO stage
+        initialize: Any = deepspeed.initialize  # untyped: the return type depends on the ZeRO stage
         self._engine, *_ = initialize(
             model=policy,
             model_parameters=groups,
@@ -87,26 +87,26 @@ class LearnerEngine:
             dist_init_required=False,
         )
         self._grad_norm = 0.0
-        if _clips_by_itself(config, policy.hf.dtype):
+        if _clips_gradients(config, policy.hf.dtype):
             self._engine.optimizer.register_step_pre_hook(lambda *_: self._clip(trained))
 
     @property
     def steps(self) -> int:
-        """Optimizer steps applied so far."""
+        """Number of optimizer steps applied so far."""
         return self._steps
 
     @property
     def skipped(self) -> int:
-        """Optimizer steps dropped so far because a loss or gradient was not finite."""
+        """Number of optimizer steps dropped so far because a loss or gradient was not finite."""
         return self._skipped
 
     def forward(self, row: PackedRow, patches: Tensor) -> TokenScores:
-        """Score a packed row; see GroupedPolicy.forward. Without gradient nothing is dropped out."""
+        """Score a packed row; see GroupedPolicy.forward. Dropout is active only with gradient."""
         self._policy.train(torch.is_grad_enabled())
         return self._engine(row, patches)
 
     def reference(self, row: PackedRow, patches: Tensor) -> TokenScores:
-        """Score a row as before training, without gradient: the policy without its adapters.
+        """Score a row as before training, without gradient: with the adapters disabled.
 
         Call before the `forward` of the same row: under ZeRO-3 nothing may come between a forward and its backward.
         """
@@ -114,16 +114,16 @@ class LearnerEngine:
             return self.forward(row, patches)
 
     def backward(self, loss: Tensor) -> None:
-        """Accumulate the gradient of a scalar that is this rank's and micro-batch's share of the step's loss.
+        """Accumulate the gradient of a scalar: the share of this rank and micro-batch in the step's loss.
 
-        A loss that is not finite gets gradients that are not, so that `step` drops them on every rank: to raise here
-        would leave the others in a collective.
+        A loss that is not finite yields gradients that are not finite, so that `step` drops them on every rank:
+        raising here would leave the other ranks in a collective.
         """
         scale = torch.where(loss.detach().isfinite(), 1.0, torch.nan) * distributed.get_world_size()
         self._engine.backward(loss * scale)  # DeepSpeed averages over ranks; our losses add up
 
     def step(self) -> Step:
-        """Apply the accumulated gradients, or drop them where the norm over all ranks is not a finite number.
+        """Apply the accumulated gradients, or drop them if their norm over all ranks is not finite.
 
         A dropped step changes neither weights nor optimizer state nor the step count. Raises LearnerError on every
         rank when `max_nonfinite_steps` in a row were dropped.
@@ -139,22 +139,25 @@ class LearnerEngine:
         return Step(lr=rate, grad_norm=grad_norm, applied=applied)
 
     def full_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Every whole parameter under its Hugging Face name, in a fixed order; tied ones once.
+        """Yield every full parameter under its Hugging Face name, in a fixed order; tied ones once.
 
-        A collective under ZeRO-3. A tensor is valid until the next one is asked for: copy what must last.
+        A collective under ZeRO-3. A tensor is valid until the next one is requested: copy it to keep it.
         """
         for weight in weights(self._policy.hf):
             with self._gathered(weight.parts):
                 yield weight.name, weight.merged()
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Names and whole shapes of what `full_parameters` yields, in its order, without gathering."""
+        """Return names and full shapes of what `full_parameters` yields, in its order, without gathering."""
         found = weights(self._policy.hf)
         return {weight.name: tuple(getattr(weight.base, "ds_shape", weight.base.shape)) for weight in found}
 
     def offload(self) -> None:
-        """Move optimizer state, float32 weights and gradients to the host, and give back what is cached; the weights
-        that run stay, to be pushed. With learner.offload the others are there anyway. Calling it twice is once."""
+        """Move optimizer state, float32 weights and gradients to the host and empty the GPU cache.
+
+        The weights used in the forward pass stay on the GPU, to be pushed. With learner.offload the rest is on the
+        host anyway. Idempotent.
+        """
         if not self._config.offload:
             from deepspeed.runtime.zero.offload_config import OffloadStateTypeEnum as State
 
@@ -164,14 +167,14 @@ class LearnerEngine:
             torch.cuda.empty_cache()
 
     def reload(self) -> None:
-        """Take back what `offload` moved, if it did."""
+        """Move back to the GPU what `offload` moved, if anything."""
         if not self._config.offload:
             self._engine.reload_states()
 
     def save(self, folder: Path) -> None:
         """Write trained weights, optimizer state, step count and random state into an existing folder.
 
-        Weights that do not train stay where model.path has them: a digest of them is kept.
+        Frozen weights are not saved, only their digest: they are at model.path.
         """
         self._engine.save_checkpoint(str(folder), tag="state", save_latest=False, exclude_frozen_parameters=True)
         failpoint("learner.state_written", self._steps)
@@ -183,10 +186,12 @@ class LearnerEngine:
         distributed.barrier()
 
     def load(self, folder: Path) -> None:
-        """Restore what `save` wrote. Raises CheckpointError where ranks, ZeRO stage, adapters or frozen weights are
-        others, and for a torn folder."""
+        """Restore what `save` wrote.
+
+        Raises CheckpointError if ranks, ZeRO stage, adapters or frozen weights differ, or for an incomplete folder.
+        """
         found = _read_description(folder, self._layout())
-        # Not strict: what does not train is not in there. Its digest and the adapters' layout have been compared.
+        # Not strict: frozen weights are not saved. Their digest and the layout of adapters are compared above.
         path, _ = self._engine.load_checkpoint(
             str(folder), tag="state", load_module_strict=False, load_lr_scheduler_states=False
         )
@@ -198,7 +203,7 @@ class LearnerEngine:
         )
 
     def export(self, folder: Path, source: Path) -> None:
-        """Write a Hugging Face folder: the policy's weights (safetensors) and config, all other files from `source`."""
+        """Write a Hugging Face folder: the policy's weights (safetensors) and config, other files from `source`."""
         state = {}
         for name, tensor in self.full_parameters():
             if distributed.get_rank() == 0:
@@ -212,7 +217,7 @@ class LearnerEngine:
         distributed.barrier()
 
     def _layout(self) -> dict[str, Any]:
-        """What a saved state fits. A collective under ZeRO-3."""
+        """What must be equal to restore a saved state. A collective under ZeRO-3."""
         lora = self._config.lora
         return {
             "learner.ranks": distributed.get_world_size(),
@@ -223,7 +228,7 @@ class LearnerEngine:
 
     @cached_property
     def _frozen_digest(self) -> str:
-        """Of names and values of all weights that do not train; they never change."""
+        """Digest of names and values of all frozen weights; it never changes."""
         digest = blake2b(digest_size=16)
         for weight in weights(self._policy.hf):
             if not weight.base.requires_grad:
@@ -243,7 +248,7 @@ class LearnerEngine:
         self._grad_norm = float(norm)
         if not math.isfinite(self._grad_norm):
             for parameter in parameters:
-                parameter.grad = None  # the optimizer passes over what has none
+                parameter.grad = None  # the optimizer skips parameters without gradient
 
     def _count(self, applied: bool) -> None:
         self._steps += applied
@@ -252,39 +257,39 @@ class LearnerEngine:
         if self._skipped_in_a_row >= self._config.max_nonfinite_steps:
             raise LearnerError(
                 f"loss or gradients after {self._steps} optimizer steps: got NaN or infinity "
-                f"{self._skipped_in_a_row} times in a row, wanted finite numbers; no weight was moved by them; lower "
-                "learner.lr or learner.max_grad_norm, or look at the samples (learner.max_nonfinite_steps is the bound)"
+                f"{self._skipped_in_a_row} times in a row, wanted finite numbers; these steps changed no weight; lower "
+                "learner.lr or learner.max_grad_norm, or check the samples (the limit is learner.max_nonfinite_steps)"
             )
 
 
 def _read_description(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
-    """The learner.json of a saved state that fits; CheckpointError says what does not."""
+    """Read the learner.json of a saved state. Raises CheckpointError if its layout differs from `wanted`."""
     file = folder / "learner.json"
     if not file.is_file():
-        raise CheckpointError(f"{folder}: got no learner.json, wanted a folder written by the learner's save")
+        raise CheckpointError(f"{folder}: got no learner.json, wanted a folder written by LearnerEngine.save")
     found = json.loads(file.read_text())
     layout = found.get("layout", {})
     if layout.keys() != wanted.keys() or not found.keys() >= _COUNTS:
         raise CheckpointError(
             f"{folder}: got a learner state of another version of vrl, wanted this one's ({__version__}); start a new "
-            "run from the weights of that one (model.path=RUN)"
+            "run from its weights (model.path=RUN)"
         )
     others = [f"{key}: got {layout[key]}, wanted {wanted[key]}" for key in wanted if layout[key] != wanted[key]]
     if others:
         raise CheckpointError(
-            f"{folder}: {'; '.join(others)}: set them alike, or start a new run from the weights of a finished one "
-            "(model.path=RUN)"
+            f"{folder}: {'; '.join(others)}: use the same values, or start a new run from the weights of a finished "
+            "one (model.path=RUN)"
         )
     return found
 
 
 def _random_state() -> dict[str, Any]:
-    """The state of every random generator of this process."""
+    """Return the state of every random generator of this process."""
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     name, keys, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
-        "numpy": (name, np.asarray(keys).tolist(), *rest),  # plain numbers: torch.load need not unpickle arrays
+        "numpy": (name, np.asarray(keys).tolist(), *rest),  # plain numbers, so that torch.load unpickles no arrays
         "torch": torch.get_rng_state(),
         "cuda": devices,
     }
@@ -299,8 +304,11 @@ def _set_random_state(state: dict[str, Any]) -> None:
 
 
 def parameter_groups(hf: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; embeddings (a tied head with them) do not, as in OLMo 2 (arXiv 2501.00656, section 3.4.2), nor do
-    biases and norms, which is our choice (OLMo 2 decays those). An adapter's two matrices decay."""
+    """Group parameters by weight decay: matrices decay, the others do not.
+
+    Embeddings, and a head tied to them, do not decay as in OLMo 2 (arXiv 2501.00656, section 3.4.2). Biases and norms
+    do not decay either, which is our choice (OLMo 2 decays them). Both matrices of an adapter decay.
+    """
     embeddings = {id(module.weight) for module in hf.modules() if isinstance(module, nn.Embedding)}
     trained = [parameter for parameter in hf.parameters() if parameter.requires_grad]
     decays = {id(parameter): parameter.ndim >= 2 and id(parameter) not in embeddings for parameter in trained}
@@ -311,8 +319,8 @@ def parameter_groups(hf: PreTrainedModel, weight_decay: float) -> list[dict[str,
     return [group for group in groups if group["params"]]
 
 
-def _clips_by_itself(config: LearnerConfig, dtype: torch.dtype) -> bool:
-    """Plain float32 data parallelism is the one case in which DeepSpeed clips without telling the norm."""
+def _clips_gradients(config: LearnerConfig, dtype: torch.dtype) -> bool:
+    """Whether we clip instead of DeepSpeed, which reports no norm under plain float32 data parallelism."""
     return config.zero_stage == 0 and dtype == torch.float32
 
 
@@ -325,22 +333,20 @@ def _deepspeed_config(config: LearnerConfig, dtype: torch.dtype) -> dict[str, An
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        "managed_gradient_accumulation": False,  # step() is the boundary, however many backwards came before
+        "managed_gradient_accumulation": False,  # step() is the boundary, after any number of backward passes
         "optimizer": {
             "type": "AdamW",
             "params": {
                 "lr": config.lr,
                 "betas": [config.beta1, config.beta2],
                 "eps": config.eps,
-                "torch_adam": not (
-                    config.offload and on_gpu
-                ),  # DeepSpeed's own is for GPUs that offload, and is compiled
+                "torch_adam": not (config.offload and on_gpu),  # DeepSpeed's own, compiled, serves offloading only
             },
         },
         "zero_force_ds_cpu_optimizer": on_gpu,
-        "gradient_clipping": 0.0 if _clips_by_itself(config, dtype) else config.max_grad_norm,
+        "gradient_clipping": 0.0 if _clips_gradients(config, dtype) else config.max_grad_norm,
         "zero_optimization": zero,
         "bf16": {"enabled": dtype == torch.bfloat16},
-        "data_types": {"grad_accum_dtype": "fp32"},  # of micro-batches: bfloat16 would lose small ones beside large
+        "data_types": {"grad_accum_dtype": "fp32"},  # bfloat16 would lose the small gradients of some micro-batches
         "steps_per_print": 2**31,
     }

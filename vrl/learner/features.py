@@ -1,7 +1,7 @@
-"""Features of clips that a vision tower which does not train has seen: kept by content, for as long as there is room.
+"""Caches the features that a frozen vision tower computed for a clip, by content, least recently used first out.
 
-So the passes over a step's groups (old log-probs, reference, each update) and the later draws of a clip cost one
-tower call together. Lives in host memory. Does not know the tower, nor whether it trains: its caller does.
+All passes over a step's groups (old log-probs, reference, each update) and later draws of a clip then cost one tower
+call together. Held in host memory. Does not know the tower or whether it is frozen: its caller does.
 Axes: V features of one clip, D hidden size.
 """
 
@@ -17,19 +17,19 @@ Features = tuple[Tensor, ...]  # [V, D] each: the tower's last and, for Qwen3-VL
 
 
 class FeatureCache:
-    """The features of the clips that were used last, up to `max_bytes`."""
+    """The features of the most recently used clips, up to `max_bytes`."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._num_bytes = 0
         self._kept: OrderedDict[bytes, Features] = OrderedDict()
 
-    def see(
+    def encode(
         self, clips: Sequence[Tensor], grids: Sequence[Grid], tower: Callable[[Tensor, list[Grid]], Features]
     ) -> Features:
-        """What `tower(patches, grids)` gives for all clips [num_patches, patch_dim] together, from those that are new.
+        """Return `tower(patches, grids)` for all clips [num_patches, patch_dim], computed for new ones only.
 
-        The tower is called exactly once, with nothing where all are known: under ZeRO-3 its gathering is a collective.
+        The tower is called exactly once, with empty input if no clip is new: under ZeRO-3 it gathers collectively.
         """
         keys = [_key(patches, grid) for patches, grid in zip(clips, grids, strict=True)]
         known = {key: self._kept[key] for key in keys if key in self._kept}
@@ -47,7 +47,7 @@ class FeatureCache:
         return tuple(torch.cat(parts) for parts in zip(*(known[key] for key in keys), strict=True))
 
     def _keep(self, keys: Sequence[bytes], known: dict[bytes, Features]) -> None:
-        """Put what was used last at the end, and let the front go."""
+        """Move the clips in use to the end and evict from the front."""
         for key in keys:
             if key not in self._kept:
                 self._num_bytes += _num_bytes(known[key])

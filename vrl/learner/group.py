@@ -1,4 +1,4 @@
-"""All learner ranks as one: a method runs on every rank at once, and what ranks return is summed. A door to Ray.
+"""All learner ranks behind one interface: a method runs on every rank, and the ranks' shares are summed.
 
 Does not place actors (it takes options for each rank) and does not decide when to step, save or push.
 """
@@ -22,20 +22,24 @@ from vrl.config import AlgoConfig, LearnerConfig, ModelConfig, PushConfig
 from vrl.errors import LearnerError, LearnerLostError, VrlError
 from vrl.types import MicroBatch, PackedBatch, StepCounts, Update
 
-_DEATH_S = 10.0  # for Ray to notice that a process is gone
+_DEATH_S = 10.0  # time for Ray to notice that a process has exited
 _PORTS = range(20_000, 32_768)  # above Ray's workers, below the ephemeral ones
-_PLACEMENT = ("scheduling_strategy", "resources", "label_selector")  # options that say where, not how much
+_PLACEMENT = (
+    "scheduling_strategy",
+    "resources",
+    "label_selector",
+)  # options that select a node
 
 
 class LearnerGroup:
-    """The learner as the drivers see it. Patches are arrays or object references, one for each group of the batch."""
+    """The learner as the driver sees it. Patches are arrays or object references, one for each group of the batch."""
 
     def __init__(self, ranks: Sequence[Any], *, address: str, timeout_s: float) -> None:
-        """`ranks`: handles of LearnerWorker actors; `address`: of the node of rank 0, for those who join it."""
+        """`ranks`: handles of LearnerWorker actors; `address`: the node of rank 0, which other processes connect to."""
         self._ranks = list(ranks)
         self._timeout_s = timeout_s
         self.address = address
-        self.version = 0  # of the weights: the number of updates and loads, those in flight included
+        self.version = 0  # of the weights: number of updates and loads, including those in flight
 
     @classmethod
     async def start(
@@ -52,7 +56,7 @@ class LearnerGroup:
         """Start one rank for each entry of `options` (Ray actor options) and wait until all have joined."""
         where = {key: value for key, value in options[0].items() if key in _PLACEMENT}
         address, port = await ray.remote(free_port).options(num_cpus=0, **where).remote()
-        from vrl.learner.worker import LearnerWorker  # not above: the rendezvous task needs no torch
+        from vrl.learner.worker import LearnerWorker  # imported late: the rendezvous task needs no torch
 
         worker = ray.remote(LearnerWorker)
         shared = (address, port, model_config, learner_config, algo_config, temperature, total_steps, seed)
@@ -60,11 +64,11 @@ class LearnerGroup:
         group = cls(ranks, address=address, timeout_s=learner_config.timeout_s)
         try:
             await group._all("__ray_ready__")
-        except LearnerLostError as error:  # nothing is lost yet, and it would not start the next time either
+        except LearnerLostError as error:  # no progress is lost, and a restart would fail too
             group.close()
             raise LearnerError(f"the learner did not start: {error}") from error
         except BaseException:
-            group.close()  # the other ranks would wait for the missing one
+            group.close()  # the other ranks wait for the missing one
             raise
         return group
 
@@ -85,11 +89,11 @@ class LearnerGroup:
         return await self._scores("logprobs", batch, patches)
 
     async def ref_logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]:
-        """The same of the reference policy, which there is where algo.kl_coef > 0."""
+        """The same for the reference policy, which exists if algo.kl_coef > 0."""
         return await self._scores("ref_logprobs", batch, patches)
 
     async def optim_step(self) -> Update:
-        """One optimizer step on all ranks."""
+        """Run one optimizer step on all ranks. `version` counts it from the call on, unless it is dropped."""
         self.version += 1
         update = (await self._all("optim_step"))[0]
         if not update.applied:
@@ -97,20 +101,20 @@ class LearnerGroup:
         return update
 
     async def offload(self) -> None:
-        """Make room for engines on the same GPUs: only the weights stay, to be pushed. Calling it twice is once."""
+        """Make room for engines on the same GPUs: only the weights stay, to be pushed. Idempotent."""
         await self._all("offload")
 
     async def reload(self) -> None:
-        """Take back what training needs, once the engines sleep."""
+        """Move everything that training needs back to the GPUs, once the engines sleep."""
         await self._all("reload")
 
     async def save(self, folder: Path) -> None:
-        """Write the learner's state into `folder`, made if missing, which all ranks must reach."""
+        """Write the learner's state into `folder`, created if missing; all ranks must be able to reach it."""
         folder.mkdir(parents=True, exist_ok=True)
         await self._all("save", folder)
 
     async def load(self, folder: Path) -> int:
-        """Restore what `save` wrote; returns the number of updates that it had seen."""
+        """Restore what `save` wrote; returns its number of updates."""
         self.version += 1
         return (await self._all("load", folder))[0]
 
@@ -121,7 +125,7 @@ class LearnerGroup:
     async def connect_engines(
         self, engines: Sequence[Any], backend: str, config: PushConfig, workers_per_engine: int = 1
     ) -> None:
-        """Open the way from rank 0 to the rollout engines, which are Ray handles."""
+        """Connect rank 0 to the rollout engines, which are Ray handles."""
         await self._all("connect_engines", list(engines), self.address, backend, config, workers_per_engine)
 
     async def send_weights(self, policy_version: int) -> int:
@@ -129,15 +133,15 @@ class LearnerGroup:
         return (await self._all("send_weights", policy_version))[0]
 
     async def patch_cost(self) -> PatchCost:
-        """What a vision patch costs the learner in units of a language token."""
+        """Return the cost of a vision patch for the learner, in units of a language token."""
         return (await self._all("patch_cost"))[0]
 
     async def checksums(self) -> dict[str, int]:
-        """A digest of every whole parameter."""
+        """Return a digest of every full parameter."""
         return (await self._all("checksums"))[0]
 
     def close(self) -> None:
-        """End all ranks."""
+        """Kill all ranks."""
         for rank in self._ranks:
             ray.kill(rank)
         self._ranks = []
@@ -155,9 +159,9 @@ class LearnerGroup:
     async def _micro_batches(
         self, method: str, batch: PackedBatch, counts: tuple[StepCounts, ...], patches: Sequence[Any]
     ) -> list[Any]:
-        """Run `method` on every micro-batch; results rank after rank.
+        """Run `method` on every micro-batch; returns results in rank order.
 
-        References go as top-level arguments, because those are what Ray fetches.
+        References are top-level arguments, because Ray fetches only those.
         """
         refs = [
             getattr(rank, method).remote(micro_batch, *counts, *(patches[i] for i in micro_batch.group_indices))
@@ -170,7 +174,7 @@ class LearnerGroup:
         return await self._gather(method, [getattr(rank, method).remote(*args) for rank in self._ranks])
 
     async def _gather(self, method: str, refs: Sequence[Any]) -> list[Any]:
-        """All results, or the first failure: the ranks still in a collective would wait for the failed one for ever."""
+        """Return all results, or raise the first failure: the other ranks may wait in a collective forever."""
         try:
             return list(await asyncio.wait_for(asyncio.gather(*refs), self._timeout_s))
         except TimeoutError as error:
@@ -181,14 +185,14 @@ class LearnerGroup:
             raised = unwrap(error)
             if raised is None:
                 raise LearnerLostError(f"a learner rank died during {method}: {error}") from error
-            if isinstance(raised, RayError):  # the step cannot be whole any more, and gradients cannot be taken back
+            if isinstance(raised, RayError):  # the step is incomplete and gradients cannot be undone
                 raise LearnerLostError(f"an argument of {method} was lost: {raised}") from error
             if isinstance(error, RayTaskError) and not isinstance(raised, VrlError):
                 await self._require_all_alive(method, error)
             raise raised from error
 
     async def _require_all_alive(self, method: str, cause: RayTaskError) -> None:
-        """Raise LearnerLostError if a rank died: collectives of the others may fail before Ray tells of the death."""
+        """Raise LearnerLostError if a rank died: collectives of other ranks may fail before Ray reports the death."""
         answers = [asyncio.wrap_future(rank.__ray_ready__.remote().future()) for rank in self._ranks]
         done, late = await asyncio.wait(answers, timeout=_DEATH_S)
         for answer in late:
@@ -199,8 +203,11 @@ class LearnerGroup:
 
 
 def free_port() -> tuple[str, int]:
-    """An address of this node and a port that was free on it a moment ago: not one of those that the system gives to
-    whoever asks for any, since it may do so before ours is taken. Raises LearnerError where it finds none."""
+    """Return an address of this node and a port that was free on it a moment ago.
+
+    The port is outside the ephemeral range: the system could give one of those away before we bind it. Raises
+    LearnerError if no port is free.
+    """
     for port in random.SystemRandom().sample(_PORTS, 100):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("", port))

@@ -1,7 +1,7 @@
-"""Low-rank adapters on the language model: the door to peft. W x becomes W x + alpha / rank B A x (arXiv 2106.09685).
+"""Low-rank adapters on the language model; the only importer of peft. W x + alpha / rank B A x (arXiv 2106.09685).
 
-Adds adapters, switches them off for the reference pass, and gives every weight under its Hugging Face name with its
-adapter merged in, so that engines, checksums and exports see plain whole weights. Does not gather, train or store.
+Adds adapters, disables them for the reference pass, and yields every weight under its Hugging Face name with its
+adapter merged, so that engines, checksums and exports see plain full weights. Does not gather, train or store.
 """
 
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from transformers import PreTrainedModel
 from vrl.config import LoraConfig
 from vrl.errors import ConfigError
 
-_NAME = "default"  # peft's name of an only adapter
+_NAME = "default"  # peft's name for a single adapter
 _TEXT = "model.language_model."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Weight:
-    """One weight of the policy and what changes it."""
+    """One weight of the policy and its adapter, if any."""
 
     name: str  # Hugging Face's
     base: nn.Parameter  # [out, in] where there is an adapter
@@ -31,11 +31,11 @@ class Weight:
 
     @property
     def parts(self) -> list[nn.Parameter]:
-        """All parameters that `merged` reads: whole ones, which under ZeRO-3 means gathered ones."""
+        """All parameters that `merged` reads; under ZeRO-3 they must be gathered."""
         return [self.base, *(self.adapter or ())]
 
     def merged(self) -> Tensor:
-        """The weight that does the work of both, computed in float32 and rounded once; the base itself without one."""
+        """The weight with its adapter merged, computed in float32 and rounded once; the base itself without one."""
         if self.adapter is None:
             return self.base.detach()
         down, up = (part.detach().float() for part in self.adapter)
@@ -43,10 +43,9 @@ class Weight:
 
 
 def add_adapters(hf: PreTrainedModel, config: LoraConfig) -> None:
-    """Freeze the model and put a trainable adapter on the linears named in `targets` whose weights trained until then.
+    """Freeze the model and add trainable adapters to the linears named in `targets` that were trainable until now.
 
-    An adapter starts as zero. Raises ConfigError for a target that the language model does not have, or none of whose
-    weights trained.
+    An adapter starts as zero. Raises ConfigError for a target that is missing from the language model or frozen.
     """
     from peft import LoraConfig as PeftConfig
     from peft import inject_adapter_in_model
@@ -60,7 +59,7 @@ def add_adapters(hf: PreTrainedModel, config: LoraConfig) -> None:
         if target not in linears.values():
             raise ConfigError(
                 f"learner.lora.targets: got {target!r}, wanted linears of the language model that model.freeze leaves: "
-                f"{', '.join(sorted(set(linears.values()))) or 'there are none'}"
+                f"{', '.join(sorted(set(linears.values()))) or 'none'}"
             )
     chosen = PeftConfig(
         r=config.rank,
@@ -73,7 +72,7 @@ def add_adapters(hf: PreTrainedModel, config: LoraConfig) -> None:
 
 
 def weights(hf: PreTrainedModel) -> Iterator[Weight]:
-    """Every weight in the model's order, tied ones once, with or without adapters."""
+    """Yield every weight in the model's order, tied ones once, with or without adapters."""
     adapted = {f"{name}.base_layer.weight": module for name, module in _adapted(hf)}
     for name, parameter in hf.named_parameters():
         if (module := adapted.get(name)) is not None:
@@ -85,8 +84,7 @@ def weights(hf: PreTrainedModel) -> Iterator[Weight]:
 
 @contextmanager
 def without_adapters(hf: PreTrainedModel) -> Iterator[None]:
-    """The model as it was before training. Adapters count 0 times, so that under ZeRO-3 ranks gather what they always
-    gather."""
+    """Score as before training. Adapters are scaled by 0, so that under ZeRO-3 ranks gather the same parameters."""
     scales = [module.scaling for _, module in _adapted(hf)]
     kept = [scale[_NAME] for scale in scales]
     try:

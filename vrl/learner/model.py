@@ -1,8 +1,8 @@
-"""The policy as the learner runs it: one packed row and its raw patches in, log-probs of the completion tokens out.
+"""The learner's forward pass: one packed row and its raw patches in, log-probs of the completion tokens out.
 
-Positions, vision slots and attention are ours (algo/positions, learner/attention); layers, vision tower and weights are
-transformers'. Only hidden states that predict a completion token go through the head, in chunks. Does not know losses
-or ranks.
+Positions, vision slots and attention are ours (algo/positions, learner/attention); layers, vision tower and weights
+come from transformers. Only hidden states that predict a completion token go through the head, in chunks. Does not
+know losses or ranks.
 Axes: N row tokens, L completion tokens of the row, V vision slots, D hidden size.
 """
 
@@ -24,19 +24,19 @@ from vrl.learner.attention import GROUPED, plan_attention
 from vrl.learner.features import FeatureCache
 from vrl.types import VisionGrid
 
-_LOGIT_CHUNK = 2**26  # logits held at once: 256 MiB in float32
+_LOGIT_CHUNK = 2**26  # logits held at a time: 256 MiB in float32
 _BANNED_LOGIT = -1e9  # finite, so that 0 x logit stays 0 in the entropy
 
 
 class TokenScores(NamedTuple):
-    """What the policy thinks of each completion token of a row. A tuple, because ZeRO-3 looks for tensors in tuples."""
+    """The policy's scores of a row's completion tokens. A tuple, because ZeRO-3 looks for tensors in tuples."""
 
     logprobs_L: Tensor  # float32, with gradient, at the sampling temperature
-    entropy_L: Tensor  # float32, nats; with gradient only where the policy was built so
+    entropy_L: Tensor  # float32, nats; with gradient only if the policy was built with `entropy_gradient`
 
 
 def load_hf_model(config: ModelConfig) -> PreTrainedModel:
-    """The checkpoint as transformers' model, in the configured dtype, with grouped attention and frozen prefixes."""
+    """Load the checkpoint with transformers, in the configured dtype, with grouped attention and frozen prefixes."""
     hf = AutoModelForImageTextToText.from_pretrained(
         config.path,
         dtype=getattr(torch, config.dtype),
@@ -68,11 +68,12 @@ class GroupedPolicy(nn.Module):
         entropy_gradient: bool = False,
         features: FeatureCache | None = None,
     ) -> None:
-        """`normalisation`: (weight [3], bias [3]) that turn a raw channel value into the tower's input.
+        """`normalisation`: (weight [3], bias [3]) that map a raw channel value to the tower's input.
 
-        `banned_token_ids` are what the engine never samples: both sides normalise over the rest. Raises ConfigError
-        for an unknown family or a temperature that has no log-probs. `entropy_gradient` keeps one more chunk of
-        probabilities for the backward pass. `features` remembers clips where the tower does not train.
+        `banned_token_ids`: tokens the engine never samples; both sides normalise over the rest.
+        `entropy_gradient`: keeps one more chunk of probabilities for the backward pass.
+        `features`: caches clips while the tower is frozen.
+        Raises ConfigError for an unknown family or a temperature without log-probs.
         """
         super().__init__()
         if temperature <= 0:
@@ -87,9 +88,9 @@ class GroupedPolicy(nn.Module):
             )
 
     def forward(self, row: PackedRow, patches: Tensor) -> TokenScores:
-        """Score a row. `patches`: uint8 [num_patches, patch_dim] of all the row's clips in order; there may be none."""
+        """Score a row. `patches`: uint8 [num_patches, patch_dim] of all media of the row in order, possibly none."""
         device = self.hf.device
-        features, deepstack = self._see(patches, row.vision)
+        features, deepstack = self._encode(patches, row.vision)
         embeds = self.hf.get_input_embeddings()(torch.from_numpy(row.token_ids_N).to(device))
         language = {}
         if row.vision:
@@ -98,7 +99,7 @@ class GroupedPolicy(nn.Module):
             if deepstack:
                 at_slot = torch.zeros(len(embeds), dtype=torch.bool, device=device).index_fill(0, slots, True)
                 language = {"visual_pos_masks": at_slot[None], "deepstack_visual_embeds": deepstack}
-        else:  # an inert pass: without it a rank that has no pixels would miss the collectives of those that have
+        else:  # a pass without effect: a rank without pixels must join the collectives of ranks that have some
             embeds = embeds + 0.0 * torch.stack([part.sum() for part in (features, *deepstack)]).sum()
         hidden = self.hf.model.language_model(
             inputs_embeds=embeds[None],
@@ -110,10 +111,10 @@ class GroupedPolicy(nn.Module):
         predictors, targets = (torch.from_numpy(x).to(device) for x in (row.predictors_L, row.targets_L))
         return self.head(hidden.index_select(0, predictors), targets)
 
-    def _see(self, patches: Tensor, vision: tuple[VisionGrid, ...]) -> tuple[Tensor, list[Tensor]]:
-        """Features [V, D] and Qwen3-VL's deepstack features of all clips and pictures, or of one blank square.
+    def _encode(self, patches: Tensor, vision: tuple[VisionGrid, ...]) -> tuple[Tensor, list[Tensor]]:
+        """Features [V, D] and Qwen3-VL's deepstack features of all images and clips, or of one blank square.
 
-        Where the tower does not train, clips that were seen before are not seen again.
+        While the tower is frozen, cached clips are not encoded again.
         """
         sizes = [grid.num_patches for grid in vision]
         if len(patches) != sum(sizes):
@@ -124,7 +125,7 @@ class GroupedPolicy(nn.Module):
             whole = self._tower(patches, grids)
         else:
             with torch.no_grad():
-                whole = self._features.see(patches.split(sizes), grids, self._tower)
+                whole = self._features.encode(patches.split(sizes), grids, self._tower)
         features, *deepstack = (part.to(self.hf.device) for part in whole)
         return features, deepstack
 
@@ -144,9 +145,9 @@ class GroupedPolicy(nn.Module):
 
 
 class CompletionHead(nn.Module):
-    """Hidden states to log-probs, without ever holding the logits of more than a chunk of tokens.
+    """Maps hidden states to log-probs while holding the logits of only one chunk of tokens.
 
-    It owns an alias of the head's weight, so that under ZeRO-3 one gather serves all chunks, however many a rank has.
+    It owns an alias of the head's weight, so that under ZeRO-3 one gather serves all chunks.
     """
 
     banned: Tensor

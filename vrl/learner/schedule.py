@@ -1,4 +1,4 @@
-"""The learning rate of a step. A pure function, so that there is no scheduler state to save."""
+"""The learning rate of a step: a pure function, so there is no scheduler state to save."""
 
 import math
 
@@ -6,10 +6,10 @@ from vrl.config import LearnerConfig
 
 
 def learning_rate(step: int, config: LearnerConfig, total_steps: int) -> float:
-    """Rate of the optimizer step that follows `step` finished ones.
+    """Return the rate of the optimizer step that follows `step` finished ones.
 
-    Linear warm-up over `warmup_steps` (the first step is lr / warmup_steps), then constant, or falling to 0 at
-    `total_steps` along a line or half a cosine.
+    Linear warm-up over `warmup_steps` (the first step has lr / warmup_steps), then constant, or linear or half-cosine
+    decay to 0 at `total_steps`.
     """
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps

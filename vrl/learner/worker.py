@@ -1,6 +1,6 @@
-"""One learner rank: micro-batches in; updates, checkpoints and pushed weights out. A plain class until it is an actor.
+"""One learner rank: micro-batches in; updates, checkpoints and weights for the engines out.
 
-All ranks of a group call the same methods in the same order. Joins the objective (algo/objective), the policy
+All ranks of a group call the same methods in the same order. Combines the objective (algo/objective), the policy
 (learner/model) and the optimizer (learner/engine); computes no advantages and packs nothing.
 Axes: L completion tokens of a packed row.
 """
@@ -35,9 +35,10 @@ from vrl.weights.wire import value_digest
 
 
 class LearnerWorker:
-    """The policy, its optimizer and, when algo.kl_coef > 0, a frozen reference with the weights at model.path.
+    """The policy, its optimizer and, if algo.kl_coef > 0, a frozen reference. A plain class: LearnerGroup makes actors.
 
-    The reference is the policy without its adapters, or where whole weights train a second model, whole on every rank.
+    The reference is the policy without its adapters or, if full weights are trained, a second model with the weights at
+    model.path, unsharded on every rank.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class LearnerWorker:
         total_steps: int,
         seed: int,
     ) -> None:
-        """Joins the other ranks: returns when all have come. `temperature` is the one completions are sampled at."""
+        """Join the other ranks; returns when all have joined. `temperature`: at which completions are sampled."""
         start_telemetry()
         torch.set_num_threads(learner_config.threads)
         torch.manual_seed(seed)
@@ -79,10 +80,10 @@ class LearnerWorker:
 
     @timed("forward_backward")
     def forward_backward(self, micro_batch: MicroBatch, counts: StepCounts, *patches: np.ndarray) -> dict[str, float]:
-        """Add the micro-batch's gradient of the policy objective; `patches` are one array a group, uint8.
+        """Add the micro-batch's gradient of the policy objective; `patches`: one uint8 array per group.
 
-        `counts` are the update's, over all ranks. Returns shares of its metrics: they add up over micro-batches and
-        ranks (see vrl.algo.objective).
+        `counts` are those of the update, over all ranks. Returns shares of its metrics, to be summed over micro-batches
+        and ranks (see vrl.algo.objective).
         """
         row = flatten(micro_batch, self._policy.rule)
         pixels = _join(patches)
@@ -106,32 +107,32 @@ class LearnerWorker:
 
     @timed("validate")
     def sft_loss(self, micro_batch: MicroBatch, counts: StepCounts, *patches: np.ndarray) -> float:
-        """The micro-batch's share of the mean negative log-likelihood, without gradient: for validation."""
+        """Return the micro-batch's share of the mean negative log-likelihood, without gradient: for validation."""
         with torch.no_grad():
             loss, _ = self._sft(micro_batch, counts, patches)
         return float(loss)
 
     @timed("logprobs")
     def logprobs(self, micro_batch: MicroBatch, *patches: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Log-probs float32 [C] of every completion of the micro-batch, group after group, without gradient."""
+        """Return log-probs float32 [C] of every completion of the micro-batch, in group order, without gradient."""
         row = flatten(micro_batch, self._policy.rule)
         with torch.no_grad():
             scores = self._engine.forward(row, _join(patches))
         return _by_completion(micro_batch, row, scores.logprobs_L)
 
     def ref_logprobs(self, micro_batch: MicroBatch, *patches: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The same of the reference policy. Raises LearnerError where there is none."""
+        """The same for the reference policy. Raises LearnerError if there is none."""
         row = flatten(micro_batch, self._policy.rule)
         logprobs = self._ref_logprobs(row, _join(patches))
         if logprobs is None:
-            raise LearnerError("ref_logprobs: got algo.kl_coef=0, wanted more: without it there is no reference policy")
+            raise LearnerError("ref_logprobs: got algo.kl_coef=0, wanted more than 0, which loads a reference policy")
         return _by_completion(micro_batch, row, logprobs)
 
     @timed("optimizer")
     def optim_step(self) -> Update:
         """Apply the gradients of all micro-batches since the last step, or drop them if any is not finite.
 
-        Raises LearnerError when too many steps in a row were dropped.
+        Raises LearnerError if too many steps in a row were dropped.
         """
         step = self._engine.step()
         count("vrl_learner_updates_total", outcome="applied" if step.applied else "dropped")
@@ -145,26 +146,26 @@ class LearnerWorker:
 
     @timed("offload")
     def offload(self) -> None:
-        """Keep on the GPU only the weights, which are still to be pushed; see LearnerEngine."""
+        """Keep only the weights on the GPU, which are still to be pushed; see LearnerEngine."""
         if self._reference is not None:
             self._reference.to("cpu")
         self._engine.offload()
 
     @timed("reload")
     def reload(self) -> None:
-        """Take back what training needs."""
+        """Move everything that training needs back to the GPU."""
         self._engine.reload()
         if self._reference is not None:
             self._reference.to(self._policy.hf.device)
 
     @timed("checkpoint")
     def save(self, folder: Path) -> None:
-        """Write everything a resumed run needs into an existing folder that all ranks can reach."""
+        """Write everything that a resumed run needs into an existing folder that all ranks can reach."""
         self._engine.save(folder)
 
     @timed("restore")
     def load(self, folder: Path) -> int:
-        """Restore what `save` wrote; returns the number of updates that it had seen."""
+        """Restore what `save` wrote; returns its number of updates."""
         self._engine.load(folder)
         return self._engine.steps
 
@@ -174,17 +175,17 @@ class LearnerWorker:
         self._engine.export(folder, Path(self._model_config.path))
 
     def checksums(self) -> dict[str, int]:
-        """A digest of every whole parameter; equal on all ranks."""
+        """Return a digest of every full parameter; equal on all ranks."""
         return {name: value_digest(tensor) for name, tensor in self._engine.full_parameters()}
 
     def patch_cost(self) -> PatchCost:
-        """A vision patch in units of a language token (vrl.sizing.costs): computed where transformers is loaded."""
+        """Return the cost of a vision patch in language tokens; computed on a rank, which has loaded transformers."""
         return patch_cost(model_shape(self._model_config.path), self._model_config, self._learner_config)
 
     def connect_engines(
         self, engines: Sequence[Any], address: str, backend: str, config: PushConfig, workers_per_engine: int = 1
     ) -> None:
-        """Open the way to the rollout engines, which must hold the configured dtype; see WeightSender."""
+        """Connect to the rollout engines, which must use the configured dtype; see WeightSender."""
         if self._sender is not None:
             self._sender.close()
         self._sender = WeightSender(
@@ -208,7 +209,7 @@ class LearnerWorker:
         return num_bytes
 
     def close(self) -> None:
-        """Leave the engines and the other ranks."""
+        """Disconnect from the engines and the other ranks."""
         if self._sender is not None:
             self._sender.close()
         torch.distributed.destroy_process_group()
@@ -221,7 +222,7 @@ class LearnerWorker:
         return loss, losses.token_mean(tokens.entropy, counts.num_loss_tokens)
 
     def _ref_logprobs(self, row: PackedRow, pixels: Tensor) -> Tensor | None:
-        """Log-probs [L] of the reference policy, the weights at model.path; None where no KL is asked for."""
+        """Log-probs [L] of the reference policy; None if there is no KL term."""
         if not self._algo.kl_coef:
             return None
         if self._reference is None:
@@ -238,7 +239,7 @@ def build_policy(
     features: FeatureCache | None = None,
     entropy_gradient: bool = False,
 ) -> GroupedPolicy:
-    """The checkpoint at model.path as the policy of this process, with its own pixel constants and banned tokens."""
+    """Load the checkpoint at model.path as a policy, with the checkpoint's pixel constants and banned tokens."""
     hf = load_hf_model(config)
     if lora is not None and lora.rank:
         add_adapters(hf, lora)
@@ -253,16 +254,16 @@ def build_policy(
 
 
 def _by_completion(micro_batch: MicroBatch, row: PackedRow, values_L: Tensor) -> tuple[np.ndarray, ...]:
-    """Values of a row's tokens, cut into completions; none for the row that stands for an empty micro-batch."""
+    """Split the values of a row's tokens by completion; empty for the filler row of an empty micro-batch."""
     if not micro_batch.groups:
         return ()
     return tuple(np.split(values_L.cpu().numpy(), np.cumsum(row.completion_lengths)[:-1]))
 
 
 def _join(patches: Sequence[np.ndarray]) -> Tensor:
-    """The patches of all groups as one uint8 tensor [num_patches, patch_dim]; groups without pixels have none."""
-    seen = [array for array in patches if len(array)]
-    return torch.from_numpy(np.concatenate(seen)) if seen else torch.zeros((0, 1), dtype=torch.uint8)
+    """Concatenate the patches of all groups into a uint8 tensor [num_patches, patch_dim]; groups may have none."""
+    present = [array for array in patches if len(array)]
+    return torch.from_numpy(np.concatenate(present)) if present else torch.zeros((0, 1), dtype=torch.uint8)
 
 
 def _numbers(metrics: dict[str, Tensor]) -> dict[str, float]:

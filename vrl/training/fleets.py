@@ -1,6 +1,6 @@
-"""The fleets of a run: data workers, rollout engines, reward workers, learner; started together, ended together.
+"""The fleets of a run: data workers, rollout engines, reward workers, learner; started and ended together.
 
-Joins what must not know one another: engines and learner meet here. Does not know the algorithm.
+Engines and learner, which must not import each other, meet here. Does not know the algorithm.
 """
 
 import asyncio
@@ -26,15 +26,15 @@ from vrl.training.weight_sync import WeightSync
 from vrl.types import PackedBatch, Prompt, RawPrompt, Sample
 from vrl.weights.sender import choose_backend
 
-_TOWER = "model.visual."  # what the names of its parameters begin with, in all three families
+_TOWER = "model.visual."  # prefix of the vision tower's parameter names, in all three families
 _PREPARE_TIMEOUT_S = 60.0  # the processor's pass over one sample, and the way there
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fleets:
-    """Everything alive in a run. `engines` and `rewards` are empty in a cold start that does not generate."""
+    """All actors of a run. `engines` and `rewards` are empty in a cold start that does not generate."""
 
-    model: ModelConfig  # with the folder that model.path led to
+    model: ModelConfig  # with model.path resolved to a folder
     data: ActorPool
     learner: LearnerGroup
     engines: ActorPool
@@ -43,24 +43,24 @@ class Fleets:
     decode_timeout_s: float
 
     async def prepare(self, sample: Sample) -> tuple[Prompt, Any]:
-        """A prompt for generation and a reference to its patches. Raises DataError."""
+        """Return a prompt for generation and a reference to its patches. Raises DataError."""
         return await self._prepare("prepare", sample)
 
     async def prepare_sft(self, sample: Sample) -> tuple[Prompt, Any]:
-        """A prompt with its target and a reference to its patches. Raises DataError."""
+        """Return a prompt with its target and a reference to its patches. Raises DataError."""
         return await self._prepare("prepare_sft", sample)
 
     async def raw(self, prompt: Prompt) -> RawPrompt:
-        """A prompt once more as it was before the processor, for the gate. Raises DataError or LostCallError."""
+        """Return a prompt as it was before the processor, for the gate. Raises DataError or LostCallError."""
         return await self.data.call("raw", prompt, timeout_s=self._timeout_s(prompt.sample))
 
     async def logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]:
-        """The learner's, while no engine generates."""
+        """Return the learner's log-probs; no engine may be generating."""
         async with self.weights.colocated_training():
             return await self.learner.logprobs(batch, patches)
 
     def faults(self) -> dict[str, float]:
-        """What was survived since the fleets started, under the names of the metric catalogue."""
+        """Count the faults survived since the fleets started, under the names of the metric catalogue."""
         pools = (self.data, self.engines, self.rewards)
         return {
             **{f"fault/restarts/{pool.role}": float(pool.restarts) for pool in pools},
@@ -76,7 +76,7 @@ class Fleets:
             raise DataError(f"sample {sample.sample_id}: {error}", reason="lost") from error
 
     def _timeout_s(self, sample: Sample) -> float:
-        """The worker kills a decoder that is too slow: whoever takes longer for all media of a sample hangs itself."""
+        """Time limit of a call: the worker kills slow decoders, so one that takes longer for all its media is stuck."""
         return self.decode_timeout_s * max(1, len(sample.media)) + _PREPARE_TIMEOUT_S
 
 
@@ -84,9 +84,9 @@ class Fleets:
 async def start_fleets(
     config: RunConfig, placement: Placement, model_path: str, *, total_updates: int, engines: bool = True
 ) -> AsyncIterator[Fleets]:
-    """Start every role at once and wait until all are ready; end them all on the way out.
+    """Start all roles together and wait until they are ready; end them all on exit.
 
-    Where engines share the learner's GPUs, the learner comes first and makes room for them.
+    If engines share the learner's GPUs, the learner starts first and makes room for them.
     `total_updates`: optimizer updates of the whole run, over which the learning rate is scheduled.
     """
     model = replace(config.model, path=model_path)
@@ -106,7 +106,7 @@ async def start_fleets(
         )
     )
     try:
-        if gpus is not None:  # an engine takes its share of what is free when it starts
+        if gpus is not None:  # an engine takes its share of the free memory when it starts
             await (await asyncio.shield(starting)).offload()
         judges = _start_judges(config, placement) if engines else []
         pools = _start_pools(config, placement, model, backend, judges, gpus)
@@ -130,7 +130,7 @@ async def start_fleets(
             )
             newcomers.cancel()
     finally:
-        if not starting.cancel() and starting.exception() is None:  # done, and well
+        if not starting.cancel() and starting.exception() is None:  # it has started
             starting.result().close()
         await asyncio.gather(*(pool.close() for pool in pools.values()))
         await end(judges)
@@ -175,6 +175,6 @@ def _start_judges(config: RunConfig, placement: Placement) -> list[Any]:
 
 
 def vision_trains(config: RunConfig) -> bool:
-    """Whether a push may change the vision tower: it is neither frozen whole nor left out by adapters."""
+    """Whether a push may change the vision tower: no prefix freezes all of it, and no adapters replace training it."""
     frozen = any(_TOWER.startswith(prefix) for prefix in config.model.freeze)
     return not frozen and not config.learner.lora.rank

@@ -1,6 +1,6 @@
 """The receiving half of the gloo transport, inside a vLLM worker process; importing it registers the transport.
 
-The sending half is vrl.weights.sender. Does not pause or resume engines: the driver does.
+The sending half is vrl.weights.sender. Does not pause or resume engines: vrl.training.weight_sync does.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ from vrl.weights.wire import PacketGroup, join_store, unpack
 
 @dataclass
 class GlooInitInfo(WeightTransferInitInfo):
-    """Where the learner waits, and which rank the first worker of this engine has."""
+    """Address of the learner's group, and the rank of this engine's first worker."""
 
     address: str
     port: int
@@ -33,11 +33,11 @@ class GlooInitInfo(WeightTransferInitInfo):
 
 @dataclass
 class GlooUpdateInfo(WeightTransferUpdateInfo):
-    """Empty: packets say what is in them."""
+    """Empty: every packet has a header."""
 
 
 class GlooTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
-    """Receives weights over gloo and loads them all at once, when every packet has arrived whole."""
+    """Receives weights over gloo and loads them together, once all packets have arrived undamaged."""
 
     init_info_cls = GlooInitInfo
     update_info_cls = GlooUpdateInfo
@@ -48,7 +48,7 @@ class GlooTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
         self._received: list[tuple[str, torch.Tensor]] = []
 
     def init_transfer_engine(self, init_info: GlooInitInfo) -> None:
-        """Join the learner's group, leaving an older one."""
+        """Join the learner's group and leave the previous one."""
         rank = init_info.rank_offset + self.parallel_config.rank
         store = join_store(init_info.address, init_info.port, init_info.timeout_s)
         self._group = PacketGroup(
@@ -56,17 +56,17 @@ class GlooTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
         )
 
     def start_weight_update(self) -> None:
-        """Nothing yet: the model stays as it is until `finish_weight_update`."""
+        """Drop what an earlier update received; the model does not change before `finish_weight_update`."""
         self._received = []
 
     def receive_weights(self, update_info: GlooUpdateInfo) -> None:
-        """Take a round's packets. Raises WeightPushError for a damaged or missing tensor; the model is untouched."""
+        """Receive all packets; the model does not change. Raises WeightPushError for a damaged or missing tensor."""
         if self._group is None:
             raise WeightPushError(
                 "weight push: got an update before init_weight_transfer_engine, wanted the group first"
             )
         damaged: WeightPushError | None = None
-        while (packet := self._group.receive()) is not None:  # to the end even after damage: all ranks stay in step
+        while (packet := self._group.receive()) is not None:  # also after damage: all ranks stay in step
             try:
                 self._received += unpack(packet)
             except WeightPushError as error:
@@ -82,7 +82,7 @@ class GlooTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
             )
 
     def finish_weight_update(self) -> None:
-        """Load what was received through vLLM's layerwise reload, which also repacks weights for CPUs."""
+        """Load the received tensors through vLLM's layerwise reload, which also repacks weights for CPUs."""
         model: Any = self.model
         initialize_layerwise_reload(model)
         model.load_weights(iter(self._received))
@@ -90,7 +90,7 @@ class GlooTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
         self._received = []
         for module in model.modules():
             if hasattr(module, "cpu_linear") and module.weight.numel():
-                # vLLM's reload passes a tied head by: on a CPU it would go on with a packed copy of the old embedding.
+                # vLLM's reload skips a tied head: on a CPU it would keep computing with the packed old embedding.
                 module.quant_method.process_weights_after_loading(module)
 
     def shutdown(self) -> None:
@@ -98,7 +98,7 @@ class GlooTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
 
 
 def parameter_names(model: Any, names: Iterable[str]) -> dict[str, str]:
-    """The engine parameter that each Hugging Face tensor is loaded into, by the name mappers of model and parts."""
+    """Map each Hugging Face tensor to its engine parameter, by the name mappers of the model and its parts."""
     parts = [(f"{prefix}." if prefix else "", module) for prefix, module in model.named_modules()]  # outer ones first
     mappers = [(head, part.hf_to_vllm_mapper) for head, part in parts if hasattr(part, "hf_to_vllm_mapper")]
 

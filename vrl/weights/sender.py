@@ -1,9 +1,9 @@
-"""The learner's end of the weight push, and the check that the weights arrived.
+"""The learner's side of a weight push, and the check that the weights arrived.
 
 A push is vLLM's own weight transfer: start, update, finish, driven by the sending rank through the engines' methods.
-The transport is vLLM's `nccl` engine, its `ipc` engine where learner and engine share a GPU, or `gloo` for CPUs, whose
-receiving half is in vrl.rollout.extension. Does not pause or resume engines: the driver does. Imports vLLM for nccl
-and ipc only.
+The transport is vLLM's `nccl` engine, its `ipc` engine where learner and engine share a GPU, or our `gloo` for CPUs,
+whose receiving half is vrl.weights.receiver. Does not pause or resume engines: vrl.training.weight_sync does. Imports
+vLLM for nccl and ipc only.
 """
 
 import socket
@@ -18,19 +18,19 @@ from vrl.weights.wire import PacketGroup, add_digests, open_store, pack, value_d
 
 
 class ParameterSource(Protocol):
-    """The learner's parameters; both methods are called on all ranks together and give the same order."""
+    """The learner's parameters. Both methods are called on all ranks together and yield the same order."""
 
     def parameter_shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Hugging Face names and whole shapes of what `full_parameters` yields, without gathering."""
+        """Return Hugging Face names and full shapes of what `full_parameters` yields, without gathering."""
         ...
 
     def full_parameters(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Whole tensors one by one; a collective under ZeRO-3."""
+        """Yield full tensors one by one; a collective under ZeRO-3."""
         ...
 
 
 def choose_backend(config: PushConfig, *, has_gpus: bool) -> str:
-    """The transport of a run: what the configuration asks for, or with `auto` nccl on GPUs and gloo without.
+    """Return the transport of a run: the configured one, or for `auto` nccl with GPUs and gloo without.
 
     Raises ConfigError for nccl or ipc on a machine without GPUs.
     """
@@ -42,7 +42,7 @@ def choose_backend(config: PushConfig, *, has_gpus: bool) -> str:
 
 
 class WeightSender:
-    """Pushes the learner's weights to all engines. Built on every learner rank; rank 0 sends, all gather."""
+    """Sends the learner's weights to all engines. Built on every learner rank; rank 0 sends, all ranks gather."""
 
     def __init__(
         self,
@@ -56,10 +56,10 @@ class WeightSender:
         config: PushConfig,
         workers_per_engine: int = 1,
     ) -> None:
-        """Join learner and engines; build a new sender after an engine was replaced. Call on all ranks.
+        """Connect learner and engines, on all ranks; build a new sender after an engine was replaced.
 
         `engines` are Ray handles of RolloutEngine actors; `backend` is gloo, nccl or ipc; `address` is where the
-        engines' nodes reach rank 0; `dtype` is the engines', to which weights are cast on the way. Raises
+        engines' nodes reach rank 0; `dtype` is the engines', to which weights are cast before sending. Raises
         WeightPushError when an engine does not join within `push.timeout_s`.
         """
         self._rank = rank
@@ -71,12 +71,12 @@ class WeightSender:
         elif rank == 0:
             self._sender = GlooSender(self._client, self._outgoing, address, config.timeout_s)
         else:
-            self._sender = _Helper(self._outgoing)
+            self._sender = _GatherOnly(self._outgoing)
 
     def send(self, policy_version: int) -> int:
-        """Send all weights as `policy_version`; returns the bytes that went to each engine worker (on rank 0).
+        """Send all weights as `policy_version`; returns, on rank 0, the bytes sent to each engine worker.
 
-        With `push.verify` every engine then compares its weights with digests taken on the way out. Call on all ranks.
+        With `push.verify` every engine then compares its weights with digests of what was sent. Call on all ranks.
         Raises WeightPushError naming engine and parameter; whether the others have the new weights is then unknown.
         """
         self._client.policy_version = policy_version
@@ -91,7 +91,7 @@ class WeightSender:
 
 
 class EngineClient:
-    """The engines as one: vLLM's VLLMWeightSyncClient over Ray handles, with a time limit on every call."""
+    """All engines behind vLLM's VLLMWeightSyncClient interface, over Ray handles, with a time limit on every call."""
 
     def __init__(self, engines: Sequence[Any], *, timeout_s: float, workers_per_engine: int) -> None:
         self.policy_version = 0
@@ -113,7 +113,7 @@ class EngineClient:
         self.call("finish_weight_update", weight_version or str(self.policy_version))
 
     def begin_init(self, init_info: dict[str, Any]) -> list[Any]:
-        """Ask every engine to join; engine i's workers take the ranks from `rank_offset` + i x workers_per_engine."""
+        """Ask every engine to join; the ranks of engine i's workers start at `rank_offset` + i x workers_per_engine."""
         offset = init_info.get("rank_offset")
         infos = [
             init_info if offset is None else init_info | {"rank_offset": offset + i * self._workers_per_engine}
@@ -127,11 +127,11 @@ class EngineClient:
         return [getattr(engine, method).remote(*args).future() for engine in self._engines]
 
     def check(self, futures: Sequence[Any]) -> None:
-        """Raise the error of a call that has failed already, instead of waiting for a peer that will not come."""
+        """Raise the error of a call that has already failed, instead of waiting for a peer that will never join."""
         self._results({engine: future for engine, future in enumerate(futures) if future.done()})
 
     def wait(self, futures: Sequence[Any]) -> None:
-        """Wait for calls. Raises the first failure as a WeightPushError that says which engine's it is."""
+        """Wait for calls. Raises the first failure as a WeightPushError that names the engine."""
         self._results(dict(enumerate(futures)))
 
     def _results(self, futures: Mapping[int, Any]) -> None:
@@ -144,7 +144,7 @@ class EngineClient:
                     "(push.timeout_s), wanted one",
                     engine,
                 ) from error
-            except Exception as error:  # the engine's own, wrapped by Ray, or Ray's about a dead engine
+            except Exception as error:  # raised by the engine and wrapped by Ray, or by Ray for a dead engine
                 raise WeightPushError(str(getattr(error, "cause", error)), engine) from error
 
     def call(self, method: str, *args: Any) -> None:
@@ -167,7 +167,7 @@ class GlooSender:
         client.wait(joining)
 
     def send_weights(self) -> None:
-        """One round: start, packets, finish. Engines change nothing before the last packet has arrived whole."""
+        """Run one update: start, packets, finish. Engines change nothing before the last packet has arrived."""
         assert self._group is not None
         packets = pack(self._outgoing)
         try:
@@ -179,7 +179,7 @@ class GlooSender:
             self._group.send(None)
             self._client.wait(receiving)
         finally:
-            for _ in packets:  # the other ranks gather to the end, and wait for this one
+            for _ in packets:  # the other ranks gather to the end and would wait for this one
                 pass
         self._client.finish_weight_update()
 
@@ -187,8 +187,8 @@ class GlooSender:
         self._group = None
 
 
-class _Helper:
-    """A learner rank that only takes part in gathering."""
+class _GatherOnly:
+    """The sender of a rank other than 0: takes part in gathering and sends nothing."""
 
     def __init__(self, outgoing: "_Outgoing") -> None:
         self._outgoing = outgoing
@@ -202,7 +202,7 @@ class _Helper:
 
 
 class _Outgoing:
-    """The weights as they leave: cast, counted, and remembered as digests of what the engines must hold after."""
+    """Yields the weights to send, cast to the engines' dtype, and keeps their size and digests."""
 
     def __init__(self, source: ParameterSource, dtype: torch.dtype, *, digest: bool) -> None:
         self.source = source
@@ -214,8 +214,8 @@ class _Outgoing:
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
         self.digests, self.num_bytes = {}, 0
         for name, whole in self.source.full_parameters():
-            tensor = whole.detach().to(self.dtype, copy=True)  # ZeRO-3 frees the whole one with the next
-            if not tensor.isfinite().all():  # on all ranks at once; engines load nothing before the last packet
+            tensor = whole.detach().to(self.dtype, copy=True)  # ZeRO-3 frees the full tensor with the next one
+            if not tensor.isfinite().all():  # raised on all ranks together; engines load nothing before the last packet
                 raise WeightPushError(
                     f"weight push: got NaN or infinity in {name}, wanted finite numbers; engines stay paused"
                 )
@@ -226,14 +226,14 @@ class _Outgoing:
 
 
 def _vllm_sender(backend: str, client: EngineClient, outgoing: _Outgoing, rank: int, address: str) -> Any:
-    """vLLM's own trainer engine for nccl or ipc, unchanged. These two need GPUs and have not been run yet."""
+    """Return vLLM's own trainer engine for nccl or ipc, unchanged. Both need GPUs and have not been run yet."""
     from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
     from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
     from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
     from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
     class Source(WeightSource):
-        """`outgoing` in vLLM's words."""
+        """Adapts `outgoing` to vLLM's interface."""
 
         def metadata(self) -> list[ParamMeta]:
             shapes = outgoing.source.parameter_shapes()
@@ -259,11 +259,11 @@ def _free_port() -> int:
 def differences(
     expected: Mapping[str, int], engine_names: Mapping[str, str], held: Sequence[Mapping[str, int]]
 ) -> list[str]:
-    """The engine parameters that are not what the learner sent, in name order; empty when all are.
+    """Return the engine parameters that differ from what the learner sent, in name order.
 
-    `expected`: digest of each sent tensor; `engine_names`: sent name -> the engine parameter that holds it, perhaps
-    fused with others; `held`: digest of each engine parameter on every worker. Workers either all hold a whole
-    parameter or together hold its parts. A parameter on one side only is a difference.
+    `expected`: digest of each sent tensor; `engine_names`: sent name -> the engine parameter that holds it, possibly
+    fused with others; `held`: digest of each engine parameter on every worker. Workers either all hold a full
+    parameter or together hold its shards. A parameter that only one side has is a difference.
     """
     wanted: dict[str, int] = {}
     for name, digest in expected.items():

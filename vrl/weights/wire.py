@@ -1,8 +1,7 @@
-"""Weights on the wire between CPUs, and the digests that say whether they arrived.
+"""The wire format of the gloo transport, and the digests that show whether weights arrived.
 
-A packet is a bounded bundle of named tensors, broadcast from the sending rank to all engine workers; a header in front
-says what is in it, an empty header ends the stream. Knows neither models nor vLLM: both ends of vrl's gloo transport
-use it.
+A packet is a bundle of named tensors of bounded size, broadcast from the sending rank to all engine workers. A header
+in front lists its contents; an empty header ends the stream. Both ends use it; it knows neither models nor vLLM.
 """
 
 import hashlib
@@ -25,8 +24,8 @@ from torch.distributed import (  # pyright: ignore[reportPrivateImportUsage]
 from vrl.errors import WeightPushError
 from vrl.network import set_gloo_interface
 
-BUCKET_BYTES = 64 * 2**20  # a larger tensor travels alone
-_CHUNK = 2**22  # elements hashed at once
+BUCKET_BYTES = 64 * 2**20  # a larger tensor gets a packet of its own
+_CHUNK = 2**22  # elements hashed at a time
 _DIGEST_MODULUS = 2**63
 # Odd 64-bit constants as signed integers: 2^64 over the golden ratio, and the second of MurmurHash3's finaliser.
 _MIX_1 = 0x9E3779B97F4A7C15 - 2**64
@@ -35,7 +34,7 @@ _MIX_2 = 0xC4CEB9FE1A85EC53 - 2**64
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorHeader:
-    """What the receiver must know of one tensor in a packet."""
+    """What the receiver must know about one tensor of a packet."""
 
     name: str
     dtype: str  # as in torch.<dtype>
@@ -49,23 +48,23 @@ class TensorHeader:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packet:
-    """Headers and the tensors' bytes, one after the other."""
+    """Headers and the concatenated bytes of the tensors."""
 
     headers: tuple[TensorHeader, ...]
     payload: torch.Tensor  # uint8 [sum of num_bytes]
 
 
 def value_digest(tensor: torch.Tensor) -> int:
-    """A number in [0, 2^63) of the multiset of a tensor's values: it ignores order, shape, dtype and zeros.
+    """Hash the multiset of a tensor's values to [0, 2^63), regardless of order, shape, dtype and zeros.
 
-    Our definition: the sum modulo 2^63 of a 64-bit mix of each value's float32 bits, with -0 taken as +0. Digests add
-    up: fusing, splitting, transposing or zero-padding tensors keeps their sum, which is what engines do to weights. A
-    changed value changes it but for one chance in 2^63.
+    Our definition: the sum modulo 2^63 of a 64-bit mix of each value's float32 bits, with -0 taken as +0. Digests are
+    additive: engines fuse, split, transpose and zero-pad weights, and none of this changes the sum. A changed value
+    goes unnoticed with probability 2^-63.
     """
     total = 0
     for chunk in tensor.detach().reshape(-1).split(_CHUNK):
         mixed = (chunk.to(torch.float32) + 0.0).view(torch.int32).to(torch.int64)
-        mixed *= _MIX_1  # in place: memory is what takes the time
+        mixed *= _MIX_1  # in place: memory bandwidth is the bottleneck
         mixed ^= mixed >> 29
         mixed *= _MIX_2
         mixed ^= mixed >> 32
@@ -74,18 +73,18 @@ def value_digest(tensor: torch.Tensor) -> int:
 
 
 def add_digests(digests: Iterable[int]) -> int:
-    """The digest of all their tensors together."""
+    """Return the digest of all these tensors together."""
     return sum(digests) % _DIGEST_MODULUS
 
 
 def row_digest(rows: torch.Tensor) -> str:
-    """A hash of the rows of a matrix, whatever their order: engines batch pictures and clips as it suits them."""
+    """Hash the rows of a matrix regardless of their order: engines batch images and clips in any order."""
     array = rows.detach().to("cpu", torch.float32).contiguous().numpy()
     return hashlib.sha256(b"".join(sorted(row.tobytes() for row in array))).hexdigest()
 
 
 def pack(tensors: Iterable[tuple[str, torch.Tensor]], bucket_bytes: int = BUCKET_BYTES) -> Iterator[Packet]:
-    """Packets of at most `bucket_bytes`, tensors in the order in which they come."""
+    """Yield packets of at most `bucket_bytes`, with the tensors in the given order."""
     headers: list[TensorHeader] = []
     parts: list[torch.Tensor] = []
     for name, tensor in tensors:
@@ -101,28 +100,28 @@ def pack(tensors: Iterable[tuple[str, torch.Tensor]], bucket_bytes: int = BUCKET
 
 
 def unpack(packet: Packet) -> list[tuple[str, torch.Tensor]]:
-    """The tensors of a packet. Raises WeightPushError naming the first whose bytes are not those that were sent."""
+    """Return the tensors of a packet. Raises WeightPushError naming the first with a wrong checksum."""
     tensors = []
     parts = packet.payload.split([header.num_bytes for header in packet.headers])
     for header, part in zip(packet.headers, parts, strict=True):
         got = zlib.crc32(part.numpy().data)
         if got != header.crc32:
             raise WeightPushError(
-                f"{header.name}: got bytes with checksum {got:08x}, wanted {header.crc32:08x}: damaged on the way; no "
-                "weight was changed, push again"
+                f"{header.name}: got bytes with checksum {got:08x}, wanted {header.crc32:08x}: damaged in transit; "
+                "no weight was changed, push again"
             )
-        # A view at an odd offset of the payload cannot be read as another dtype.
+        # A view at an unaligned offset of the payload cannot be read as another dtype.
         tensors.append((header.name, part.clone().view(getattr(torch, header.dtype)).view(header.shape)))
     return tensors
 
 
 def open_store(address: str, timeout_s: float) -> TCPStore:
-    """The meeting point of a group, on a free port of this machine; `store.port` is what the others need."""
+    """Open the rendezvous store of a group on a free port of this machine; the others need `store.port`."""
     return TCPStore(address, 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=timeout_s))
 
 
 def join_store(address: str, port: int, timeout_s: float) -> TCPStore:
-    """Reach a store that another process opened."""
+    """Connect to a store that another process opened."""
     return TCPStore(address, port, is_master=False, timeout=timedelta(seconds=timeout_s))
 
 
@@ -130,12 +129,12 @@ class PacketGroup:
     """A sender (rank 0) and its receivers."""
 
     def __init__(self, store: TCPStore, name: str, *, rank: int, world_size: int, timeout_s: float) -> None:
-        """Waits for all of `world_size`; every wait of the group ends after `timeout_s`. Raises WeightPushError."""
+        """Wait for all `world_size` members; every wait ends after `timeout_s`. Raises WeightPushError."""
         set_gloo_interface(store.host)
         timeout = timedelta(seconds=timeout_s)
         self._options = BroadcastOptions()
         self._options.rootRank = self._options.rootTensor = 0
-        self._store = store  # the group dies with it
+        self._store = store  # keep a reference: the group needs it
         try:
             self._group: Any = ProcessGroupGloo(PrefixStore(name, store), rank, world_size, timeout)
         except RuntimeError as error:
@@ -145,7 +144,7 @@ class PacketGroup:
             ) from error
 
     def send(self, packet: Packet | None) -> None:
-        """Give a packet to all receivers; None ends the stream."""
+        """Send a packet to all receivers; None ends the stream."""
         headers = [[h.name, h.dtype, h.shape, h.crc32] for h in packet.headers] if packet is not None else []
         text = torch.frombuffer(bytearray(json.dumps(headers).encode()), dtype=torch.uint8)
         self._broadcast(torch.tensor([len(text)]))
@@ -154,7 +153,7 @@ class PacketGroup:
             self._broadcast(packet.payload)
 
     def receive(self) -> Packet | None:
-        """The next packet, or None at the end of the stream."""
+        """Return the next packet, or None at the end of the stream."""
         length = torch.zeros(1, dtype=torch.int64)
         self._broadcast(length)
         text = torch.empty(int(length), dtype=torch.uint8)
