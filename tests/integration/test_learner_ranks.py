@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.learner_cases import accumulate, go_on, interrupt, move_a_little, run_ranks, train
+from support.learner_cases import accumulate, interrupt, move_a_little, resume, run_ranks, train
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from vrl.config import LoraConfig
@@ -129,7 +129,7 @@ def test_a_resumed_learner_goes_on_as_if_it_had_never_stopped(checkpoint, tmp_pa
     }
     uninterrupted = run_ranks(interrupt, ranks, checkpoint, settings, tmp_path, dtype)
     for wanted, (found, loaded) in zip(
-        uninterrupted, run_ranks(go_on, ranks, checkpoint, settings, tmp_path, dtype), strict=True
+        uninterrupted, run_ranks(resume, ranks, checkpoint, settings, tmp_path, dtype), strict=True
     ):
         assert found == wanted != loaded
 

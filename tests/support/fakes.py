@@ -1,4 +1,4 @@
-"""Stand-ins for what lives on other machines: an engine fleet, a reward fleet, a learner. Deterministic, in process."""
+"""In-process fakes of engines, reward workers and the learner. Deterministic."""
 
 import asyncio
 import math
@@ -13,9 +13,9 @@ from vrl.types import Completion, PackedBatch, Prompt, Reward, Sample, Update, V
 
 
 class FakeEngines:
-    """Engines that answer with tokens made from the sample and remember the weights they were last given.
+    """Engines that generate tokens derived from the sample and record the version of their weights.
 
-    `cut` says of how many completions, from the first, a sample (by its number) runs into max_tokens.
+    `cut`: by sample number, how many of its completions, from the first, are truncated at max_tokens.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class FakeEngines:
         self.calls.append(tuple(prompt.sample.sample_id for prompt in prompts))
         sizes = sampling.get("group_size", self._group_size)
         sizes = [sizes] * len(prompts) if isinstance(sizes, int) else sizes
-        version = self.version  # what the tokens are sampled with, whatever lands while they are
+        version = self.version  # the weights at the start, even if a push lands meanwhile
         for _ in range(self._rng.randrange(8)):
             await asyncio.sleep(0)
         return tuple(
@@ -62,7 +62,7 @@ class FakeRewards:
 
     def __init__(self, flat: frozenset[int] = frozenset(), broken: frozenset[int] = frozenset()) -> None:
         self._flat, self._broken = flat, broken
-        self.shuffled: list[int] = []  # completions on permuted frames, of each group that was scored
+        self.shuffled: list[int] = []  # number of completions on permuted frames, by scored group
 
     def __len__(self) -> int:
         return 1
@@ -79,12 +79,12 @@ class FakeRewards:
 
 
 class FakeLearner:
-    """Counts what it is given. Its policy finds every token e times as likely as its reference does."""
+    """Records its batches. Its policy gives every token e times the probability that its reference gives."""
 
     def __init__(self) -> None:
         self.updates = 0
         self.batches: list[PackedBatch] = []
-        self.calls: list[str] = []  # of the methods that run the model
+        self.calls: list[str] = []  # of methods that run the model
         self.nonfinite: set[int] = set()  # steps, from 1, with a loss that is not a number
 
     async def forward_backward(self, batch: PackedBatch, patches: Sequence[Any]) -> dict[str, float]:

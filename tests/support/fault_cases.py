@@ -1,4 +1,4 @@
-"""Learner ranks that meet losses and gradients which are not finite, in processes of their own (see run_ranks)."""
+"""Learner ranks with losses and gradients that are not finite, in processes of their own (see run_ranks)."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from vrl.algo.packing import flatten
 from vrl.errors import LearnerError
 from vrl.types import PackedBatch
 
-# What goes wrong on the last rank: (name, scalar of the log-probs) beside a whole step's proper gradients.
+# Faults on the last rank: name and scalar of the log-probs, in addition to a step's proper gradients.
 FAULTS = {
     "both": lambda logprobs: logprobs.sum() * torch.nan,
     "loss": lambda logprobs: logprobs.sum() * 1e-6 + torch.inf,  # its gradient is finite
@@ -22,9 +22,9 @@ FAULTS = {
 def skip(
     rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any], dtype: str, folder: Path
 ) -> dict[str, Any]:
-    """A good step, a step that must be dropped, a good step; the same without the dropped one; three faults in a row.
+    """Run good, to be dropped and good steps; the same without the dropped one; three faults in a row.
 
-    Returns what a test compares: digests of weights and optimizer state, updates, the last error.
+    Returns what the test compares: digests of weights and optimizer state, updates, the last error.
     """
     worker, batch, cases = make_worker(rank, world_size, port, path, learner, dtype)
 
@@ -66,7 +66,7 @@ def skip(
 
 
 def optimizer_tensors(folder: Path, rank: int) -> list[torch.Tensor]:
-    """All tensors of this rank's optimizer state in a DeepSpeed folder, step counts among them."""
+    """All tensors of this rank's optimizer state in a DeepSpeed folder, step counts included."""
     partitioned = sorted(folder.glob(f"*pp_rank_{rank}_mp_rank_00_optim_states.pt"))
     (file,) = partitioned or [folder / "mp_rank_00_model_states.pt"]  # ZeRO 0 keeps it with the weights
     found = []
@@ -84,7 +84,7 @@ def optimizer_tensors(folder: Path, rank: int) -> list[torch.Tensor]:
 
 
 def _poison(worker: Any, batch: PackedBatch, patches: Any, rank: int, fault: Any) -> None:
-    """One more micro-batch; without a fault a forward that adds nothing, since all ranks must take part."""
+    """Run one more micro-batch; without a fault it adds nothing, but all ranks must take part."""
     micro_batch = batch.micro_batches[rank][0]
     row = flatten(micro_batch, worker._policy.rule)
     pixels = torch.from_numpy(np.concatenate([patches[i] for i in micro_batch.group_indices if len(patches[i])]))

@@ -1,4 +1,4 @@
-"""The largest tensor that torch makes while a mode is on."""
+"""Measures the largest tensor that torch creates while a mode is active."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class Largest(TorchDispatchMode):
-    """Example: `with Largest() as largest: ...`, then `largest.num_bytes`. Views count as what they look into."""
+    """Example: `with Largest() as largest: ...`, then `largest.num_bytes`. A view counts as its base."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a command may not leave behind."""
+"""Resources that a command must not leave behind."""
 
 import os
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 def shared_memory_of(pids: Iterable[int]) -> set[str]:
-    """Names in /dev/shm that these processes have mapped. Whoever else works on the machine has names of their own."""
+    """Names in /dev/shm that these processes have mapped, as opposed to those of other users of the machine."""
     held: set[str] = set()
     for pid in pids:
         with suppress(OSError), open(f"/proc/{pid}/maps") as maps:  # it may have ended
@@ -15,13 +15,13 @@ def shared_memory_of(pids: Iterable[int]) -> set[str]:
 
 
 def left_of(names: set[str]) -> set[str]:
-    """Those that are still there."""
+    """Return those that still exist."""
     return names & set(os.listdir("/dev/shm"))
 
 
 def socket_files_of(pids: Iterable[int]) -> set[str]:
-    """Paths at which these processes have bound unix sockets, whether or not the files are still there; not Ray's,
-    which lie in its session folder."""
+    """Paths of unix sockets that these processes have bound, even if the file is removed; without Ray's own sockets in
+    its session folder."""
     inodes: set[str] = set()
     for pid in pids:
         with suppress(OSError):  # it may have ended

@@ -1,4 +1,4 @@
-"""Groups with random tokens and pixels for any family, and ranks of the learner that run in their own processes."""
+"""Groups with random tokens and pixels for any family, and learner ranks in processes of their own."""
 
 import multiprocessing
 import time
@@ -16,7 +16,7 @@ from vrl.config import AlgoConfig, LearnerConfig, ModelConfig
 from vrl.toyworld.model import FAMILIES
 from vrl.types import MicroBatch, PackedBatch, StepCounts, TrainingGroup, VisionGrid
 
-# A rank is a fork of a process that has only imported: seconds less each.
+# A rank is a fork of a process that has done all imports, which saves seconds per rank.
 _FRESH = multiprocessing.get_context("forkserver")
 _FRESH.set_forkserver_preload(
     ["deepspeed", "vrl.learner.worker", *(f"transformers.models.{name}.modeling_{name}" for name in FAMILIES)]
@@ -43,7 +43,7 @@ def image(h: int, w: int) -> VisionGrid:
     return VisionGrid(kind="image", grid_thw=(1, h, w))
 
 
-# Ragged, of three kinds, the last without pixels; 70 and 3 do not fit one batch of segments.
+# Ragged, of three kinds, the last without pixels; 70 and 3 do not fit into one batch of segments.
 MIXED = (
     ((video(4, 4, 6, 0.96),), (5, 9, 1)),
     ((image(4, 4), video(2, 4, 4, 0.5)), (70, 3)),
@@ -87,9 +87,9 @@ def _prompt(grids: Any, rule: PositionRule, words: Any) -> list[np.ndarray]:
 
 
 def run_ranks(target: Callable[..., Any], world_size: int, *args: Any, timeout_s: float = 240) -> list[Any]:
-    """What `target(rank, world_size, port, *args)` returns on every rank, each in a fresh process.
+    """Run `target(rank, world_size, port, *args)` on every rank, each in a fresh process; returns their results.
 
-    Raises the first failure, or TimeoutError; the other ranks, which may wait for the failed one, are then killed.
+    Raises the first failure, or TimeoutError, and kills the other ranks, which may wait for the failed one.
     """
     from vrl.learner.group import free_port
 
@@ -102,7 +102,7 @@ def run_ranks(target: Callable[..., Any], world_size: int, *args: Any, timeout_s
                 if rank.ready():
                     rank.get()
             if time.monotonic() > deadline:
-                raise TimeoutError(f"ranks: got no end in {timeout_s} s")
+                raise TimeoutError(f"ranks: still running after {timeout_s} s")
             time.sleep(0.05)
         return [rank.get() for rank in ranks]
 
@@ -119,10 +119,10 @@ class Setting:
 def score_and_differentiate(
     rank: int, world_size: int, port: int, settings: Sequence[Setting], layouts: Sequence[Sequence[int]] | None = None
 ) -> list[tuple[dict[int, np.ndarray], dict[str, np.ndarray]]]:
-    """For every setting: the rank's log-probs by group, and the whole gradient of the mean log-prob by parameter, as it
-    reached the optimizer.
+    """Return, for every setting, the rank's log-probs by group and the full gradient of the mean log-prob by parameter,
+    as it reached the optimizer.
 
-    `layouts[rank]` are the groups of the rank's one micro-batch; without it `pack` spreads them.
+    `layouts[rank]` are the groups of the rank's one micro-batch; without it `pack` distributes them.
     """
     from transformers import AutoConfig
 
@@ -161,7 +161,7 @@ def score_and_differentiate(
 
 
 def _first_moment(engine: Any, parameter: torch.nn.Parameter) -> torch.Tensor:
-    """Adam's, whole; with beta1 = 0 it is the gradient that the last step was given."""
+    """Adam's first moment, unsharded; with beta1 = 0 it equals the gradient of the last step."""
     from deepspeed.utils import safe_get_full_optimizer_state
 
     optimizer = engine._engine.optimizer
@@ -177,8 +177,8 @@ def _first_moment(engine: Any, parameter: torch.nn.Parameter) -> torch.Tensor:
 def train(
     rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any], folder: Path, turns: bool = False
 ) -> tuple[list[dict[str, float]], list[float], bool, bool]:
-    """Two updates, a save and a load: the rank's share of metrics by step, gradient norms, and whether
-    weights moved after the save and came back with the load. `turns`: what only training needs is put away between."""
+    """Run two updates, a save and a load. Returns the rank's share of metrics by step, gradient norms, and whether the
+    weights moved after the save and were restored by the load. `turns`: offload between the updates."""
     worker, batch, cases = make_worker(rank, world_size, port, path, learner)
     shares, norms = [], []
     for _ in range(2):
@@ -209,7 +209,7 @@ def train(
 def interrupt(
     rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any], folder: Path, dtype: str
 ) -> Any:
-    """Digests of the weights after two updates; the state after the first is saved."""
+    """Return digests of the weights after two updates; save the state after the first."""
     worker, batch, cases = make_worker(rank, world_size, port, path, learner, dtype)
     _update(worker, batch, cases, rank)
     worker.save(folder)
@@ -217,8 +217,8 @@ def interrupt(
     return worker.checksums()
 
 
-def go_on(rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any], folder: Path, dtype: str) -> Any:
-    """The same by a learner that begins with the saved state; and those of the state."""
+def resume(rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any], folder: Path, dtype: str) -> Any:
+    """Return the same from a learner that loads the saved state, and the digests of that state."""
     worker, batch, cases = make_worker(rank, world_size, port, path, learner, dtype)
     worker.load(folder)
     loaded = worker.checksums()
@@ -233,7 +233,7 @@ def _update(worker: Any, batch: PackedBatch, cases: Cases, rank: int) -> None:
 
 
 def move_a_little(rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any]) -> tuple[float, float]:
-    """Largest move of a bfloat16 norm weight's float32 master in one update, and of the weight itself."""
+    """Return the largest change in one update of a bfloat16 norm weight's float32 master, and of the weight itself."""
     worker, batch, cases = make_worker(rank, world_size, port, path, learner, "bfloat16")
     from deepspeed.utils import safe_get_full_fp32_param
 
@@ -252,7 +252,7 @@ def move_a_little(rank: int, world_size: int, port: int, path: Path, learner: di
 
 
 def accumulate(rank: int, world_size: int, port: int, path: Path, learner: dict[str, Any]) -> tuple[float, float]:
-    """Gradient norms of two updates in bfloat16: of one loss, and of it and 32 times its 512th part."""
+    """Return gradient norms of two updates in bfloat16: of one loss, and of that loss plus 32 times its 512th part."""
     worker, batch, cases = make_worker(rank, world_size, port, path, learner, "bfloat16")
     micro_batch = batch.micro_batches[rank][0]
     row = flatten(micro_batch, worker._policy.rule)

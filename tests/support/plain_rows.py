@@ -1,4 +1,4 @@
-"""The reference that the learner is held against: transformers' own forward, one row for each completion."""
+"""The reference for the learner: transformers' own forward pass, one row per completion."""
 
 from typing import Any
 

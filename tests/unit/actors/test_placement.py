@@ -1,4 +1,4 @@
-"""What a run asks for against what nodes have. Placing for real: tests/cluster/test_topologies.py."""
+"""Requested against available resources. Real placement: tests/cluster/test_topologies.py."""
 
 from vrl.actors.placement import Role, misfits, roles, rooms
 from vrl.config import LearnerConfig, PushConfig, RewardConfig, RolloutConfig, RunConfig
@@ -7,12 +7,12 @@ ENGINES = Role(name="rollout", count=2, num_cpus=1, num_gpus=4)
 RANKS = Role(name="learner", count=8, num_cpus=2, num_gpus=1)
 
 
-def test_what_fits_is_not_complained_of():
+def test_a_run_that_fits_has_no_misfits():
     assert misfits(rooms((ENGINES, RANKS)), [{"CPU": 16, "GPU": 8}, {"CPU": 2, "GPU": 8, "memory": 1.0}]) == []
     assert misfits(rooms([Role(name="data", count=2, num_cpus=1)]), [{"CPU": 2}]) == []
 
 
-def test_too_little_of_both_is_two_problems_with_both_numbers():
+def test_too_few_cpus_and_gpus_are_two_problems_with_both_numbers():
     cpus, gpus = misfits(rooms((ENGINES, RANKS)), [{"CPU": 8, "GPU": 8}, {"CPU": 8}])
     assert "asks for 18 CPU (rollout 2 x 1, learner 8 x 2), the cluster has 16" in cpus
     assert "asks for 16 GPU (rollout 2 x 4, learner 8 x 1), the cluster has 8" in gpus
@@ -26,7 +26,7 @@ def test_an_actor_larger_than_any_node_is_named_with_the_key_to_lower():
     assert "one learner actor asks for 4 CPU, the largest node has 3" in problem and "learner.threads" in problem
 
 
-def test_a_fleet_of_nobody_asks_for_nothing():
+def test_a_role_without_actors_needs_no_resources():
     assert misfits(rooms([Role(name="retrieval", count=0, num_cpus=64, num_gpus=8)]), [{"CPU": 1}]) == []
 
 

@@ -2,7 +2,7 @@ from vrl.actors.restarts import RestartBudget
 from vrl.config import FaultConfig
 
 
-def test_pauses_double_and_the_budget_comes_back_with_time():
+def test_pauses_double_and_the_budget_recovers_with_time():
     now = [0.0]
     budget = RestartBudget(FaultConfig(max_restarts=3, window_s=100.0, backoff_s=2.0), clock=lambda: now[0])
     for at, most in ((0.0, 2.0), (10.0, 4.0), (20.0, 8.0)):
@@ -17,7 +17,7 @@ def test_pauses_double_and_the_budget_comes_back_with_time():
     assert budget.spend() is None
 
 
-def test_no_restarts_and_no_endless_pause():
+def test_a_budget_of_zero_and_the_longest_pause():
     assert RestartBudget(FaultConfig(max_restarts=0)).spend() is None
     budget = RestartBudget(FaultConfig(max_restarts=50, backoff_s=1.0))
     pauses = [budget.spend() for _ in range(50)]

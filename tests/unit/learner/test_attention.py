@@ -7,7 +7,7 @@ from vrl.learner import attention
 from vrl.learner.attention import grouped_attention, plan_attention
 
 SPANS = (
-    GroupSpan(start=0, prompt_length=70, completion_lengths=(5, 1, 90)),  # 90 and 70 are too long to be padded with 5
+    GroupSpan(start=0, prompt_length=70, completion_lengths=(5, 1, 90)),  # too long to share a batch with 5: 90, 70
     GroupSpan(start=166, prompt_length=3, completion_lengths=(4, 4)),
 )
 NUM_TOKENS = SPANS[-1].end
@@ -15,7 +15,7 @@ SCALE = 0.3
 
 
 def visible(spans):
-    """[N, N]: which token sees which, written out."""
+    """Explicit mask [N, N] of which token sees which."""
     mask = torch.zeros(NUM_TOKENS, NUM_TOKENS, dtype=torch.bool)
     for span in spans:
         segments = [(span.start, span.prompt_end)]
@@ -75,7 +75,7 @@ def test_batches_pad_short_segments_and_cover_every_token_once():
     assert rows.sort().values.tolist() == list(range(NUM_TOKENS))
 
 
-def test_a_mask_is_refused():
+def test_a_mask_raises():
     with pytest.raises(LearnerError, match="mask True"):
         plan = plan_attention(SPANS, torch.device("cpu"))
         grouped_attention(torch.nn.Identity(), *inputs(), torch.ones(1), scaling=1.0, plan=plan)

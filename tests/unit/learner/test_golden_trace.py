@@ -5,7 +5,7 @@ import torch
 from support import golden_trace
 
 
-def test_the_learner_computes_what_it_always_did(tmp_path):
+def test_the_learner_reproduces_the_golden_trace(tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -33,7 +33,7 @@ def load(path, lora=None, features=None, *, dtype="float32", **model):
 
 
 def train_adapters(hf):
-    """Any numbers but zero; `up` starts as zero."""
+    """Set the adapters to values other than zero; `up` starts as zero."""
     generator = torch.Generator().manual_seed(0)
     for weight in weights(hf):
         if weight.adapter is not None:
@@ -44,7 +44,7 @@ def score(policy, cases):
     return policy(flatten(cases.micro_batch, policy.rule), torch.from_numpy(np.concatenate(cases.patches)))
 
 
-def test_the_merged_weight_by_hand():
+def test_merged_weight_of_a_small_example():
     from vrl.learner.lora import Weight
 
     base = torch.nn.Parameter(torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.bfloat16))
@@ -54,7 +54,7 @@ def test_the_merged_weight_by_hand():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_merged_weights_do_what_the_adapters_do(checkpoints, family):
+def test_merged_weights_score_like_the_adapters(checkpoints, family):
     plain, adapted = load(checkpoints[family]), load(checkpoints[family], LORA)
     cases = make_cases(plain.hf.config, MIXED)
     before = score(plain, cases).logprobs_L
@@ -72,22 +72,22 @@ def test_merged_weights_do_what_the_adapters_do(checkpoints, family):
     torch.testing.assert_close(score(plain, cases).logprobs_L, after, rtol=0, atol=2e-5)
 
 
-def test_adapters_alone_train_and_only_where_weights_did(checkpoints):
+def test_only_adapters_train_and_only_on_weights_that_were_trainable(checkpoints):
     policy = load(checkpoints["qwen2_vl"], LORA, freeze=["model.language_model.layers.0."])
     trained = [name for name, parameter in policy.hf.named_parameters() if parameter.requires_grad]
     assert trained and all(".lora_" in name and ".layers.0." not in name for name in trained)
     assert {name.split(".")[-4] for name in trained} == {"q_proj", "down_proj"}
 
 
-def test_a_target_that_is_not_there_names_those_that_are(checkpoints):
+def test_an_unknown_target_raises_and_lists_the_known_ones(checkpoints):
     with pytest.raises(ConfigError, match=r"got 'qkv', wanted linears .*: down_proj, gate_proj, k_proj"):
-        load(checkpoints["qwen2_vl"], LoraConfig(rank=1, targets=["qkv"]))  # the vision tower's
+        load(checkpoints["qwen2_vl"], LoraConfig(rank=1, targets=["qkv"]))  # in the vision tower
     with pytest.raises(ConfigError, match="leaves: none"):
         load(checkpoints["qwen2_vl"], LORA, freeze=["model.language_model."])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_clip_passes_the_frozen_tower_once_for_all_passes_of_a_step(checkpoints, family):
+def test_a_clip_is_encoded_once_for_all_passes_of_a_step(checkpoints, family):
     policy = load(checkpoints[family], LORA, FeatureCache(2**20))
     cases = make_cases(policy.hf.config, MIXED)
     seen = []

@@ -45,7 +45,7 @@ def test_one_packed_row_equals_one_plain_row_for_each_completion(checkpoints, fa
         policy.train()
     cases = make_cases(plain.config, MIXED)
     found, wanted = score(policy, cases).logprobs_L, plain_logprobs(plain, cases, normalisation(checkpoints[family]))
-    assert wanted.std() > 0.5  # sharp enough to show a fault
+    assert wanted.std() > 0.5  # sharp enough to expose a fault
     torch.testing.assert_close(found, wanted, rtol=0, atol=2e-5)
     weights = torch.randn(len(found), generator=torch.Generator().manual_seed(0))
     (found * weights).sum().backward()
@@ -70,7 +70,7 @@ def test_gradient_checkpointing_changes_no_gradient(checkpoints):
         assert (others[name] - gradient).norm() <= 1e-6 * gradient.norm(), name
 
 
-def test_groups_do_not_see_one_another(checkpoints):
+def test_groups_do_not_attend_to_one_another(checkpoints):
     policy = load(checkpoints["qwen3_vl"])
     cases = make_cases(policy.hf.config, MIXED)
     together = score(policy, cases).logprobs_L
@@ -99,7 +99,7 @@ def test_an_inert_row_reaches_every_parameter_and_moves_none(checkpoints, family
         assert not parameter.grad.any(), name
 
 
-def test_a_frozen_tower_gets_no_gradient_and_changes_no_number(checkpoints):
+def test_a_frozen_tower_gets_no_gradient_and_changes_no_result(checkpoints):
     free, frozen = load(checkpoints["qwen2_5_vl"]), load(checkpoints["qwen2_5_vl"], freeze=["model.visual"])
     cases = make_cases(free.hf.config, MIXED)
     wanted, found = score(free, cases).logprobs_L, score(frozen, cases).logprobs_L
@@ -109,7 +109,7 @@ def test_a_frozen_tower_gets_no_gradient_and_changes_no_number(checkpoints):
     assert frozen.hf.model.language_model.layers[0].mlp.up_proj.weight.grad.any()
 
 
-def test_the_head_by_hand():
+def test_the_head_on_a_small_example():
     # Logits 2, 0 and 1 at temperature 2: 1, 0 and 0.5; the last token is banned.
     head = CompletionHead(torch.nn.Parameter(torch.tensor([[2.0], [0.0], [1.0]])), 2.0, [2])
     scores = head(torch.ones(1, 1), torch.tensor([0]))
@@ -134,7 +134,7 @@ def test_chunks_of_the_head_change_nothing():
 
 
 @pytest.mark.parametrize("chunk", [1000, 4])
-def test_the_gradient_of_the_entropy_is_that_of_the_dense_form(chunk):
+def test_the_entropy_gradient_equals_that_of_the_dense_form(chunk):
     torch.manual_seed(0)
     weight, hidden, targets = torch.randn(30, 8), torch.randn(10, 8), torch.randint(12, 30, (10,))
     head = CompletionHead(torch.nn.Parameter(weight.clone()), 0.7, [3, 11], entropy_gradient=True)
@@ -155,7 +155,7 @@ def test_the_gradient_of_the_entropy_is_that_of_the_dense_form(chunk):
     torch.testing.assert_close(head.weight.grad, dense_weight.grad, rtol=1e-5, atol=1e-5)  # 0 for the banned
 
 
-def test_the_entropy_is_only_measured_unless_asked(checkpoints):
+def test_the_entropy_has_no_gradient_by_default(checkpoints):
     policy = load(checkpoints["qwen2_vl"])
     scores = score(policy, make_cases(policy.hf.config, [((), (3, 3))]))
     assert scores.logprobs_L.requires_grad and not scores.entropy_L.requires_grad
@@ -172,7 +172,7 @@ def test_no_tensor_holds_the_logits_of_more_than_a_chunk():
         assert largest.num_bytes == 4 * chunk * vocabulary
 
 
-def test_only_what_predicts_a_completion_reaches_the_head(checkpoints):
+def test_only_predictors_of_completion_tokens_reach_the_head(checkpoints):
     policy = load(checkpoints["qwen2_vl"])
     cases = make_cases(policy.hf.config, MIXED)
     rows = []
@@ -182,14 +182,14 @@ def test_only_what_predicts_a_completion_reaches_the_head(checkpoints):
     assert scored < sum(group.num_tokens for group in cases.groups)
 
 
-def test_missing_patches_are_refused(checkpoints):
+def test_missing_patches_raise(checkpoints):
     policy = load(checkpoints["qwen2_vl"])
     cases = make_cases(policy.hf.config, MIXED)
     with pytest.raises(LearnerError, match="got 0, wanted"):
         policy(flatten(cases.micro_batch, policy.rule), torch.zeros((0, 1), dtype=torch.uint8))
 
 
-def test_a_greedy_temperature_and_a_wrong_prefix_are_refused(checkpoints):
+def test_temperature_zero_and_an_unknown_prefix_raise(checkpoints):
     with pytest.raises(ConfigError, match=r"rollout\.temperature: got 0"):
         load(checkpoints["qwen2_vl"], temperature=0.0)
     with pytest.raises(ConfigError, match="got 'visual'"):

@@ -16,7 +16,7 @@ def test_matrices_decay_and_norms_biases_embeddings_do_not(tmp_path, family):
     assert decayed | plain == set(names.values()) and not decayed & plain
     assert "model.language_model.layers.0.self_attn.q_proj.weight" in decayed
     assert "model.visual.patch_embed.proj.weight" in decayed
-    assert "model.language_model.embed_tokens.weight" in plain  # the head too: they are one
+    assert "model.language_model.embed_tokens.weight" in plain  # and the head, which is tied to it
     assert {name for name in names.values() if "norm" in name or name.endswith(".bias")} <= plain
     assert [group["weight_decay"] for group in parameter_groups(hf, 0.1)] == [0.1, 0.0]
 

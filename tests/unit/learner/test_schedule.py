@@ -13,7 +13,7 @@ def test_warm_up_then_constant():
     assert rates("constant", 4, 6) == [2.0, 4.0, 6.0, 8.0, 8.0, 8.0, 8.0]
 
 
-def test_linear_falls_to_nothing():
+def test_linear_decays_to_zero():
     assert rates("linear", 0, 4) == [8.0, 6.0, 4.0, 2.0, 0.0]
 
 

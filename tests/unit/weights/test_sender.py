@@ -8,7 +8,7 @@ from vrl.errors import ConfigError, WeightPushError
 from vrl.weights.sender import EngineClient, choose_backend, differences
 
 
-def test_backend_follows_hardware_unless_told():
+def test_backend_follows_the_hardware_unless_configured():
     assert choose_backend(PushConfig(), has_gpus=True) == "nccl"
     assert choose_backend(PushConfig(), has_gpus=False) == "gloo"
     assert choose_backend(PushConfig(backend="gloo"), has_gpus=True) == "gloo"
@@ -33,7 +33,7 @@ def test_every_kind_of_difference_is_named():
 
 
 class Handle:
-    """What a Ray actor handle looks like to the client: it answers at once, later, or never."""
+    """A Ray actor handle as the client uses it: it answers immediately, later, or never."""
 
     def __init__(self, outcome: Any = None) -> None:
         self.outcome = outcome
@@ -58,7 +58,7 @@ class Handle:
         return Call()
 
 
-def test_engines_of_two_workers_take_ranks_side_by_side():
+def test_engines_of_two_workers_take_consecutive_ranks():
     engines = [Handle(), Handle(), Handle()]
     client = EngineClient(engines, timeout_s=1, workers_per_engine=2)
     client.init_weight_transfer_engine({"rank_offset": 1, "port": 9})
@@ -76,7 +76,7 @@ def test_finish_carries_the_version():
     assert engine.calls == [("finish_weight_update", "7")]
 
 
-def test_a_failed_call_is_raised_before_the_others_answer():
+def test_a_failed_call_raises_before_the_others_answer():
     client = EngineClient([Handle("never"), Handle(WeightPushError("norm"))], timeout_s=60, workers_per_engine=1)
     futures = client.begin("update_weights", {})
     with pytest.raises(WeightPushError, match="norm") as caught:

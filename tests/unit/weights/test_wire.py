@@ -11,12 +11,12 @@ def tensors() -> list[tuple[str, torch.Tensor]]:
     torch.manual_seed(0)
     return [
         ("a", torch.randn(3, 5)),
-        ("b", torch.randn(7).to(torch.bfloat16)),  # 14 bytes: what follows is not aligned to 4
+        ("b", torch.randn(7).to(torch.bfloat16)),  # 14 bytes: the next tensor is not aligned to 4
         ("c", torch.randn(4, 4).t()),
     ]
 
 
-def test_digest_survives_what_engines_do_to_weights():
+def test_digest_is_invariant_to_how_engines_store_weights():
     q, k = torch.randn(4, 6), torch.randn(2, 6)
     parts = add_digests((value_digest(q), value_digest(k)))
     padded = torch.cat([torch.cat([q, k]), torch.zeros(2, 6)])
@@ -26,7 +26,7 @@ def test_digest_survives_what_engines_do_to_weights():
     assert value_digest(half) == value_digest(half.float())
 
 
-def test_digest_sees_the_smallest_change_of_one_value():
+def test_digest_detects_the_smallest_change_of_one_value():
     weights = torch.randn(1000)
     changed = weights.clone()
     changed[617] = torch.nextafter(changed[617], torch.tensor(2.0**20))
@@ -42,7 +42,7 @@ def test_digest_in_chunks_is_the_digest_of_the_whole(monkeypatch: pytest.MonkeyP
     assert value_digest(weights) == whole
 
 
-def test_packets_are_bounded_and_come_back_bit_for_bit():
+def test_packets_are_bounded_and_unpack_bit_for_bit():
     packets = list(pack(tensors(), bucket_bytes=80))
     assert [[header.name for header in packet.headers] for packet in packets] == [["a", "b"], ["c"]]
     for (name, sent), (received_name, received) in zip(
@@ -53,7 +53,7 @@ def test_packets_are_bounded_and_come_back_bit_for_bit():
         assert torch.equal(received, sent)
 
 
-def test_a_tensor_larger_than_the_bucket_travels_alone():
+def test_a_tensor_larger_than_the_bucket_gets_its_own_packet():
     packets = list(pack(tensors(), bucket_bytes=10))
     assert [len(packet.headers) for packet in packets] == [1, 1, 1]
 
@@ -65,7 +65,7 @@ def test_a_flipped_bit_names_the_tensor():
         unpack(packet)
 
 
-def test_packets_reach_every_receiver_and_end():
+def test_packets_reach_every_receiver_and_the_stream_ends():
     store = open_store("127.0.0.1", 20)
     received: dict[int, list[list[str]]] = {1: [], 2: []}
 
@@ -87,7 +87,7 @@ def test_packets_reach_every_receiver_and_end():
     assert received == {1: [sums[:2], sums[2:]], 2: [sums[:2], sums[2:]]}
 
 
-def test_a_missing_receiver_is_an_error_in_time():
+def test_a_missing_receiver_raises_within_the_timeout():
     store = open_store("127.0.0.1", 1)
     with pytest.raises(WeightPushError, match="got no group of 2 in 1 s"):
         PacketGroup(store, "t", rank=0, world_size=2, timeout_s=1)
