@@ -37,6 +37,7 @@ ORDER = [
     "serve",
     "parity",
     "training",
+    "reference",
     "cli",
     "__main__",
 ]

@@ -82,12 +82,19 @@ def _parser() -> argparse.ArgumentParser:
         ("infer", _infer, "answer a file of questions by any strategy, traces included"),
         ("sft", _sft, "cold start: supervised fine-tuning on several tasks"),
         ("train", _train, "group-relative reinforcement learning"),
-        ("config", _config, "print the resolved configuration and check it"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("config", help="YAML file")
         command.add_argument("overrides", nargs="*", help="key=value, such as learner.lr=1e-4, or more YAML files")
         command.set_defaults(run=run)
+
+    config = commands.add_parser("config", help="print and check the resolved configuration, or describe all keys")
+    config.add_argument("config", nargs="?", help="YAML file")
+    config.add_argument("overrides", nargs="*", help="key=value, or more YAML files")
+    config.add_argument("--schema", choices=("run", "eval", "infer", "serve"), default="run", help="whose keys")
+    config.add_argument("--keys", nargs="?", const="", metavar="SECTION", help="describe the keys, such as data.frames")
+    config.add_argument("--list", choices=("rewards", "tasks", "strategies"), help="describe what can be named in keys")
+    config.set_defaults(run=_config)
 
     plan = commands.add_parser("plan", help="what a run will need: tokens, memory, actors; starts nothing")
     plan.add_argument("config", help="YAML file")
@@ -241,9 +248,16 @@ def _eval(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> int:
+    from vrl import reference
     from vrl.config.load import as_yaml, load
 
-    print(as_yaml(load(args.config, args.overrides)), end="")
+    if args.list:
+        reference.print_names(args.list, Console())
+    elif args.keys is not None:
+        reference.print_keys(args.schema, args.keys, Console())
+    else:
+        schema, check = reference.SCHEMAS[args.schema]
+        print(as_yaml(load(args.config, args.overrides, schema=schema, check=check)), end="")
     return 0
 
 

@@ -12,7 +12,7 @@ from vrl.inference.record import Answer
 from vrl.inference.strategies import backfill, election, majority
 from vrl.types import Sample
 
-_STRATEGIES: dict[str, Callable[[QuestionContext, StrategyConfig], Awaitable[Answer]]] = {
+STRATEGIES: dict[str, Callable[[QuestionContext, StrategyConfig], Awaitable[Answer]]] = {
     "single": majority.single,
     "majority": majority.majority,
     "election": election.election,
@@ -28,4 +28,4 @@ async def answer_question(
     Raises DataError for a question that cannot be shown (`error.reason` says why) and RolloutError for one that the
     engine refuses; WorkerError when a worker died.
     """
-    return await _STRATEGIES[config.name](QuestionContext(sample, client, notify), config)
+    return await STRATEGIES[config.name](QuestionContext(sample, client, notify), config)
