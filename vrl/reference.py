@@ -62,7 +62,7 @@ def sections(values: Any, name: str = "", doc: str = "") -> Iterator[Section]:
             nested.append((getattr(values, entry.name), path, meaning))
             continue
         item = next(iter(get_args(kind)), None)
-        if is_dataclass(item):
+        if isinstance(item, type) and is_dataclass(item):
             nested.append((item(), f"{path}[]", (item.__doc__ or "").partition("\n")[0]))
         written = kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
         written = "list" if is_dataclass(item) else written

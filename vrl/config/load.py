@@ -19,6 +19,11 @@ from vrl.config.checks import check as check_run
 from vrl.errors import ConfigError
 
 Config = TypeVar("Config")
+RENAMED = {  # key of an earlier version -> its name now
+    "fault.place_s": "fault.placement_timeout_s",
+    "fault.silence_s": "fault.heartbeat_timeout_s",
+    "fault.heartbeat_s": "fault.heartbeat_interval_s",
+}
 
 
 def load(
@@ -128,6 +133,9 @@ def _nest(keys: list[str], value: Any) -> dict[str, Any]:
 
 
 def _first_line(error: Exception) -> str:
+    """Return OmegaConf's message with the full key, or the new name of a key that was renamed."""
     lines = str(error).splitlines()
     key = next((line.split(":", 1)[1].strip() for line in lines if line.strip().startswith("full_key:")), "")
+    if key in RENAMED:
+        return f"{key}: unknown key, it was renamed to {RENAMED[key]}"
     return f"{key}: {lines[0]}" if key and key not in lines[0] else lines[0]

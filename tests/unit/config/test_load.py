@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from vrl.config import RewardTermConfig, RunConfig, TaskConfig, ValConfig
-from vrl.config.load import as_yaml, load
+from vrl.config.load import RENAMED, as_yaml, load
 from vrl.errors import ConfigError
 from vrl.evaluation.config import EvalConfig, check_eval
 from vrl.inference.config import InferConfig, check_infer
@@ -138,6 +138,16 @@ def test_an_engine_that_shares_memory_needs_the_gpu_of_a_rank():
         assert f"got {stage} with push.backend=ipc, wanted 2" in problems_of(ipc, f"learner.zero_stage={stage}")
     assert load(None, [*REQUIRED, ipc, "learner.zero_stage=3", "learner.offload=true"]).learner.offload
     assert load(None, [*REQUIRED, ipc, "rollout.engines=2", "learner.ranks=2"]).push.backend == "ipc"
+
+
+def test_a_renamed_key_fails_and_names_the_new_one(tmp_path: Path):
+    """In a file and as an argument alike; every new name in the table exists."""
+    (tmp_path / "c.yaml").write_text("fault: {place_s: 3, silence_s: 4}\n")
+    text = problems_of(str(tmp_path / "c.yaml"), "fault.heartbeat_s=1", "fault.unheard=1")
+    for old, new in RENAMED.items():
+        assert f"{old}: unknown key, it was renamed to {new}\n" in text
+        assert load(None, [*REQUIRED, f"{new}=7"])
+    assert "fault.unheard: Key 'unheard' not in 'FaultConfig'" in text.splitlines()[-1]
 
 
 def test_missing_values_are_named():
