@@ -1,4 +1,4 @@
-"""Light roles for chaos: Ray actors that answer like engines and reward workers, and a learner that pushes to them."""
+"""Light actors for chaos tests: Ray actors that answer like engines and reward workers, and a learner that pushes."""
 
 import asyncio
 import os
@@ -11,11 +11,11 @@ from support.fakes import FakeLearner
 from vrl.errors import LearnerLostError, WeightPushError
 from vrl.types import Completion, PackedBatch, Prompt, Reward, Update, VersionSpan
 
-MIXED = -1  # the policy version that a completion shows when its engine held parts of two versions
+MIXED = -1  # the policy version of a token that was sampled from shards of two versions
 
 
 class LightEngine:
-    """Samples four tokens a completion, one at a time; its weights are two shards."""
+    """Samples four tokens per completion, one at a time; its weights are two shards."""
 
     def __init__(self, index: int, token_s: float = 0.02) -> None:
         self._index = index
@@ -36,7 +36,7 @@ class LightEngine:
 
     async def sleep(self) -> None:
         if self._under_way:
-            raise RuntimeError(f"engine {self._index} is put to sleep at work")
+            raise RuntimeError(f"engine {self._index} is put to sleep while it generates")
         self._asleep = True
 
     async def sleeps(self) -> bool:
@@ -60,7 +60,7 @@ class LightEngine:
         for token in range(4):
             await self._running.wait()
             if self._asleep:
-                raise RuntimeError(f"engine {self._index} is given work in its sleep")
+                raise RuntimeError(f"engine {self._index} gets a request while it sleeps")
             version = self._shards[0] if self._shards[0] == self._shards[1] else MIXED
             spans.append(VersionSpan(start=token, end=token + 1, policy_version=version))
             await asyncio.sleep(self._token_s)
@@ -76,7 +76,7 @@ class LightEngine:
 
 
 class LightReward:
-    """Scores completion i with i % 2; what happens to the samples named in `ill` is up to `how`."""
+    """Scores completion i with i % 2; for the samples in `ill` it hangs or dies, according to `how`."""
 
     def __init__(self, ill: frozenset[str] = frozenset(), how: str = "") -> None:
         self._ill, self._how = ill, how
@@ -91,13 +91,13 @@ class LightReward:
 
 
 class LightLearner(FakeLearner):
-    """Pushes shard by shard; `between` runs in the middle of every push."""
+    """Sends weights shard by shard; `between` runs in the middle of every push."""
 
     def __init__(self, between: Callable[[Sequence[Any]], Awaitable[None]] | None = None) -> None:
         super().__init__()
         self.version = 0
-        self.lost = False  # set it, and the next step finds the learner dead
-        self.on_gpu: bool | None = None  # where it shares GPUs: whether all of it is there
+        self.lost = False  # if set, the next step raises LearnerLostError
+        self.on_gpu: bool | None = None  # with shared GPUs: whether its training state is on them
         self.turns = 0
         self._between = between
         self._engines: Sequence[Any] = ()
@@ -112,8 +112,8 @@ class LightLearner(FakeLearner):
         await asyncio.sleep(0.05)
         if self.on_gpu is not None:
             sleeps = await asyncio.gather(*(one.sleeps.remote() for one in self._engines), return_exceptions=True)
-            if not self.on_gpu or False in sleeps:  # of one that is dead there is an error
-                raise RuntimeError("the learner works out of its turn")
+            if not self.on_gpu or False in sleeps:  # a dead engine returns an error
+                raise RuntimeError("the learner trains outside colocated_training")
         return await super().forward_backward(batch, patches)
 
     async def reload(self) -> None:

@@ -1,4 +1,4 @@
-"""vLLM's core, and what it shares, when the process that started it is killed and nobody is there to clean up."""
+"""vLLM's core and its shared memory after the process that started it is killed."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ time.sleep(3600)
 """
 
 
-def test_p8_the_core_of_a_killed_engine_ends_too_and_leaves_no_file(tmp_path: Path):
+def test_p8_the_core_of_a_killed_engine_exits_and_leaves_no_file(tmp_path: Path):
     build_family(tmp_path, "qwen2_vl", sharp=False)
     command = [sys.executable, "-c", ENGINE, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as engine:
@@ -41,7 +41,7 @@ def test_p8_the_core_of_a_killed_engine_ends_too_and_leaves_no_file(tmp_path: Pa
             os.kill(engine.pid, signal.SIGKILL)
             _, alive = psutil.wait_procs(family, timeout=30)
             assert alive == []
-            assert left_of(shared) == set()  # an engine on one device holds none: test_lifeline shows that it would go
+            assert left_of(shared) == set()  # an engine on one device has none; see test_parent_watchdog
             assert sockets and not any(map(os.path.exists, sockets))
         finally:
             with contextlib.suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""P12: a disk that is full while a checkpoint is saved: of one save in a small process, and of a whole run."""
+"""P12: a disk that fills up while a checkpoint is saved: a single save in a small process, and a whole run."""
 
 import os
 import resource
@@ -26,7 +26,7 @@ commit(tmp, {}, keep_last=1)
 
 
 def save(root: Path, step: int, *, room: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Save a checkpoint of one MiB in a process of its own, which may write files of `room` bytes at most."""
+    """Save a checkpoint of one MiB in a process of its own with a file size limit of `room` bytes."""
 
     def limit() -> None:
         if room is not None:
@@ -51,7 +51,7 @@ def test_a_full_disk_leaves_the_older_checkpoint_and_the_next_save_works(tmp_pat
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, in memory."""
+    """A separate file system in memory."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", str(folder)], capture_output=True)
@@ -72,7 +72,7 @@ def resize(disk: Path, num_bytes: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(880)
-def test_p12_a_run_on_a_full_disk_ends_with_the_cause_and_goes_on_when_there_is_room(disk: Path, tmp_path: Path):
+def test_p12_a_run_on_a_full_disk_ends_with_the_cause_and_resumes_when_there_is_room(disk: Path, tmp_path: Path):
     make_toy(tmp_path / "toy", clips=12, difficulty=0, seed=0, workers=2)
     run_dir, checkpoints = disk / "run", disk / "run" / "checkpoints"
 
@@ -98,7 +98,7 @@ def test_p12_a_run_on_a_full_disk_ends_with_the_cause_and_goes_on_when_there_is_
 
     room = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
     (disk / "ballast").write_bytes(bytes(room))
-    require_hint(run(steps=8, code=1))  # not a byte is left: it does not even begin
+    require_hint(run(steps=8, code=1))  # the disk is full: the run does not even start
 
     resize(disk, 2**30)
     assert "resumed at step 4" in run(steps=8, code=0)

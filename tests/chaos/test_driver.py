@@ -1,5 +1,7 @@
-"""The real driver, pool and push over light actors that are killed, stopped and hang. What must hold afterwards:
-every step has its groups, no group is unaccounted for, no completion was sampled from weights nobody vouches for."""
+"""The real driver, pool and weight sync with light actors that are killed, stopped and hang.
+
+Afterwards every step has its groups, every group is accounted for, no completion was sampled from unverified weights.
+"""
 
 import signal
 import time
@@ -30,7 +32,7 @@ def test_p1_p2_a_killed_engine_costs_no_group_and_its_successor_has_the_weights(
 
 
 def test_p2_the_only_engine_comes_back_with_the_weights_of_the_learner(tmp_path: Path):
-    """Synchronous, so nothing but the newcomer's own push can serve it."""
+    """Synchronous, so only `sync_newcomers` can give the engine its weights."""
 
     async def scenario(world: World) -> None:
         await world.at_step(3)
@@ -64,7 +66,7 @@ def test_p5_a_reward_that_hangs_or_dies_costs_its_groups_only(tmp_path: Path, ho
     require_whole(world)
     dropped = world.driver.counts.dropped
     assert dropped.keys() == {"reward_lost"} and world.rewards.lost_calls >= 2
-    # Who dies takes along what its worker scored beside: a group may be unlucky twice.
+    # The death of a worker also loses its other calls: a group may be unlucky twice.
     assert 1 <= dropped["reward_lost"] <= 4
 
 
@@ -100,4 +102,4 @@ def test_p17_a_push_that_fails_half_way_leaves_no_engine_with_mixed_weights(tmp_
     world = live(tmp_path, scenario, between=between)
     require_whole(world)
     assert world.weights.failures >= 1 and world.engines.restarts == 1
-    assert pushes[3] == 1 and pushes[-1] == 2  # at once to the survivor, at the end to both again
+    assert pushes[3] == 1 and pushes[-1] == 2  # immediately to the survivor, in the end to both again

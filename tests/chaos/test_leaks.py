@@ -1,4 +1,4 @@
-"""P19 and P21: 200 steps with a restart every ten leave nothing behind, and the bound on policy age outlives them."""
+"""P19 and P21: 200 steps with a restart every ten leak nothing, and the bound on policy age holds across restarts."""
 
 import asyncio
 import gc
@@ -28,18 +28,18 @@ CLIP_BYTES = 2**20
 
 
 async def prepare_clip(sample: Sample) -> tuple[Prompt, Any]:
-    """A prompt whose patches lie in the object store, as a data worker's do."""
+    """Return a prompt whose patches are in the object store, as a data worker does."""
     prompt, _ = await prepare(sample)
     return prompt, ray.put(np.zeros(CLIP_BYTES, dtype=np.uint8))
 
 
 def family() -> list[int]:
-    """This process and all below it."""
+    """Return this process and all its descendants."""
     return [os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))]
 
 
 def held(shared: set[str]) -> dict[str, float]:
-    """What this process and its Ray hold, with no actor alive. `shared`: names in /dev/shm that they have mapped."""
+    """Measure what this process and its Ray hold without actors. `shared`: names in /dev/shm that they have mapped."""
     gc.collect()
     process = psutil.Process()
     return {
@@ -53,14 +53,14 @@ def held(shared: set[str]) -> dict[str, float]:
 
 
 def stored_mib() -> float:
-    """What lies in the object store."""
-    summary = memory_summary(ray.get_runtime_context().gcs_address, stats_only=True)  # of ours, whoever runs beside
+    """Return the size of the object store's contents."""
+    summary = memory_summary(ray.get_runtime_context().gcs_address, stats_only=True)  # of our Ray, even if others run
     (found,) = re.findall(r"Plasma memory usage ([\d.]+) MiB", summary)
     return float(found)
 
 
 def stored_at_last_mib() -> float:
-    """What still lies in the object store when Ray has had its moment to let go."""
+    """Return the size of what remains in the object store after Ray had time to free objects."""
     deadline = time.monotonic() + 10
     while (found := stored_mib()) and time.monotonic() < deadline:
         time.sleep(0.5)
@@ -68,7 +68,7 @@ def stored_at_last_mib() -> float:
 
 
 def test_p19_p21_200_steps_with_a_restart_every_ten_are_flat(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Every ten steps an engine dies, every twenty the whole run is taken down and goes on from its checkpoint."""
+    """Every ten steps an engine dies; every twenty the whole run is stopped and resumes from its checkpoint."""
     stored: list[float] = []
     shared: set[str] = set()
 
@@ -97,7 +97,7 @@ def test_p19_p21_200_steps_with_a_restart_every_ten_are_flat(tmp_path: Path, cap
         for what in seen[0]:
             print(f"\n{what}: " + " ".join(f"{one[what]:.0f}" for one in seen[1::2]), end="")
         print("\nstored_mib in the midst: " + " ".join(f"{mib:.0f}" for mib in stored))
-    assert max(stored) < 2 * (AGE + 1) * GROUPS_PER_STEP + 2 * PREFETCH  # a segment's clips are 80 MiB, and more
+    assert max(stored) < 2 * (AGE + 1) * GROUPS_PER_STEP + 2 * PREFETCH  # a segment's clips are 80 MiB or more
     early, late = seen[4], seen[-1]
     growth = {what: late[what] - early[what] for what in early}
     assert growth["rss_mb"] < 15 and growth["shared"] <= 0 and late["stored_mib"] == 0, growth

@@ -1,4 +1,4 @@
-"""P13: a fifth of the clips are bad, in every way that we know, and one decode hangs. Real data workers decode."""
+"""P13: a fifth of the clips are bad, in every known way, and one decode hangs. Decoded by real data workers."""
 
 import asyncio
 import json
@@ -29,13 +29,13 @@ TIMEOUT_S = 10.0
 
 
 def write_samples(root: Path) -> tuple[list[Sample], dict[str, str]]:
-    """Fifty samples, a fifth of them of bad clips; and the reason for each bad clip, by its path."""
+    """Write fifty samples, a fifth of them with bad clips; returns the reason for each bad clip, by its path."""
     write_clip(root / "good.mp4", [i / 8 for i in range(16)])
     reasons = {}
     for index, (case, (name, reason, make)) in enumerate(BAD.items()):
         (root / str(index)).mkdir()
         make(root / str(index) / name)
-        reasons[f"{index}/{name}"] = "empty" if case == "empty" else reason  # refused before anyone opens it
+        reasons[f"{index}/{name}"] = "empty" if case == "empty" else reason  # rejected before it is opened
     good = [f"good{i}.mp4" for i in range(4 * len(reasons))]
     for path in good:
         shutil.copy(root / "good.mp4", root / path)
@@ -47,7 +47,7 @@ def write_samples(root: Path) -> tuple[list[Sample], dict[str, str]]:
 
 
 def run(tmp_path: Path, *, max_bad_fraction: float) -> tuple[World, dict[str, str], list[dict[str, str]], float]:
-    """Train a short run over them; returns it, the bad clips, the list that it kept, and what the hang cost in s."""
+    """Train on them; returns the run, the bad clips, the list that it wrote, and the seconds that the hang cost."""
     build_family(tmp_path / "model", "qwen2_vl", sharp=False)
     samples, reasons = write_samples(tmp_path)
     model = ModelConfig(path=str(tmp_path / "model"), max_context_tokens=256)
@@ -68,7 +68,7 @@ def run(tmp_path: Path, *, max_bad_fraction: float) -> tuple[World, dict[str, st
     async def scenario(world: World) -> None:
         await world.at_step(3)
         (decoder,) = decoders()
-        kill(decoder, signal.SIGSTOP)  # as deaf as a decoder in an endless loop
+        kill(decoder, signal.SIGSTOP)  # as unresponsive as a decoder in an endless loop
         started = time.monotonic()
         while decoder in decoders():
             await asyncio.sleep(0.1)
@@ -87,7 +87,7 @@ def run(tmp_path: Path, *, max_bad_fraction: float) -> tuple[World, dict[str, st
 
 
 def decoders() -> list[int]:
-    """Decode processes of the data workers below this one."""
+    """Return the decode processes of this process' data workers."""
     found = psutil.Process().children(recursive=True)
     return [child.pid for child in found if "vrl.data.decode.process" in child.cmdline()]
 

@@ -1,4 +1,4 @@
-"""P18: what an actor shows outlives it: its successor takes over the target file, and counts from the start."""
+"""P18: metrics of a restarted actor: the successor takes over the target file and counts from zero."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ SERIES = "vrl_reward_judge_questions_total"
 
 
 class Counting:
-    """A reward worker that only counts."""
+    """A reward worker that only counts its calls."""
 
     def __init__(self) -> None:
         assert start_telemetry()
@@ -65,7 +65,7 @@ def test_p18_the_successor_of_a_killed_actor_is_scraped_in_its_place(tmp_path: P
             await asyncio.sleep(0.05)
         assert address() != first and time.monotonic() - started < 50
         await pool.call("work")
-        assert counted() == 1  # a counter that begins again is what Prometheus' rate() expects
+        assert counted() == 1  # Prometheus' rate() handles a counter reset
         assert [path.name for path in file.parent.iterdir()] == [file.name]
         await pool.close()
 

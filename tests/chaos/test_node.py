@@ -1,4 +1,4 @@
-"""P9: a whole node dies, and with it an engine. Ray's own cluster on one machine, placed as runs are placed."""
+"""P9: a whole node dies, and with it an engine. On Ray's test cluster, with the placement of a real run."""
 
 import asyncio
 import os
@@ -27,25 +27,25 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
         ray.shutdown()
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))  # of all nodes' workers
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))  # for the workers of all nodes
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, **STORE})
     yield cluster
     cluster.shutdown()
 
 
 def two_engines(_gpus: bool) -> tuple[Role, ...]:
-    """One engine has room beside the rewards, the other needs the second node."""
+    """One engine has room next to the reward workers, the other needs the second node."""
     return Role(name="reward", count=2, num_cpus=1), Role(name="rollout", count=2, num_cpus=1)
 
 
-def test_p9_a_node_that_dies_takes_one_engine_along_and_another_node_brings_it_back(tmp_path: Path, cluster: Cluster):
+def test_p9_the_engine_of_a_dead_node_restarts_on_another_node(tmp_path: Path, cluster: Cluster):
     second = cluster.add_node(num_cpus=1, **STORE)
     cluster.wait_for_nodes()
 
     async def scenario(world: World) -> None:
         await world.at_step(3)
         cluster.remove_node(second, allow_graceful=False)
-        await world.at_step(world.driver.progress.step + 5)  # on the engine that is left
+        await world.at_step(world.driver.progress.step + 5)  # on the remaining engine
         assert world.engines.restarts == 0
         cluster.add_node(num_cpus=1, **STORE)
         await world.restarted()
@@ -60,7 +60,7 @@ def test_p9_a_node_that_dies_takes_one_engine_along_and_another_node_brings_it_b
 NO_ROOM = replace(FAULT, placement_timeout_s=4.0)
 
 
-def test_p9_without_another_node_the_run_goes_on_with_the_engine_that_is_left(tmp_path: Path, cluster: Cluster):
+def test_p9_without_another_node_the_run_continues_with_the_remaining_engine(tmp_path: Path, cluster: Cluster):
     second = cluster.add_node(num_cpus=1, **STORE)
     cluster.wait_for_nodes()
 
@@ -97,6 +97,6 @@ def test_p9_without_another_node_the_last_engine_ends_the_run_and_says_why(tmp_p
     assert isinstance(cause, WorkerError) and "no node had room for it in 4 s (fault.placement_timeout_s)" in str(cause)
 
 
-def test_a_private_ray_is_its_own_beside_a_cluster(cluster: Cluster):
+def test_a_private_ray_is_separate_from_a_running_cluster(cluster: Cluster):
     with Placement("", lambda _gpus: (Role(name="reward", count=1, num_cpus=1),)):
         assert ray.get_runtime_context().gcs_address != cluster.address and len(ray.nodes()) == 1

@@ -31,7 +31,7 @@ class Worker:
         return os.getpid()
 
     async def keep(self) -> list[Any]:
-        return [ray.put(bytes(10**6))]  # lives as long as this actor
+        return [ray.put(bytes(10**6))]  # owned by this actor: lost with it
 
     async def take(self, what: bytes) -> int:
         return len(what)

@@ -1,4 +1,4 @@
-"""Whole runs by the command line, all parts real, whose processes are killed from outside or inside a save."""
+"""Complete runs from the command line, all parts real, whose processes are killed at any time or inside a save."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ SMALL = [
     "data.val=''", "gate.enabled=false", "log.tensorboard=false", "checkpoint.every=2", "checkpoint.export=false",
     "fault.heartbeat_interval_s=1", "fault.backoff_s=0.2",
 ]  # fmt: skip
-# An untrained model is never right, but some of its completions are shorter than others: rewards differ, it learns.
+# An untrained model is never right, but lengths of completions differ, so rewards differ and it learns.
 RL = ["algo.groups_per_step=4", "rollout.max_num_seqs=32", "rollout.max_tokens=48", "algo.overlong_tokens=48"]
 
 
@@ -31,24 +31,24 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(kind: str, toy: Path, run_dir: Path, *overrides: str) -> list[str]:
-    """A command line of the toy world, without validations."""
+    """A command line for the toy world, without validations."""
     config = {"train": "conf/toy/rl.yaml", "sft": "conf/toy/sft.yaml"}[kind]
     where = [f"runs_dir={run_dir.parent}", f"name={run_dir.name}", f"model.path={toy}/model"]
     return [kind, config, *where, f"data.train={toy}/train_basic.parquet", *SMALL, *overrides]
 
 
 def actors(command: Vrl, name: str) -> list[int]:
-    """Processes of a role, by the title that Ray gives them."""
+    """Return the processes of a role, by the title that Ray gives them."""
     found = []
     for child in psutil.Process(command.process.pid).children(recursive=True):
-        with contextlib.suppress(psutil.Error):  # it ended while we looked
+        with contextlib.suppress(psutil.Error):  # it ended meanwhile
             if " ".join(child.cmdline()).startswith(f"ray::{name}"):
                 found.append(child.pid)
     return sorted(found)
 
 
 def core(command: Vrl) -> int:
-    """The process of the only engine in which vLLM's core runs."""
+    """Return the process in which the only engine's vLLM core runs."""
     (engine,) = actors(command, "RolloutEngine")
     (child,) = [child for child in psutil.Process(engine).children() if "EngineCore" in " ".join(child.cmdline())]
     return child.pid
@@ -62,7 +62,7 @@ def at_step(command: Vrl, run_dir: Path, step: int) -> None:
 
 
 def require_ended(command: Vrl, code: int) -> str:
-    """Its output, once it has ended with `code` and, within half a minute, all that it had started."""
+    """Wait until it has ended with `code` and, within half a minute, all its processes; returns its output."""
     output = command.wait(500)
     if code == -signal.SIGKILL:
         end_agents(command)
@@ -72,7 +72,7 @@ def require_ended(command: Vrl, code: int) -> str:
 
 
 def end_agents(command: Vrl) -> None:
-    """Two agents of Ray's own look for a killed Ray for a minute before they end; they hold nothing of the run."""
+    """Kill two of Ray's agents, which would poll a killed Ray for a minute; they hold no resources of the run."""
     for pid in command.alive():
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
@@ -98,8 +98,8 @@ def test_p4_p5_p7_a_run_survives_the_death_of_every_role(toy: Path, tmp_path: Pa
     run_dir = tmp_path / "deaths"
     command = Vrl.start(*words("train", toy, run_dir, *RL, "steps=20", "algo.max_policy_age=1"))
     at_step(command, run_dir, 2)
-    kill(core(command))  # its actor lives
-    at_step(command, run_dir, 6)  # the groups of four steps at most were there already
+    kill(core(command))  # its actor survives
+    at_step(command, run_dir, 6)  # at most four steps' groups existed already
     for role in ("RewardWorker", "DataWorker"):
         kill(actors(command, role)[0])
     at_step(command, run_dir, 10)
@@ -111,7 +111,7 @@ def test_p4_p5_p7_a_run_survives_the_death_of_every_role(toy: Path, tmp_path: Pa
     assert rows(run_dir)[5]["fault/restarts/rollout"] == 1 and done["faults"]["fault/resumes"] == 1
 
 
-def test_p6_a_dead_core_and_no_restarts_end_the_run_with_the_command_that_goes_on(toy: Path, tmp_path: Path):
+def test_p6_a_dead_core_and_no_restarts_end_the_run_with_the_command_to_resume(toy: Path, tmp_path: Path):
     run_dir = tmp_path / "end"
     command = Vrl.start(*words("train", toy, run_dir, *RL, "steps=500", "fault.max_restarts=0"))
     at_step(command, run_dir, 3)
@@ -124,7 +124,7 @@ def test_p6_a_dead_core_and_no_restarts_end_the_run_with_the_command_that_goes_o
     assert newest(run_dir / "checkpoints") is not None
 
 
-def test_p8_p10_a_run_killed_inside_a_save_goes_on_when_submitted_again(
+def test_p8_p10_a_run_killed_inside_a_save_resumes_when_submitted_again(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     run_dir = tmp_path / "killed"
@@ -139,7 +139,7 @@ def test_p8_p10_a_run_killed_inside_a_save_goes_on_when_submitted_again(
     require_whole(run_dir, 6)
 
 
-# Where a save is killed, at which step, and the step from which the next submission goes on; unit tests have the rest.
+# Where a save is killed, at which step, and the step from which the next submission resumes; unit tests have the rest.
 SAVES = [
     ("checkpoint.begun", 2, 0),
     ("learner.state_written", 2, 0),

@@ -1,8 +1,8 @@
-"""P22, a soak: something dies every few seconds, engines, reward workers and the learner, by a seeded draw.
+"""P22, a soak test: every few seconds an engine, a reward worker or the learner dies, chosen by a seeded draw.
 
-VRL_SOAK_S says for how long (60 seconds), VRL_SOAK_PERIOD_S how far apart the deaths are in the mean (4 seconds). It
-prints the effective-training-time ratio: the time that the steps would have taken undisturbed, each as long as their
-lower quartile, over all the time that passed; our definition. The promise is a half with a death every ten seconds.
+VRL_SOAK_S is its duration (60 seconds), VRL_SOAK_PERIOD_S the mean time between deaths (4 seconds). It prints the
+effective-training-time ratio: the time of all steps if each took the lower quartile, over the elapsed time; our
+definition. The promise is one half with a death every ten seconds.
 """
 
 import asyncio
@@ -43,9 +43,9 @@ def test_p22_soak(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
             if victim == "learner":
                 world.learner.lost = True
                 deaths.append(victim)
-                await asyncio.sleep(3600)  # the run ends of it
+                await asyncio.sleep(3600)  # the run ends
             pool = world.engines if victim == "rollout" else world.rewards
-            with contextlib.suppress(TimeoutError, RayError, IndexError):  # who is down cannot be asked for its pid
+            with contextlib.suppress(TimeoutError, RayError, IndexError):  # a dead actor has no pid
                 pid = await asyncio.wait_for(rng.choice(pool.alive).pid.remote(), 1)
                 kill(pid, rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP]))
                 deaths.append(victim)

@@ -1,4 +1,4 @@
-"""Learner and engines that take turns on shared GPUs: real driver, pools and push over light actors."""
+"""Learner and engines that take turns on shared GPUs: real driver, pools and weight sync with light actors."""
 
 import asyncio
 from pathlib import Path
@@ -9,8 +9,8 @@ from chaos.world import World, kill, live, require_whole
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(280)]
 
 
-def test_engines_and_learner_never_work_at_once_and_one_that_dies_asleep_comes_back_after_the_turn(tmp_path: Path):
-    """The light learner raises where an engine is awake, a light engine where it sleeps, and a start in a turn does."""
+def test_engines_and_learner_take_turns_and_an_engine_that_dies_asleep_restarts_afterwards(tmp_path: Path):
+    """The light learner raises if an engine is awake, a light engine if it is asleep, and so does an untimely start."""
 
     async def scenario(world: World) -> None:
         pids = await world.pids(world.engines)

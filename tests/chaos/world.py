@@ -1,4 +1,4 @@
-"""A small run for chaos: the real driver, pools and weight push over light actors, and a scenario that harms them."""
+"""A small run for chaos tests: the real driver, pools and weight sync with light actors, and a scenario of faults."""
 
 import asyncio
 import json
@@ -25,13 +25,13 @@ from vrl.types import Sample
 
 GROUPS_PER_STEP, PREFETCH = 4, 8
 SAMPLES = [Sample(sample_id=str(i), task="vqa", question="?") for i in range(400)]
-# Who is silent for so long on a busy machine is not only late.
+# An actor silent for this long is dead, not just slow, even on a busy machine.
 FAULT = FaultConfig(heartbeat_interval_s=0.3, heartbeat_timeout_s=10.0, max_restarts=20, backoff_s=0.1)
 
 
 @dataclass
 class World:
-    """A run over light fleets."""
+    """A run with light actors."""
 
     driver: Driver
     feed: PromptPrefetcher
@@ -40,7 +40,7 @@ class World:
     weights: WeightSync
     learner: LightLearner
     file: Path
-    kept: RunProgress  # what the newest checkpoint would hold
+    kept: RunProgress  # what the latest checkpoint would contain
     versions: list[tuple[int, int]] = field(default_factory=list)  # (step, oldest policy version of one of its groups)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -54,9 +54,9 @@ class World:
             await asyncio.sleep(0.01)
 
     async def restarted(self, times: int = 1) -> None:
-        """Until engines were replaced so often and have the weights; the run may be over by then, the fleets are not.
+        """Wait until engines have restarted `times` times and have the weights; the run itself may have ended by then.
 
-        Raises TimeoutError where that takes minutes.
+        Raises TimeoutError if this takes minutes.
         """
         async with asyncio.timeout(150):
             while self.engines.restarts < times or self.engines.newcomer.is_set():
@@ -64,7 +64,7 @@ class World:
 
 
 def start_here(_role: str, actor_class: type, _index: int, /, **keywords: Any) -> Any:
-    """An actor on the one small node of the fixture `light_ray`."""
+    """Start an actor on the one small node of the fixture `light_ray`."""
     return ray.remote(actor_class).options(num_cpus=0, max_restarts=0).remote(**keywords)
 
 
@@ -88,14 +88,14 @@ def live(
     share_gpus: bool = False,
     room_for: Callable[[int], Any] | None = None,
 ) -> World:
-    """Train beside `scenario`, from `progress` on; returns the world when both have ended."""
+    """Train from `progress` on while `scenario` runs; returns the world when both have ended."""
 
     async def main() -> World:
         learner = LightLearner(between)
         gpus = asyncio.Lock() if share_gpus else None
 
         def start_engine(index: int) -> Any:
-            assert not learner.on_gpu, "an engine starts in the learner's turn"
+            assert not learner.on_gpu, "an engine starts during colocated_training"
             return start("rollout", LightEngine, index, index=index)
 
         engines = ActorPool(
@@ -148,7 +148,7 @@ def live(
 
 
 def require_whole(world: World, *, steps: int = 12, age: int = 1, first: int = 1) -> None:
-    """All steps once, each with its groups, ages within the bound, no mixed weights, all groups accounted for."""
+    """Assert that each step ran once with all groups, within the age bound, on whole weights, and counts add up."""
     assert [row["step"] for row in world.rows()] == list(range(1, steps + 1))
     assert [sum(step == n for step, _ in world.versions) for n in range(first, steps + 1)] == (
         [GROUPS_PER_STEP] * (steps - first + 1)

@@ -1,4 +1,4 @@
-"""A real Ray head with dashboard, job server and token auth on loopback, for all tests of this folder."""
+"""A real Ray head with dashboard, job server and token auth on loopback, for all tests in this folder."""
 
 import os
 import secrets
@@ -21,11 +21,11 @@ RAY = str(BIN / "ray")
 
 @dataclass(frozen=True)
 class Head:
-    """A running Ray head and the environment in which its users work."""
+    """A running Ray head and the environment of its users."""
 
     address: str  # of the dashboard and the job server
-    agent: str  # of the node's own agent, which starts what the job server sends it
-    gcs: str  # where drivers join
+    agent: str  # of the node's agent, which starts jobs for the job server
+    gcs: str  # where drivers connect
     env: dict[str, str]
 
     def job(self, *arguments: str, code: int | None = 0, **env: str) -> str:
@@ -100,7 +100,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         while "No jobs" not in (output := found.job("list", code=None)) and "[]" not in output:
             assert process.poll() is None and time.monotonic() < deadline, output
             time.sleep(1)
-        while not listens(listen):  # the node's agent comes later than the job server
+        while not listens(listen):  # the node's agent starts later than the job server
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.2)
         yield found

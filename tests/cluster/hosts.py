@@ -1,7 +1,7 @@
-"""Two hosts on one machine: namespaces of network, processes, mounts and name, joined by one link that can be cut.
+"""Two hosts on one machine: network, pid, mount and UTS namespaces, connected by a link that can be cut.
 
 A host has an address, a name that resolves to loopback (as Debian installs it), shared memory, a /tmp/ray and processes
-of its own; it shares the other files, as nodes of a cluster share theirs. Needs root.
+of its own; all other files are shared, as on a cluster with a shared file system. Needs root.
 """
 
 import os
@@ -22,16 +22,16 @@ exec "$@"
 
 @dataclass
 class Host:
-    """One of the two. `boot` starts its first process, with which all others end."""
+    """One of the two hosts. `boot` starts its first process; when that ends, all others do."""
 
-    name: str  # also of its network namespace
+    name: str  # also the name of its network namespace
     address: str
     folder: Path
     env: dict[str, str]
     _machine: subprocess.Popen | None = field(default=None)
 
     def boot(self, *command: str) -> None:
-        """Start the host, whose life is that of `command`; its output goes to `folder/log`."""
+        """Start the host, which lives as long as `command`; output goes to `folder/log`."""
         (self.folder / "ray").mkdir(parents=True, exist_ok=True)
         (self.folder / "hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n")
         self._machine = subprocess.Popen(
@@ -44,25 +44,25 @@ class Host:
         )  # fmt: skip
 
     def start(self, command: Sequence[str], log: Path) -> subprocess.Popen:
-        """A process on the running host, in this one's working directory."""
+        """Start a process on the running host, in the working directory of this process."""
         enter = ["nsenter", "--target", str(self._first_process()), "--net", "--uts", "--mount", "--pid"]
         return subprocess.Popen(
             [*enter, f"--wd={os.getcwd()}", *command], env=self.env, stdout=log.open("w"), stderr=subprocess.STDOUT
         )
 
     def power_off(self) -> None:
-        """Kill all its processes at once."""
+        """Kill all its processes together."""
         if self._machine is not None:
             os.killpg(self._machine.pid, signal.SIGKILL)
             self._machine.wait()
             self._machine = None
 
     def set_link(self, state: str) -> None:
-        """Cut the link to the other host (down), or mend it (up)."""
+        """Cut the link to the other host (down) or restore it (up)."""
         _ip("-n", self.name, "link", "set", "eth0", state)
 
     def processes(self, title: str) -> list[int]:
-        """Pids, as this machine counts them, of the host's processes whose command line begins with `title`."""
+        """Return the pids, as this machine counts them, of host processes whose command line starts with `title`."""
         own = os.readlink(f"/proc/{self._first_process()}/ns/net")
         found = []
         for entry in filter(lambda entry: entry.name.isdigit(), Path("/proc").iterdir()):
@@ -70,11 +70,11 @@ class Host:
                 if os.readlink(entry / "ns" / "net") == own and (entry / "cmdline").read_text().startswith(title):
                     found.append(int(entry.name))
             except OSError:
-                continue  # it ended while we looked
+                continue  # it ended meanwhile
         return found
 
     def sent_bytes(self) -> int:
-        """What went over the link from here."""
+        """Return the number of bytes that this host sent over the link."""
         counter = "/sys/class/net/eth0/statistics/tx_bytes"
         return int(subprocess.check_output(["ip", "netns", "exec", self.name, "cat", counter]))
 
@@ -90,7 +90,7 @@ class Host:
 
 @contextmanager
 def two_hosts(folder: Path, env: dict[str, str]) -> Iterator[tuple[Host, Host]]:
-    """Both hosts, joined and not yet booted. Raises OSError where this machine cannot make them."""
+    """Create both hosts, connected and not yet booted. Raises OSError if this machine does not allow it."""
     if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "unshare", "nsenter"))):
         raise OSError("network namespaces want root, iproute2 and util-linux")
     net, mark = f"10.77.{os.getpid() % 256}", os.getpid()

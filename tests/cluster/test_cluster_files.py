@@ -1,4 +1,4 @@
-"""Every file of cluster/ is checked offline by the strictest checker that there is for it."""
+"""Checks every file in cluster/ offline with the strictest available checker."""
 
 import os
 import re
@@ -23,7 +23,7 @@ KUBERAY = [Path("cluster/kuberay-rayjob.yaml"), Path("cluster/kuberay-raycluster
 
 
 def strict(**properties: Any) -> dict[str, Any]:
-    """A JSON schema of an object that has all these properties and no other."""
+    """Return the JSON schema of an object with exactly these properties."""
     return {
         "type": "object", "properties": properties, "required": list(properties), "additionalProperties": False,
     }  # fmt: skip
@@ -80,7 +80,7 @@ def check_kuberay(manifest: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", LAUNCHER, ids=lambda path: path.name)
-def test_launcher_files_are_what_ray_up_takes(path: Path):
+def test_launcher_files_are_valid_for_ray_up(path: Path):
     config = read(path)
     check_launcher(config)
     starts = [*config["head_start_ray_commands"], *config["worker_start_ray_commands"]]
@@ -105,7 +105,7 @@ def test_kuberay_files_are_strictly_valid(path: Path):
         check_kuberay({**manifest, "spec": {**manifest["spec"], "groupNmae": "gpu"}})
 
 
-def test_runtime_env_is_one():
+def test_runtime_env_is_valid():
     from ray.runtime_env import RuntimeEnv
 
     assert RuntimeEnv(**read(Path("cluster/runtime_env.yaml")))["env_vars"]["HF_HUB_OFFLINE"] == "1"
@@ -130,7 +130,7 @@ def test_the_slurm_script_passes_shellcheck():
 
 @pytest.fixture
 def slurm(tmp_path: Path) -> dict[str, str]:
-    """Stand-ins for Slurm and Ray on one node: srun and symmetric-run start the command, scontrol takes notes."""
+    """Fake Slurm and Ray for one node: srun and symmetric-run start the command, scontrol records its calls."""
     tools = {
         "scontrol": f'[ "$1" = show ] && printf "node1\\nnode2\\n" || echo "$@" >> {tmp_path}/scontrol.log',
         "srun": 'exec "$@"',
@@ -159,7 +159,7 @@ def start(tmp_path: Path, env: dict[str, str]) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_the_slurm_job_ends_as_its_run_ends(tmp_path: Path, slurm: dict[str, str], code: int):
+def test_the_slurm_job_has_the_exit_code_of_its_run(tmp_path: Path, slurm: dict[str, str], code: int):
     job = start(tmp_path, slurm)
     (tmp_path / "end").write_text(str(code))
     assert job.wait(20) == code

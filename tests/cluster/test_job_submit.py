@@ -1,4 +1,4 @@
-"""`ray job submit` for real: the toy run as a job of a head with a token, stopped, submitted again."""
+"""`ray job submit` with a real head and a token: the toy run is stopped and submitted again."""
 
 import json
 import time
@@ -18,7 +18,7 @@ def steps(run_dir: Path) -> list[int]:
     return [json.loads(line)["step"] for line in file.read_text().splitlines()] if file.is_file() else []
 
 
-def test_a_job_is_stopped_with_a_checkpoint_and_goes_on_when_submitted_again(head: Head, tmp_path: Path):
+def test_a_job_is_stopped_with_a_checkpoint_and_resumes_when_submitted_again(head: Head, tmp_path: Path):
     make_toy(tmp_path / "toy", clips=12, difficulty=0, seed=0, workers=2)
     run_dir = tmp_path / "runs" / "job"
     overrides = [

@@ -1,4 +1,4 @@
-"""A stranger at a Ray head: with no token or a wrong one every door is shut, and no job is started."""
+"""An unauthorised user of a Ray head: with no token or a wrong one every port refuses, and no job starts."""
 
 import json
 import secrets
@@ -17,7 +17,7 @@ JOIN = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False); pri
 
 
 def ask(address: str, method: str, path: str, token: str | None, body: object = None) -> tuple[int, str]:
-    """Status and text of an HTTP request."""
+    """Send an HTTP request; returns status and text."""
     headers = {"Content-Type": "application/json"} | ({} if token is None else {"Authorization": f"Bearer {token}"})
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address + path, data=data, headers=headers, method=method)

@@ -1,7 +1,7 @@
-"""Where the actors of a run go on clusters of 1 to 64 nodes: Ray's own multi-node test cluster, with pretended GPUs.
+"""Placement of a run's actors on clusters of 1 to 64 nodes: Ray's multi-node test cluster with fake GPUs.
 
-Nodes are real raylets of one machine; the processes that Ray starts beside each of them, and no actor here needs, are
-replaced by one that sleeps, so that 64 fit into a laptop.
+Nodes are real raylets on one machine. The agents that Ray starts with each raylet are not needed here and replaced by
+sleeping processes, so that 64 nodes fit on a laptop.
 """
 
 import importlib
@@ -22,7 +22,7 @@ GPUS, CPUS = 8, 16  # of a node
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A cluster of a head that offers nothing."""
+    """A cluster whose head offers no resources."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -37,7 +37,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def light(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The same; nodes that are added from here on cannot run actors."""
+    """The same cluster; nodes added from here on cannot run actors."""
     from ray._private import services
 
     start = services.start_ray_process
@@ -50,7 +50,7 @@ def light(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def _asleep(part: str) -> str:
-    """An agent's command as one that does nothing; the ports that the agent would tell are told here."""
+    """Replace an agent's command by one that does nothing, and report the ports that the agent would report."""
     raylet: Any = importlib.import_module("ray._raylet")  # a Cython module, without types
     option, _, command = part.partition("=")
     if not option.endswith("_agent_command"):
@@ -62,14 +62,14 @@ def _asleep(part: str) -> str:
 
 
 def grow(cluster: Any, nodes: Sequence[tuple[int, int]]) -> None:
-    """Add nodes of (CPUs, GPUs) and wait until all are there."""
+    """Add nodes of (CPUs, GPUs) and wait until they are alive."""
     for cpus, gpus in nodes:
         cluster.add_node(wait=False, num_cpus=cpus, num_gpus=gpus, object_store_memory=80 * 2**20)
     cluster.wait_for_nodes(timeout=300)
 
 
 def placed(placement: Placement) -> dict[str, list[str]]:
-    """The node of every actor of every role, by index."""
+    """Return the node of every actor of every role, by index."""
     from ray.util import placement_group_table
 
     found = {}
@@ -81,7 +81,7 @@ def placed(placement: Placement) -> dict[str, list[str]]:
 
 
 def used(placement: Placement, resource: str) -> Counter[str]:
-    """What each node gives away."""
+    """Return the resources used on each node."""
     total: Counter[str] = Counter()
     for role, nodes in placed(placement).items():
         total.update(dict.fromkeys(nodes, 0))
@@ -91,7 +91,7 @@ def used(placement: Placement, resource: str) -> Counter[str]:
 
 
 def run(nodes: int) -> RunConfig:
-    """A run that fills so many nodes: half the GPUs for engines of 4, half for ranks; two small actors a node."""
+    """Return a run that fills `nodes`: half the GPUs for engines of 4, half for ranks; two small actors per node."""
     return RunConfig(
         rollout=RolloutConfig(engines=nodes, tensor_parallel=4, threads=4),
         learner=LearnerConfig(ranks=4 * nodes, threads=2),
@@ -114,7 +114,7 @@ def test_engines_ranks_and_workers_fill_the_cluster_and_one_engine_more_is_refus
         assert len(gpus) == nodes and set(gpus.values()) == {GPUS} and max(cpus.values()) <= CPUS
         assert placement.options("rollout", nodes - 1)["num_gpus"] == 4
         ranks = Counter(placed(placement)["learner"])
-        assert len(ranks) <= nodes // 2 + 1  # together, not a few on every node
+        assert len(ranks) <= nodes // 2 + 1  # packed, not spread over every node
     more = RunConfig(rollout=RolloutConfig(engines=nodes + 1, tensor_parallel=4, threads=4), learner=config.learner)
     with pytest.raises(ConfigError, match=f"asks for {8 * nodes + 4} GPU .*the cluster has {8 * nodes};"):
         join(light, more)
@@ -125,7 +125,7 @@ def test_engines_ranks_and_workers_fill_the_cluster_and_one_engine_more_is_refus
 
 
 class Where:
-    """An actor that says which GPU it was given."""
+    """An actor that reports its GPU."""
 
     def gpu(self) -> tuple[str, list[str]]:
         import ray
@@ -145,7 +145,7 @@ def test_an_engine_that_shares_memory_with_a_rank_lives_on_its_gpu(cluster: Any)
     assert (learner_0, learner_1) == (engine_0, engine_1) and learner_0 != learner_1
 
 
-def test_a_large_actor_finds_its_room_before_small_ones_take_a_bit_of_every_node(light: Any):
+def test_large_actors_are_placed_before_small_ones_fragment_the_nodes(light: Any):
     grow(light, [(4, 0), (2, 0)])
     asked = (Role(name="data", count=2, num_cpus=1), Role(name="learner", count=1, num_cpus=4))
     with Placement(light.address, lambda gpus: asked) as placement:

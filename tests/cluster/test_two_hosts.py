@@ -1,4 +1,4 @@
-"""A run over two hosts with addresses of their own: the learner on one, the engine on the other; the link is cut."""
+"""A run on two hosts: the learner on one, the engine on the other; the link is cut."""
 
 import secrets
 import subprocess
@@ -22,13 +22,13 @@ SMALL = [
     "gate.enabled=false", "val.samples=1", "data.val=''", "log.samples_every=0", "checkpoint.every=2",
     "fault.heartbeat_interval_s=1", "push.timeout_s=60", "learner.threads=4", "rollout.threads=1",
 ]  # fmt: skip
-# There is one way only to place the roles.
+# There is only one way to place the roles.
 LEARNER, REST = 4, 3  # CPUs: a rank of 4 threads fits on one host only; engine, data and reward have 1 each
 
 
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[tuple[Host, Host]]:
-    """The host of the head and the driver, and the other; neither is booted."""
+    """Both hosts, not yet booted: first that of head and driver, then the other."""
     token = tmp_path / "auth_token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
@@ -111,7 +111,7 @@ def test_learner_here_engine_there_and_a_cut_link_costs_the_engine_only(hosts: t
     last = rows(tmp_path)[-1]
     weights = last["push/bytes_per_s"] * last["push/seconds"]
     assert last["policy_version"] >= 1 and weights > 1e6
-    assert head.sent_bytes() > weights * last["policy_version"]  # the push went over the link, every time
+    assert head.sent_bytes() > weights * last["policy_version"]  # every push went over the link
     assert all(abs(row["loss/mismatch_kl"]) < 1e-5 for row in rows(tmp_path) if "loss/mismatch_kl" in row)
 
     head.set_link("down")

@@ -1,4 +1,4 @@
-"""The rollout engine with a real vLLM: what it returns, that it repeats itself, and how it ends."""
+"""The rollout engine with a real vLLM: its results, that they are reproducible, and its shutdown."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ MAX_TOKENS = 24
 
 
 class Bench:
-    """A sharp checkpoint, its prompts, and engines over it that share one event loop."""
+    """A sharp checkpoint, its prompts, and engines that share one event loop."""
 
     def __init__(self, folder: Path) -> None:
         build_family(folder, "qwen3_vl", sharp=True)
@@ -42,7 +42,7 @@ class Bench:
         return RolloutEngine(self.model, rollout, seed=3, index=index)
 
     def prompt(self, seed: int) -> tuple[Prompt, np.ndarray]:
-        """A clip of noise, or for a negative seed only text."""
+        """A clip of noise, or only text for a negative seed."""
         media = (Media(kind="video", path="clip.mp4"),) if seed >= 0 else ()
         sample = Sample(sample_id=str(seed), task="vqa", question="Which colour?", media=media)
         pixels = np.random.default_rng(abs(seed)).integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)
@@ -70,13 +70,13 @@ def draws(groups: tuple[tuple[Completion, ...], ...]) -> list[tuple[list[int], l
 
 
 def test_equal_engines_repeat_each_other_and_die_loudly(bench: Bench):
-    """First in the file: both engines must have the same past."""
+    """First in the file: both engines must have the same history."""
 
     async def both(first: RolloutEngine, second: RolloutEngine) -> None:
         for seeds in (range(6), range(-1, 4), range(6)):
             one, two = draws(await bench.wave(first, seeds)), draws(await bench.wave(second, seeds))
             assert one == two
-            assert len({tuple(tokens) for tokens, _ in one}) > len(one) // 2  # draws do differ from one another
+            assert len({tuple(tokens) for tokens, _ in one}) > len(one) // 2  # samples differ from one another
 
     async def dies(engine: RolloutEngine) -> None:
         core = [p for p in psutil.Process().children() if p.pid not in others]
@@ -129,7 +129,7 @@ def test_greedy_is_one_completion(bench: Bench):
         bench.runner.run(bench.wave(bench.engine, range(1), temperature=0.0))
 
 
-def test_a_bad_prompt_is_an_error_and_the_engine_goes_on(bench: Bench):
+def test_a_bad_prompt_raises_and_the_engine_continues(bench: Bench):
     prompt, patches = bench.prompt(0)
     torn = Prompt(sample=prompt.sample, token_ids=prompt.token_ids[:-12], vision=prompt.vision * 2, media_key="torn")
     with pytest.raises(DataError, match="do not match"):
@@ -160,22 +160,22 @@ def test_a_paused_engine_waits_and_a_cancelled_call_leaves_nothing(bench: Bench)
     bench.runner.run(go())
 
 
-def test_an_engine_sleeps_wakes_its_weights_for_a_push_and_the_rest_to_go_on(bench: Bench):
-    """On a CPU vLLM keeps the memory; whether all of it counts as awake it knows."""
+def test_an_engine_wakes_its_weights_for_a_push_and_the_rest_on_resume(bench: Bench):
+    """On a CPU vLLM keeps the memory but still tracks which parts are awake."""
 
     async def go() -> None:
         before = draws(await bench.wave(bench.engine, range(2), group_size=1, temperature=0.0))
         await bench.engine.sleep()
         waiting = asyncio.create_task(bench.wave(bench.engine, range(2), group_size=1, temperature=0.0))
         assert await bench.engine._llm.is_sleeping()
-        assert await bench.engine._llm.wake_up(tags=["scheduling"]) is False  # weights and keys are away
+        assert await bench.engine._llm.wake_up(tags=["scheduling"]) is False  # weights and keys are off the GPU
         await bench.engine.pause()
         assert await bench.engine._llm.wake_up(tags=["scheduling"]) is False  # keys still are
         assert not waiting.done()
         await bench.engine.resume()
-        assert draws(await asyncio.wait_for(waiting, 60)) == before  # which was let in between a pause and a resume
+        assert draws(await asyncio.wait_for(waiting, 60)) == before  # admitted between pause and resume
         assert not await bench.engine._llm.is_sleeping()
-        await bench.engine.resume()  # of one that goes on already
+        await bench.engine.resume()  # of a running engine
         assert len(await bench.wave(bench.engine, range(1))) == 1
 
     bench.runner.run(go())
@@ -189,7 +189,7 @@ def test_shutdown_leaves_no_process_and_no_shared_memory(bench: Bench):
     assert sockets and all(map(os.path.exists, sockets))
     bench.runner.run(engine.ready())
     assert not any(map(os.path.exists, {*sockets, *map(os.path.dirname, sockets)}))
-    assert len(bench.runner.run(bench.wave(engine, range(1)))) == 1  # they have met
+    assert len(bench.runner.run(bench.wave(engine, range(1)))) == 1  # all sockets are connected
     started = set(psutil.Process().children(recursive=True)) - children
     assert started
     held = shared_memory_of([os.getpid(), *(child.pid for child in started)]) - held
@@ -199,7 +199,7 @@ def test_shutdown_leaves_no_process_and_no_shared_memory(bench: Bench):
     assert left_of(held) == set()
 
 
-def test_an_order_of_frames_is_what_the_vision_tower_sees(bench: Bench):
+def test_the_vision_tower_gets_frames_in_the_given_order(bench: Bench):
     prompt, patches = bench.prompt(40)
     twin = replace(prompt, frame_order=(2, 0, 3, 1), media_key="noise-40-shuffled")
     shown = replace(prompt, media_key="noise-40-permuted-before")

@@ -1,4 +1,4 @@
-"""Our positions against the engine's own functions, over random prompts."""
+"""Our positions compared with the engine's own functions on random prompts."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +30,7 @@ def text(rng, least):
 
 
 def random_prompt(rng, media, family):
-    """Token ids, and the features as the engine describes them."""
+    """Token ids and the media features in the engine's form."""
     tokens, features = text(rng, 0), []
     for grid in media:
         t, h, w = grid.grid_thw

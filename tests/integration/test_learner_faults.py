@@ -1,4 +1,4 @@
-"""Steps that are not finite, with real DeepSpeed ranks: dropped whole, on all ranks, as if they had never been."""
+"""Steps that are not finite, with real DeepSpeed ranks: dropped on all ranks without a trace."""
 
 from pathlib import Path
 

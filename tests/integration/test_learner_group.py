@@ -1,4 +1,4 @@
-"""The learner as drivers see it: real Ray actors, patches as object references."""
+"""The learner as the driver sees it: real Ray actors, patches as object references."""
 
 import asyncio
 import logging
@@ -66,7 +66,7 @@ def test_a_group_of_two_ranks(local_ray, tmp_path):
         return before, again, losses, updates[-1], after, held_out
 
     before, again, losses, update, after, held_out = asyncio.run(main())
-    # In the order of the groups, however they were packed.
+    # In the order of the groups, independent of packing.
     for group, ours, theirs in zip(cases.groups, before, again, strict=True):
         for completion, a, b in zip(group.completions, ours, theirs, strict=True):
             assert len(a) == len(completion)

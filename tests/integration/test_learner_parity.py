@@ -1,6 +1,6 @@
-"""The learner against plain transformers, one row a completion: what it computes must not show how it computes it.
+"""The learner against plain transformers with one row per completion: packing and sharding must not change results.
 
-Six groups, ragged, of video, of image and video, and of text alone; several in a packed row, several rows a rank.
+Six ragged groups of video, of image and video, and of text only; several per packed row, several rows per rank.
 """
 
 from functools import cache
@@ -43,7 +43,7 @@ def reference(path: Path):
 
 
 def assert_equal_to_plain_rows(settings, results):
-    """`results`: of every rank, for every setting."""
+    """`results`: those of every rank, for every setting."""
     for number, setting in enumerate(settings):
         wanted_logprobs, wanted_gradients = reference(setting.path)
         found = {index: part for rank in results for index, part in rank[number][0].items()}
@@ -67,14 +67,14 @@ def test_families_on_two_ranks_of_zero_3(checkpoints):
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [1, 2])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_stage_with_a_free_and_a_frozen_tower(checkpoints, family, world_size):
+def test_every_zero_stage_with_a_trained_and_a_frozen_tower(checkpoints, family, world_size):
     settings = [Setting(checkpoints[family], stage, freeze) for stage, freeze in product((0, 2, 3), ((), FROZEN_TOWER))]
     assert_equal_to_plain_rows(settings, run_ranks(score_and_differentiate, world_size, settings))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layouts", [((0, 1, 3, 4), (2, 5)), ((0, 1, 2, 3, 4, 5), ())], ids=["text", "nothing"])
-def test_a_rank_without_pixels_joins_the_collectives_of_one_that_has_them(checkpoints, layouts):
+def test_a_rank_without_pixels_joins_the_collectives_of_a_rank_with_pixels(checkpoints, layouts):
     settings = [Setting(checkpoints["qwen3_vl"], 3)]
-    results = run_ranks(score_and_differentiate, 2, settings, layouts)  # or TimeoutError: a missed collective waits
+    results = run_ranks(score_and_differentiate, 2, settings, layouts)  # TimeoutError if a collective is missed
     assert_equal_to_plain_rows(settings, results)

@@ -1,4 +1,4 @@
-"""Real DeepSpeed ranks in processes of their own: what must not depend on micro-batches, ranks and ZeRO stage."""
+"""Real DeepSpeed ranks in processes of their own: results must not depend on micro-batches, ranks and ZeRO stage."""
 
 from functools import cache
 from pathlib import Path
@@ -12,8 +12,8 @@ from vrl.config import LoraConfig
 from vrl.toyworld.model import build_family
 
 pytestmark = pytest.mark.timeout(300)
-WHOLE = 10_000  # tokens of a micro-batch: all groups at once
-SPLIT = 100  # one or two groups at once
+WHOLE = 10_000  # tokens of a micro-batch: all groups together
+SPLIT = 100  # one or two groups
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def checkpoint(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(checkpoint, tmp_path_factory):
-    """A function that trains with these settings, once, and returns what every rank returned and the saved folder."""
+    """A cached function that trains with given settings and returns the results of all ranks and the saved folder."""
 
     @cache
     def run(world_size: int, zero_stage: int, micro_batch_tokens: int, *switches: str):
@@ -60,7 +60,7 @@ def trained(checkpoint, tmp_path_factory):
     ],
     ids=lambda settings: "-".join(map(str, settings)),
 )
-def test_updates_do_not_depend_on_how_the_work_is_cut(trained, settings):
+def test_updates_do_not_depend_on_how_the_work_is_split(trained, settings):
     [(wanted_steps, wanted_norms, *_)], _ = trained(1, 0, WHOLE)
     ranks, _ = trained(*settings)
     for step, (wanted, tolerance) in enumerate(zip(wanted_steps, (1e-5, 1e-4), strict=True)):
@@ -86,16 +86,16 @@ def test_bfloat16_weights_have_float32_masters_that_keep_small_updates(checkpoin
 @pytest.mark.parametrize("zero_stage", [1, 2, 3])
 def test_bfloat16_gradients_add_up_in_float32(checkpoint, zero_stage):
     settings = {"zero_stage": zero_stage, "micro_batch_tokens": SPLIT, "lr": 0.0}
-    for whole, with_crumbs in run_ranks(accumulate, 1, checkpoint, settings):
-        assert with_crumbs == pytest.approx(whole * (1 + 32 / 512), rel=0.01)  # a bfloat16 would not see one crumb
+    for whole, with_small_ones in run_ranks(accumulate, 1, checkpoint, settings):
+        assert with_small_ones == pytest.approx(whole * (1 + 32 / 512), rel=0.01)  # bfloat16 would lose them
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [(2, 0, SPLIT), (2, 2, SPLIT), (2, 3, SPLIT), (1, 3, SPLIT, "checkpointing")], ids=str
 )
-def test_adapters_do_not_depend_on_it_either(trained, settings):
-    """Reference passes go through the same sharded model, whose tower sees each clip once."""
+def test_adapters_do_not_depend_on_how_the_work_is_split(trained, settings):
+    """Reference passes use the same sharded model, whose tower encodes each clip once."""
     [(wanted_steps, wanted_norms, *_)], _ = trained(1, 0, WHOLE, "lora")
     ranks, folder = trained(*settings, "lora")
     for step, (wanted, tolerance) in enumerate(zip(wanted_steps, (1e-5, 1e-4), strict=True)):
@@ -106,7 +106,7 @@ def test_adapters_do_not_depend_on_it_either(trained, settings):
         assert norms == pytest.approx(wanted_norms, rel=1e-4)
         assert moved and restored
     stored = sum(file.stat().st_size for file in folder.glob("state/*"))
-    assert stored < 0.5 * (folder / "hf" / "model.safetensors").stat().st_size  # the frozen weights are not in it
+    assert stored < 0.5 * (folder / "hf" / "model.safetensors").stat().st_size  # frozen weights are not stored
 
 
 @pytest.mark.slow
@@ -120,12 +120,12 @@ def test_adapters_do_not_depend_on_it_either(trained, settings):
         (2, 2, "float32", "lora"),
     ],
 )
-def test_a_resumed_learner_goes_on_as_if_it_had_never_stopped(checkpoint, tmp_path, ranks, zero_stage, dtype, switch):
+def test_a_resumed_learner_continues_as_if_never_stopped(checkpoint, tmp_path, ranks, zero_stage, dtype, switch):
     settings = {
         "zero_stage": zero_stage,
         "micro_batch_tokens": SPLIT,
         "offload": switch == "offload",
-        "lora": LoraConfig(rank=4 if switch == "lora" else 0, dropout=0.5),  # which draws from the random state
+        "lora": LoraConfig(rank=4 if switch == "lora" else 0, dropout=0.5),  # dropout uses the random state
     }
     uninterrupted = run_ranks(interrupt, ranks, checkpoint, settings, tmp_path, dtype)
     for wanted, (found, loaded) in zip(

@@ -1,4 +1,4 @@
-"""Weights from DeepSpeed ranks into live vLLM engines, and what happens when they do not arrive."""
+"""Weights from DeepSpeed ranks to live vLLM engines, and failed pushes."""
 
 import asyncio
 import os
@@ -27,8 +27,8 @@ PUSH = PushConfig(timeout_s=60.0)
 ENV = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "HF_HUB_OFFLINE": "1"}
 
 
-class Fleet:
-    """Two engines that started from other weights than the learner's."""
+class Engines:
+    """Two engines that start from other weights than the learner."""
 
     def __init__(self, folder: Path) -> None:
         for name, seed in (("engine", 0), ("learner", 1)):
@@ -61,11 +61,11 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     ray.init(address="local", num_cpus=6, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": ENV})
     try:
-        fleet = Fleet(tmp_path_factory.mktemp("models"))
+        fleet = Engines(tmp_path_factory.mktemp("models"))
         yield fleet
         fleet.run(fleet.each("shutdown"))
     finally:
@@ -73,8 +73,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 @pytest.mark.parametrize(("zero_stage", "freeze"), [(2, ()), (3, ("model.visual",))])
-def test_two_ranks_push_to_two_engines(fleet: Fleet, zero_stage: int, freeze: tuple[str, ...]):
-    """What does not train is sent too: the engines started from other weights."""
+def test_two_ranks_push_to_two_engines(fleet: Engines, zero_stage: int, freeze: tuple[str, ...]):
+    """Frozen weights are sent too: the engines start from other weights."""
 
     async def go() -> None:
         learner = await fleet.start_learner(zero_stage, 2, freeze)
@@ -100,7 +100,7 @@ def test_two_ranks_push_to_two_engines(fleet: Fleet, zero_stage: int, freeze: tu
 
 
 @pytest.mark.slow
-def test_trained_adapters_arrive_merged_and_score_as_they_do_in_the_learner(fleet: Fleet):
+def test_trained_adapters_are_sent_merged_and_score_as_in_the_learner(fleet: Engines):
     async def go() -> None:
         prompt = Prompt(sample=Sample(sample_id="s", task="vqa", question="?"), token_ids=np.arange(20, 60))
         nothing = np.zeros((0, 1), dtype=np.uint8)
@@ -131,7 +131,7 @@ def test_trained_adapters_arrive_merged_and_score_as_they_do_in_the_learner(flee
 
 
 class PlainLearner:
-    """Pushes a checkpoint's weights, times a factor, all but those named in `hidden`."""
+    """Sends a checkpoint's weights times a factor, except those named in `hidden`."""
 
     def __init__(self, path: str, engines: list[Any], factor: float = 1.0, hidden: tuple[str, ...] = ()) -> None:
         model = AutoModelForImageTextToText.from_pretrained(path)
@@ -153,7 +153,7 @@ class PlainLearner:
         return self.sender._outgoing.digests
 
 
-def test_a_missing_tensor_is_named_and_the_engines_stay_as_they_were(fleet: Fleet):
+def test_a_missing_tensor_is_named_and_the_engines_keep_their_weights(fleet: Engines):
     async def go() -> None:
         learner: Any = ray.remote(PlainLearner).options(num_cpus=1)
         whole = learner.remote(fleet.learner_model.path, fleet.engines)
@@ -162,6 +162,6 @@ def test_a_missing_tensor_is_named_and_the_engines_stay_as_they_were(fleet: Flee
         torn = learner.remote(fleet.learner_model.path, fleet.engines, 2.0, ("model.language_model.norm.weight",))
         with pytest.raises(WeightPushError, match=r"none for language_model\.model\.norm\.weight \(1 missing\)"):
             await torn.push.remote(11)
-        await fleet.each("verify_weights", 10, digests)  # nothing of it was loaded
+        await fleet.each("verify_weights", 10, digests)  # nothing was loaded
 
     fleet.run(go())

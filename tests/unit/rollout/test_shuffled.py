@@ -15,7 +15,7 @@ from vrl.rollout.shuffled import ShuffledDraws, in_order, shuffled_draws
 from vrl.toyworld.model import FAMILIES, build_family
 from vrl.types import Frames, Media, Prompt, Sample, VisionGrid
 
-CLIP, PICTURE = Media(kind="video", path="a.mp4"), Media(kind="image", path="b.png")
+CLIP, IMAGE = Media(kind="video", path="a.mp4"), Media(kind="image", path="b.png")
 SAMPLE = Sample(sample_id="s", task="think", question="?")
 
 
@@ -35,7 +35,7 @@ def test_permuting_patches_equals_permuting_frames_before_the_processor(family: 
     builder = PromptBuilder(ModelConfig(path=str(tmp_path)), frames, max_tokens=16)
     order = (5, 0, 3, 1, 2, 4)
     shown = clip(6)
-    image = builder.see(PICTURE, Frames(pixels_THWC=shown.pixels_THWC[:1], timestamps_s=np.zeros(1), duration_s=0.0))
+    image = builder.see(IMAGE, Frames(pixels_THWC=shown.pixels_THWC[:1], timestamps_s=np.zeros(1), duration_s=0.0))
     plain = builder.see(CLIP, shown)
     permuted = builder.see(CLIP, replace(shown, pixels_THWC=shown.pixels_THWC[list(order)]))
     asked = replace(prompt(image.grid, plain.grid), frame_order=order)
