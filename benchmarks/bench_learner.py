@@ -12,7 +12,7 @@ machine does only adds time; one thread by default, because two that wait for ea
 `speedup_cN` is rows / grouped at N tokens a completion, `limit_ratio_cN` is grouped / limit. Log-probs of grouped and
 rows are compared before any timing. On a GPU the model has Qwen2-VL-7B's shape in bfloat16, and peak memory and MFU
 (model FLOPs of the grouped tokens over the device's dense bf16 peak) are added; one of 80 GB needs
-gradient_checkpointing=true for the rows. Not run here: there was no GPU.
+gradient_checkpointing=true for the rows.
 """
 
 import sys
