@@ -111,14 +111,18 @@ def kept(settings: Settings, number: int, samples: Sequence[Sample]) -> Run:
         found = json.loads(path.read_text())
         run = {name: [Answer(**answer) for answer in answers] for name, answers in found["answers"].items()}
         asked = [settings.models[number], [sample.sample_id for sample in samples]]
-        if [found["model"], [answer.sample_id for answer in run[settings.claim]]] != asked:
+        if [found["model"], found["samples"]] != asked:
             sys.exit(f"{path}: got answers of {found['model']} or to other questions, wanted another folder")
         return run
     run = asyncio.run(ask_model(settings, settings.models[number], samples))
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         answers = {name: [asdict(answer) for answer in answers] for name, answers in run.items()}
-        path.write_text(json.dumps({"model": settings.models[number], "answers": answers}))
+        path.write_text(
+            json.dumps(
+                {"model": settings.models[number], "samples": [one.sample_id for one in samples], "answers": answers}
+            )
+        )
     return run
 
 
@@ -137,7 +141,7 @@ async def ask_model(settings: Settings, model: str, samples: Sequence[Sample]) -
     policy = ModelConfig(path=model, dtype="float32", max_context_tokens=CONTEXT)
     data = data_config(MediaConfig(frames=frames), settings.questions)
     rules = RewardConfig(thinking_tokens=[0, 64])
-    async with start_inference(policy, data, rollout, config, rules=rules) as client:
+    async with start_inference(policy, data, rollout, config, reward=rules) as client:
         found = {settings.claim: await ask_all(client, samples, config)}
         found["single"] = await ask_all(client, samples, replace(config, name="single"))
         if settings.claim == "election":

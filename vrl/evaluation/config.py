@@ -4,12 +4,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from vrl.config import EngineConfig, ModelConfig, RewardConfig
+from vrl.config import RewardConfig
 from vrl.config.checks import judge_problems
 from vrl.config.fields import MISSING, at_least, fraction, key, one_of, out_of_range, section
 from vrl.errors import ConfigError
 from vrl.evaluation.benchmarks import BENCHMARKS
-from vrl.inference.config import MediaConfig, StrategyConfig, asking_problems, strategy_problems
+from vrl.inference.config import AnswerConfig, asking_problems, strategy_problems
 from vrl.reward import REWARDS, add_modules
 from vrl.tasks import TASKS
 
@@ -35,20 +35,13 @@ class BootstrapConfig:
 
 
 @dataclass(frozen=True)
-class EvalConfig:
+class EvalConfig(AnswerConfig):
     """Everything that `vrl eval` needs."""
 
     name: str = key(MISSING, doc="Name of the run; its folder is runs_dir/name.")
     runs_dir: str = key("runs", doc="Folder of all runs.")
-    seed: int = key(0, doc="Seed of everything random.")
-    ray_address: str = key("", doc='Ray cluster; empty: a private local Ray, "auto": the cluster of this process.')
     benchmark: BenchmarkConfig = section(BenchmarkConfig)
-    model: ModelConfig = section(ModelConfig)
-    media: MediaConfig = section(MediaConfig)
-    rollout: EngineConfig = section(EngineConfig, "The vLLM engines; the strategy decides how they sample.")
     task: str = key("", doc="Task under which questions with an answer are asked; empty: the benchmark's own.")
-    strategy: StrategyConfig = section(StrategyConfig)
-    concurrency: int = at_least(1, 32, doc="Questions in flight.")
     failures: str = one_of(
         "wrong", "excluded", doc="Unreadable items score 0 or are not counted; listed in both cases."
     )

@@ -14,18 +14,17 @@ from vrl.checkpoint import resolve_model
 from vrl.config.load import as_yaml
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.evaluation.config import EvalConfig
-from vrl.evaluation.item import Item
 from vrl.evaluation.metrics import summarise
 from vrl.evaluation.record import write_scores
 from vrl.evaluation.results import make_results, write_results
 from vrl.evaluation.score import score_items
 from vrl.evaluation.select import select
-from vrl.inference.batch import ask_samples
-from vrl.inference.client import start_inference
+from vrl.inference.batch import answer_missing
 from vrl.inference.config import MediaConfig, data_config
-from vrl.inference.predictions import Prediction, PredictionFile, fingerprint, in_order
-from vrl.inference.progress import Progress
+from vrl.inference.predictions import PredictionFile, fingerprint, in_order
+from vrl.inference.progress import ProgressBar
 from vrl.lifecycle import Stop
+from vrl.types import Sample
 
 
 async def evaluate(config: EvalConfig, stop: Stop) -> None:
@@ -36,13 +35,14 @@ async def evaluate(config: EvalConfig, stop: Stop) -> None:
     """
     benchmark = BENCHMARKS[config.benchmark.name]
     items = select(benchmark.read(Path(config.benchmark.path)), config)
+    samples = [item.sample for item in items]
     model_path = str(resolve_model(config.model.path))
-    with PredictionFile(config.run_dir, _settings(config, items, model_path)) as file:
+    with PredictionFile(config.run_dir, _settings(config, samples, model_path)) as file:
         (config.run_dir / "config.yaml").write_text(as_yaml(config))
-        with Progress(config.name, len(items), done=len(file.done)) as progress:
-            if any(item.sample.sample_id not in file.done for item in items):
-                await _ask_missing(config, items, file, progress, model_path, stop)
-            predictions = in_order(file.done, [item.sample.sample_id for item in items])
+        with ProgressBar(config.name, len(items), done=len(file.done)) as progress:
+            data = data_config(_media(config), config.benchmark.path)
+            await answer_missing(samples, file, config, data, progress, stop)
+            predictions = in_order(file.done, [sample.sample_id for sample in samples])
             progress.say(f"scoring {len(items)} answers")
             scored = await score_items(items, predictions, benchmark, config, model_path)
             write_scores(config.run_dir, scored)
@@ -52,37 +52,6 @@ async def evaluate(config: EvalConfig, stop: Stop) -> None:
     print((config.run_dir / "results.md").read_text())
 
 
-async def _ask_missing(
-    config: EvalConfig, items: Sequence[Item], file: PredictionFile, progress: Progress, model_path: str, stop: Stop
-) -> None:
-    progress.say(f"{len(items)} items, {len(file.done)} answered before; model {model_path}")
-    data = data_config(_media(config), config.benchmark.path)
-    model = replace(config.model, path=model_path)
-    async with start_inference(
-        model,
-        data,
-        config.rollout,
-        config.strategy,
-        rules=config.reward,
-        ray_address=config.ray_address,
-        seed=config.seed,
-    ) as client:
-        stop.listen()
-        samples = [item.sample for item in items]
-        await ask_samples(
-            samples, file, client, config.strategy, concurrency=config.concurrency, on_done=_shown_by(progress)
-        )
-
-
-def _shown_by(progress: Progress) -> Any:
-    def shown(prediction: Prediction) -> None:
-        if prediction.failure:
-            progress.say(f"{prediction.sample_id} failed ({prediction.failure}): {prediction.message}")
-        progress.advance()
-
-    return shown
-
-
 def _media(config: EvalConfig) -> MediaConfig:
     """Where clips lie: media.root, or the folder that the benchmark's authors publish, or that of a dataset file."""
     path, folder = Path(config.benchmark.path), BENCHMARKS[config.benchmark.name].media
@@ -90,7 +59,7 @@ def _media(config: EvalConfig) -> MediaConfig:
     return replace(config.media, root=config.media.root or str(published))
 
 
-def _settings(config: EvalConfig, items: Sequence[Item], model_path: str) -> dict[str, Any]:
+def _settings(config: EvalConfig, samples: Sequence[Sample], model_path: str) -> dict[str, Any]:
     """All that answers depend on, flat: what decides whether earlier predictions still hold."""
     parts: dict[str, Any] = {
         "model": asdict(config.model) | {"path": str(Path(model_path).resolve())},
@@ -99,8 +68,8 @@ def _settings(config: EvalConfig, items: Sequence[Item], model_path: str) -> dic
         "rollout": {key: getattr(config.rollout, key) for key in ("max_tokens", "top_p", "top_k")},
         "questions": {
             "benchmark": config.benchmark.name,
-            "count": len(items),
-            "fingerprint": fingerprint([item.sample for item in items]),
+            "count": len(samples),
+            "fingerprint": fingerprint(samples),
         },
         "seed": config.seed,
     }

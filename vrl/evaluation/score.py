@@ -11,6 +11,7 @@ from vrl.evaluation.config import EvalConfig
 from vrl.evaluation.item import Benchmark, Item
 from vrl.evaluation.record import STAGE, Scored
 from vrl.inference.predictions import Prediction
+from vrl.inference.record import Answer
 from vrl.reward.record import RewardInput, Values
 from vrl.reward.text import word_error_rate
 from vrl.reward.worker import RewardWorker
@@ -62,21 +63,20 @@ def _rubric(task: str, benchmark: Benchmark, config: EvalConfig) -> TaskConfig:
 async def _score(
     item: Item, prediction: Prediction, benchmark: Benchmark, config: EvalConfig, worker: RewardWorker
 ) -> Scored:
-    sample = item.sample
+    sample, answer = item.sample, prediction.answer
     name = score_name(sample, benchmark, config)
-    said = prediction.answer
-    if prediction.failure:
+    if answer is None:
         counted = config.failures == "wrong"
-        beside = benchmark.measures if sample.answer_type == "span" else ()
-        values: Values = dict.fromkeys((name, "format", *beside), 0.0) if counted else {}
-        score = 0.0 if counted else None
+        extra = benchmark.measures if sample.answer_type == "span" else ()
+        values: Values = dict.fromkeys((name, "format", *extra), 0.0) if counted else {}
+        score, given_answer = 0.0 if counted else None, ""
     else:
-        given = _input(sample, prediction)
-        ((measured, _),) = await worker.measure([given])
+        inputs = _input(sample, answer)
+        ((measured, _),) = await worker.measure([inputs])
         asked = {key: value for key, value in measured.items() if key == name or key not in _SCORES.values()}
-        values = {**asked, **_costs(prediction), "wer": _word_errors(sample, given.parsed)}
+        values = {**asked, **_costs(answer), "wer": _word_errors(sample, inputs.parsed)}
         score = measured[name]
-        said = _said(given) if sample.answer_type == "span" else said
+        given_answer = _said(inputs) if sample.answer_type == "span" else answer.answer
     return Scored(
         sample_id=sample.sample_id,
         question=sample.question,
@@ -85,8 +85,8 @@ async def _score(
         answer_type=sample.answer_type,
         video=sample.media[0].path if sample.media else "",
         groups=item.groups,
-        answer=said,
-        text=prediction.text,
+        answer=given_answer,
+        text=answer.text if answer is not None else "",
         score=score,
         values=values,
         failure=prediction.failure,
@@ -94,27 +94,27 @@ async def _score(
     )
 
 
-def _input(sample: Sample, prediction: Prediction) -> RewardInput:
+def _input(sample: Sample, answer: Answer) -> RewardInput:
     task = TASKS[sample.task]
     return RewardInput(
         task=task,
         sample=sample,
-        duration_s=prediction.duration_s,
-        timestamps_s=prediction.timestamps_s,
-        text=prediction.text,
-        parsed=task.parse(prediction.text),
-        finish_reason=prediction.finish_reason,
-        num_tokens=prediction.num_tokens,
+        duration_s=answer.duration_s,
+        timestamps_s=answer.timestamps_s,
+        text=answer.text,
+        parsed=task.parse(answer.text),
+        finish_reason=answer.finish_reason,
+        num_tokens=answer.num_tokens,
     )
 
 
-def _costs(prediction: Prediction) -> dict[str, float]:
+def _costs(answer: Answer) -> dict[str, float]:
     return {
-        "candidates": float(prediction.num_candidates),
-        "calls": float(prediction.num_calls),
-        "tokens": float(prediction.num_tokens),
-        "latency": prediction.latency_s,
-        **{STAGE + name: seconds for name, seconds in prediction.stages_s.items()},
+        "candidates": float(answer.num_candidates),
+        "calls": float(answer.num_calls),
+        "tokens": float(answer.num_tokens),
+        "latency": answer.latency_s,
+        **{STAGE + name: seconds for name, seconds in answer.stages_s.items()},
     }
 
 

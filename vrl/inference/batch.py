@@ -1,18 +1,56 @@
-"""Asks every item that has no prediction yet, many at a time, by any strategy. Does not score.
+"""Answers all samples that have no prediction yet, many at a time, by any strategy. Does not score.
 
-An item whose clip or prompt cannot be used, or that an engine refuses, becomes a prediction that says so; the death of
-a worker ends the run, and what was answered before stays.
+A sample whose clip or prompt cannot be used, or that an engine refuses, gets a prediction that says so. The death of a
+worker ends the run; earlier predictions are kept.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 
+from vrl.config import DataConfig
 from vrl.errors import DataError, RolloutError
 from vrl.inference.answer import answer_question
-from vrl.inference.config import StrategyConfig
+from vrl.inference.client import start_inference
+from vrl.inference.config import AnswerConfig, StrategyConfig
 from vrl.inference.predictions import Prediction, PredictionFile
+from vrl.inference.progress import ProgressBar
 from vrl.inference.question import InferenceClient
+from vrl.lifecycle import Stop
 from vrl.types import Sample
+
+
+async def answer_missing(
+    samples: Sequence[Sample],
+    file: PredictionFile,
+    config: AnswerConfig,
+    data: DataConfig,
+    progress: ProgressBar,
+    stop: Stop,
+) -> None:
+    """Answer the samples that `file` lacks; actors start only if there are any.
+
+    Raises ConfigError or CheckpointError as `start_inference` does, and WorkerError if a worker dies.
+    """
+    progress.say(f"{len(samples)} questions, {len(file.done)} answered before; model {config.model.path}")
+    if all(sample.sample_id in file.done for sample in samples):
+        return
+
+    def on_done(prediction: Prediction) -> None:
+        if prediction.failure:
+            progress.say(f"{prediction.sample_id} failed ({prediction.failure}): {prediction.message}")
+        progress.advance()
+
+    async with start_inference(
+        config.model,
+        data,
+        config.rollout,
+        config.strategy,
+        reward=config.reward,
+        ray_address=config.ray_address,
+        seed=config.seed,
+    ) as client:
+        stop.listen()
+        await ask_samples(samples, file, client, config.strategy, concurrency=config.concurrency, on_done=on_done)
 
 
 async def ask_samples(
@@ -24,7 +62,7 @@ async def ask_samples(
     concurrency: int,
     on_done: Callable[[Prediction], None],
 ) -> None:
-    """Ask the samples that `file` lacks, `concurrency` at once, in their order; each is on the disk before the next."""
+    """Ask the samples that `file` lacks, in order, `concurrency` at a time; each is on disk before `on_done`."""
     waiting = iter([sample for sample in samples if sample.sample_id not in file.done])
 
     async def work() -> None:
@@ -40,21 +78,8 @@ async def ask_samples(
 
 async def _ask(sample: Sample, client: InferenceClient, strategy: StrategyConfig) -> Prediction:
     try:
-        said = await answer_question(sample, client, strategy)
+        return Prediction(sample_id=sample.sample_id, answer=await answer_question(sample, client, strategy))
     except DataError as error:
         return Prediction(sample_id=sample.sample_id, failure=error.reason, message=str(error))
     except RolloutError as error:
         return Prediction(sample_id=sample.sample_id, failure="rollout", message=str(error))
-    return Prediction(
-        sample_id=sample.sample_id,
-        answer=said.answer,
-        text=said.text,
-        finish_reason=said.finish_reason,
-        duration_s=said.duration_s,
-        timestamps_s=said.timestamps_s,
-        num_candidates=said.num_candidates,
-        num_calls=said.num_calls,
-        num_tokens=said.num_tokens,
-        latency_s=said.latency_s,
-        trace=said.trace,
-    )

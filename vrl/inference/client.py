@@ -39,7 +39,7 @@ async def start_inference(
     rollout: EngineConfig,
     strategy: StrategyConfig,
     *,
-    rules: RewardConfig | None = None,
+    reward: RewardConfig | None = None,
     ray_address: str = "",
     seed: int = 0,
 ) -> AsyncIterator[InferenceClient]:
@@ -74,7 +74,7 @@ async def start_inference(
         try:
             await asyncio.gather(*(pool.ready() for pool in pools))
             yield InferenceClient(
-                pools[0], pools[1], tokenizer, rules or RewardConfig(), pools[2] if backfill.encoder else None
+                pools[0], pools[1], tokenizer, reward or RewardConfig(), pools[2] if backfill.encoder else None
             )
         finally:
             await asyncio.gather(*(pool.close() for pool in pools))

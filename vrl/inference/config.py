@@ -86,7 +86,21 @@ class StrategyConfig:
 
 
 @dataclass(frozen=True)
-class InferConfig:
+class AnswerConfig:
+    """What `vrl infer`, `vrl eval` and `vrl serve` share: how questions are answered."""
+
+    seed: int = key(0, doc="Seed of everything random.")
+    ray_address: str = key("", doc='Ray cluster; empty: a private local Ray, "auto": the cluster of this process.')
+    concurrency: int = at_least(1, 32, doc="Questions in flight.")
+    model: ModelConfig = section(ModelConfig)
+    media: MediaConfig = section(MediaConfig)
+    rollout: EngineConfig = section(EngineConfig, "The vLLM engines; the strategy decides how they sample.")
+    reward: RewardConfig = section(RewardConfig, "Parameters of the evidence rewards.")
+    strategy: StrategyConfig = section(StrategyConfig)
+
+
+@dataclass(frozen=True)
+class InferConfig(AnswerConfig):
     """Everything that `vrl infer` needs."""
 
     name: str = key(MISSING, doc="Name of the run; its folder is runs_dir/name.")
@@ -95,14 +109,6 @@ class InferConfig:
         MISSING, doc="Questions, parquet or jsonl, with the columns of a training set; answers optional."
     )
     task: str = key("", doc="Task under which every question is asked; empty: the task of its row.")
-    concurrency: int = at_least(1, 32, doc="Questions in flight.")
-    seed: int = key(0, doc="Seed of everything random.")
-    ray_address: str = key("", doc='Ray cluster; empty: a private local Ray, "auto": the cluster of this process.')
-    model: ModelConfig = section(ModelConfig)
-    media: MediaConfig = section(MediaConfig)
-    rollout: EngineConfig = section(EngineConfig, "The vLLM engines; the strategy decides how they sample.")
-    reward: RewardConfig = section(RewardConfig, "Parameters of the evidence rewards.")
-    strategy: StrategyConfig = section(StrategyConfig)
 
     @property
     def run_dir(self) -> Path:

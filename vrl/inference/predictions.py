@@ -8,12 +8,13 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from vrl.errors import ConfigError, DataError
+from vrl.inference.record import Answer
 from vrl.types import Sample
 
 _PREDICTIONS = "predictions.jsonl"
@@ -22,26 +23,12 @@ _SETTINGS = "settings.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prediction:
-    """What a strategy said to one item, or why it could not be asked."""
+    """The answer to one sample, or the reason why there is none. A line of predictions.jsonl, with flat columns."""
 
     sample_id: str
-    failure: str = ""  # short reason for an item that could not be asked; empty: it was answered
-    message: str = ""  # the failure in words
-    answer: str = ""
-    text: str = ""  # the completion that says it, special tokens kept
-    finish_reason: str = ""  # of that completion: "stop" or "length"
-    duration_s: float = 0.0  # of the clip that it was shown
-    timestamps_s: tuple[float, ...] = ()  # of the frames that it was shown
-    num_candidates: int = 0
-    num_calls: int = 0
-    num_tokens: int = 0
-    latency_s: float = 0.0
-    trace: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def stages_s(self) -> Mapping[str, float]:
-        """Seconds of each stage of the strategy, in the order in which they began; stages may overlap."""
-        return self.trace.get("stages_s", {})
+    answer: Answer | None = None
+    failure: str = ""  # short reason why there is no answer; empty otherwise
+    message: str = ""  # the failure in full
 
 
 class PredictionFile:
@@ -63,7 +50,7 @@ class PredictionFile:
 
     def add(self, prediction: Prediction) -> None:
         """Append a prediction; it is on the disk when this returns."""
-        self._file.write(json.dumps(asdict(prediction), allow_nan=False).encode() + b"\n")
+        self._file.write(json.dumps(_columns(prediction), allow_nan=False).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
         self.done[prediction.sample_id] = prediction
@@ -103,12 +90,23 @@ def _read(path: Path) -> tuple[dict[str, Prediction], int]:
     done: dict[str, Prediction] = {}
     for number, line in enumerate(whole.splitlines() if newline else (), start=1):
         try:
-            columns = json.loads(line)
-            prediction = Prediction(**{**columns, "timestamps_s": tuple(columns["timestamps_s"])})
+            prediction = _prediction(json.loads(line))
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(f"{path} line {number}: not a prediction: {error}", reason="predictions") from error
         done[prediction.sample_id] = prediction
     return done, len(whole) + len(newline)
+
+
+def _columns(prediction: Prediction) -> dict[str, Any]:
+    answer = asdict(prediction.answer) if prediction.answer is not None else {}
+    return {"sample_id": prediction.sample_id, "failure": prediction.failure, "message": prediction.message, **answer}
+
+
+def _prediction(columns: dict[str, Any]) -> Prediction:
+    own = {name: columns.pop(name) for name in ("sample_id", "failure", "message")}
+    if own["failure"]:
+        return Prediction(**own)
+    return Prediction(**own, answer=Answer(**{**columns, "timestamps_s": tuple(columns["timestamps_s"])}))
 
 
 def in_order(done: Mapping[str, Prediction], sample_ids: Sequence[str]) -> list[Prediction]:

@@ -11,8 +11,8 @@ from rich.progress import Progress as Bar
 _EVERY_S = 10.0  # between two plain lines
 
 
-class Progress:
-    """Counts items. Example: `with Progress("toy-eval", 100, done=40) as progress: progress.advance()`."""
+class ProgressBar:
+    """Counts items. Example: `with ProgressBar("toy-eval", 100, done=40) as progress: progress.advance()`."""
 
     def __init__(self, title: str, total: int, *, done: int) -> None:
         self._title, self._total, self._done = title, total, done
@@ -41,7 +41,7 @@ class Progress:
         else:
             print(f"[{time.monotonic() - self._started:7.1f} s] {message}", file=sys.stderr, flush=True)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressBar":
         if self._bar is not None:
             self._bar.start()
         return self

@@ -159,7 +159,6 @@ class QuestionContext:
     def conclude(self, strategy: str, said: Candidate, *, num_candidates: int, trace: Mapping[str, Any]) -> Answer:
         """The answer that a candidate gives, with this question's account."""
         return Answer(
-            sample_id=self.sample.sample_id,
             answer=said.answer,
             text=said.text,
             finish_reason=said.finish_reason,

@@ -32,17 +32,21 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What a strategy says to one question, and how it got there."""
+    """The answer of a strategy to one question, and how it was found."""
 
-    sample_id: str
-    answer: str  # empty: no completion could be read as an answer
-    text: str  # the completion that says it, special tokens kept
-    finish_reason: str  # of that completion
-    duration_s: float  # of the clip that it was shown; 0 without one
-    timestamps_s: tuple[float, ...]  # of the frames that it was shown, which is what its citations number
-    strategy: str
-    num_candidates: int  # completions that stood for election; 1 where there is no vote
-    num_calls: int  # requests to an engine
-    num_tokens: int  # generated, over all calls
-    latency_s: float
+    answer: str = ""  # empty: no completion could be parsed as an answer
+    text: str = ""  # completion that gives the answer, special tokens kept
+    finish_reason: str = ""  # of that completion: "stop" or "length"
+    duration_s: float = 0.0  # of the clip that the model saw; 0 without one
+    timestamps_s: tuple[float, ...] = ()  # of the frames that the model saw, which its citations number
+    strategy: str = ""
+    num_candidates: int = 0  # completions that took part in the vote; 1 if there is no vote
+    num_calls: int = 0  # requests to an engine
+    num_tokens: int = 0  # generated, over all calls
+    latency_s: float = 0.0
     trace: Mapping[str, Any] = field(default_factory=dict)  # plain JSON: why this answer
+
+    @property
+    def stages_s(self) -> Mapping[str, float]:
+        """Seconds of each stage of the strategy, in the order in which they began; stages may overlap."""
+        return self.trace.get("stages_s", {})

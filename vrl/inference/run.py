@@ -15,11 +15,10 @@ from vrl.checkpoint import resolve_model
 from vrl.config.load import as_yaml
 from vrl.data.dataset import check_media, media_root, read_samples
 from vrl.errors import DataError
-from vrl.inference.batch import ask_samples
-from vrl.inference.client import start_inference
+from vrl.inference.batch import answer_missing
 from vrl.inference.config import InferConfig, data_config
 from vrl.inference.predictions import Prediction, PredictionFile, fingerprint
-from vrl.inference.progress import Progress
+from vrl.inference.progress import ProgressBar
 from vrl.lifecycle import Stop
 from vrl.types import Sample
 
@@ -36,10 +35,9 @@ async def infer(config: InferConfig, stop: Stop) -> None:
     model_path = str(resolve_model(config.model.path))
     with PredictionFile(config.run_dir, _settings(config, samples, model_path)) as file:
         (config.run_dir / "config.yaml").write_text(as_yaml(config))
-        with Progress(config.name, len(samples), done=len(file.done)) as progress:
-            progress.say(f"{len(samples)} questions, {len(file.done)} answered before; model {model_path}")
-            if len(file.done) < len(samples):
-                await _ask(config, samples, file, progress, stop)
+        with ProgressBar(config.name, len(samples), done=len(file.done)) as progress:
+            data = data_config(config.media, config.questions)
+            await answer_missing(samples, file, config, data, progress, stop)
             progress.say(f"{tally(file.done.values())}; see {config.run_dir}")
 
 
@@ -52,29 +50,6 @@ def _questions(config: InferConfig) -> tuple[Sample, ...]:
     if problems:
         raise DataError("\n".join(problems[:_SHOWN]), reason="media")
     return samples
-
-
-async def _ask(
-    config: InferConfig, samples: Sequence[Sample], file: PredictionFile, progress: Progress, stop: Stop
-) -> None:
-    data = data_config(config.media, config.questions)
-    async with start_inference(
-        config.model,
-        data,
-        config.rollout,
-        config.strategy,
-        rules=config.reward,
-        ray_address=config.ray_address,
-        seed=config.seed,
-    ) as client:
-        stop.listen()
-
-        def done(prediction: Prediction) -> None:
-            if prediction.failure:
-                progress.say(f"{prediction.sample_id} failed ({prediction.failure}): {prediction.message}")
-            progress.advance()
-
-        await ask_samples(samples, file, client, config.strategy, concurrency=config.concurrency, on_done=done)
 
 
 def _settings(config: InferConfig, samples: Sequence[Sample], model_path: str) -> dict[str, Any]:
@@ -95,12 +70,12 @@ def tally(predictions: Collection[Prediction]) -> str:
 
     A stage that a question did not need counts as 0 s of it, so that the parts are those of the mean answer.
     """
-    answered = [prediction for prediction in predictions if not prediction.failure]
+    answered = [prediction.answer for prediction in predictions if prediction.answer is not None]
     failed = Counter(prediction.failure for prediction in predictions if prediction.failure)
     reasons = "".join(f", {count} failed ({reason})" for reason, count in sorted(failed.items()))
     if not answered:
         return f"0 answered{reasons}"
-    stages = dict.fromkeys(name for prediction in answered for name in prediction.stages_s)
+    stages = dict.fromkeys(name for answer in answered for name in answer.stages_s)
     parts = ", ".join(f"{name} {fmean(one.stages_s.get(name, 0.0) for one in answered):.2f}" for name in stages)
     candidates, latency_s = fmean(one.num_candidates for one in answered), fmean(one.latency_s for one in answered)
     return f"{len(answered)} answered with {candidates:.2f} candidates and {latency_s:.2f} s each ({parts}){reasons}"

@@ -178,7 +178,7 @@ def _content(answer: Answer) -> str:
 
 
 def _account(answer: Answer) -> dict[str, Any]:
-    omitted = ("sample_id", "timestamps_s", "text", "finish_reason")
+    omitted = ("timestamps_s", "text", "finish_reason")
     return {key: value for key, value in asdict(answer).items() if key not in omitted}
 
 

@@ -3,16 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from vrl.config import EngineConfig, ModelConfig, RewardConfig
 from vrl.config.fields import MISSING, above_zero, at_least, key, out_of_range, section
-from vrl.inference.config import MediaConfig, StrategyConfig, asking_problems, strategy_problems
+from vrl.inference.config import AnswerConfig, MediaConfig, StrategyConfig, asking_problems, strategy_problems
 from vrl.tasks import TASKS
 
 UPLOADS = ".vrl-uploads"  # folder under media.root, which decode workers can read and paths in requests cannot name
 
 
 @dataclass(frozen=True)
-class ServeConfig:
+class ServeConfig(AnswerConfig):
     """Everything that `vrl serve` needs. `media.root` is the one folder whose clips requests may name."""
 
     host: str = key("127.0.0.1", doc="Address to listen on; other machines reach the server only if it says so.")
@@ -23,12 +22,7 @@ class ServeConfig:
     queue: int = at_least(0, 256, doc="Questions that wait beyond those; further ones are refused with 429.")
     body_mib: float = above_zero(64.0, doc="Largest request in MiB; an upload is a third larger than its file.")
     timeout_s: float = above_zero(600.0, doc="Seconds for one question, waiting included; then 504.")
-    seed: int = key(0, doc="Seed of everything random.")
-    ray_address: str = key("", doc='Ray cluster; empty: a private local Ray, "auto": the cluster of this process.')
-    model: ModelConfig = section(ModelConfig)
     media: MediaConfig = section(lambda: MediaConfig(root=MISSING), "Where clips lie; root is required.")
-    rollout: EngineConfig = section(EngineConfig, "The vLLM engines; the strategy decides how they sample.")
-    reward: RewardConfig = section(RewardConfig, "Parameters of the evidence rewards.")
     strategy: StrategyConfig = section(StrategyConfig, "Strategies; `name` is that of requests that name none.")
 
 

@@ -32,7 +32,7 @@ async def serve_questions(config: ServeConfig, stop: Stop) -> None:
         data,
         config.rollout,
         replace(config.strategy, name="backfill"),  # any request may ask for it
-        rules=config.reward,
+        reward=config.reward,
         ray_address=config.ray_address,
         seed=config.seed,
     ) as client:

@@ -15,6 +15,7 @@ from vrl.evaluation.metrics import summarise
 from vrl.evaluation.record import read_scores, write_scores
 from vrl.evaluation.score import score_items
 from vrl.inference.predictions import Prediction
+from vrl.inference.record import Answer
 from vrl.reward.worker import RewardWorker
 from vrl.types import Completion, Media, Prompt, Sample
 
@@ -33,7 +34,8 @@ def scored(sample: Sample, said: Prediction, of: Benchmark = ANY, **config):
 
 
 def said(text: str, sample_id: str = "q", **fields) -> Prediction:
-    return Prediction(sample_id=sample_id, text=text, finish_reason="stop", duration_s=10.0, **fields)
+    answer = Answer(text=text, finish_reason="stop", duration_s=10.0, **fields)
+    return Prediction(sample_id=sample_id, answer=answer)
 
 
 def test_a_choice_is_right_by_letter_or_words():

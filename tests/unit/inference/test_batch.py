@@ -38,8 +38,13 @@ def test_every_item_is_answered_once_and_what_is_there_is_not_asked_again(tmp_pa
         return completion(" red")
 
     first = ask(tmp_path, script, count=3)
-    assert {name: said.answer for name, said in first.done.items()} == {"000": "red", "001": "red", "002": "red"}
-    said = first.done["000"]
+    assert {name: found.answer and found.answer.answer for name, found in first.done.items()} == {
+        "000": "red",
+        "001": "red",
+        "002": "red",
+    }
+    said = first.done["000"].answer
+    assert said is not None
     assert (said.text, said.finish_reason, said.duration_s, said.num_calls) == (" red", "stop", 8.0, 1)
     assert len(said.timestamps_s) == 16
     assert list(ask(tmp_path, script, count=5).done) == ["000", "001", "002", "003", "004"]
@@ -56,7 +61,7 @@ def test_an_item_that_cannot_be_shown_or_is_refused_is_on_record(tmp_path):
 
     done = ask(tmp_path, script).done
     assert [done[name].failure for name in sorted(done)] == ["", "decode", "rollout", "", ""]
-    assert done["001"].message == "a.mp4: no frames" and not done["001"].text
+    assert done["001"].message == "a.mp4: no frames" and done["001"].answer is None
 
 
 def test_a_dead_worker_ends_the_run_and_keeps_what_was_answered(tmp_path):
@@ -74,9 +79,9 @@ def test_a_dead_worker_ends_the_run_and_keeps_what_was_answered(tmp_path):
 
 def test_the_strategy_is_the_configured_one(tmp_path):
     script = [" red", " blue", " blue"]
-    done = ask(tmp_path, script, count=1, name="majority", majority=MajorityConfig(candidates=3)).done
-    assert (done["000"].answer, done["000"].num_candidates) == ("blue", 3)
-    assert done["000"].trace["votes"] == {"blue": 2, "red": 1}
+    said = ask(tmp_path, script, count=1, name="majority", majority=MajorityConfig(candidates=3)).done["000"].answer
+    assert said is not None and (said.answer, said.num_candidates) == ("blue", 3)
+    assert said.trace["votes"] == {"blue": 2, "red": 1}
 
 
 def ask_slowly(folder: Path) -> None:

@@ -7,10 +7,13 @@ import pytest
 
 from vrl.errors import ConfigError, DataError
 from vrl.inference.predictions import Prediction, PredictionFile, fingerprint, in_order
+from vrl.inference.record import Answer
 from vrl.types import Sample
 
 SETTINGS = {"model.path": "m", "frames.max_frames": 16, "strategy.candidates": [1, 2]}
-FIRST = Prediction(sample_id="a", answer="B", text=" B", timestamps_s=(0.0, 0.5), trace={"votes": {"B": 2}})
+FIRST = Prediction(
+    sample_id="a", answer=Answer(answer="B", text=" B", timestamps_s=(0.0, 0.5), trace={"votes": {"B": 2}})
+)
 SECOND = Prediction(sample_id="b", failure="decode", message="clip.mp4: broken")
 
 

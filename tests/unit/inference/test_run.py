@@ -1,12 +1,14 @@
 """What `vrl infer` says at its end."""
 
 from vrl.inference.predictions import Prediction
+from vrl.inference.record import Answer
 from vrl.inference.run import tally
 
 
 def answered(number: int, candidates: int, latency_s: float, **stages_s: float) -> Prediction:
     trace = {"stages_s": stages_s}
-    return Prediction(sample_id=str(number), num_candidates=candidates, latency_s=latency_s, trace=trace)
+    answer = Answer(num_candidates=candidates, latency_s=latency_s, trace=trace)
+    return Prediction(sample_id=str(number), answer=answer)
 
 
 def test_the_mean_answer_and_its_parts():

@@ -23,7 +23,7 @@ def ask(script, **config):
 
 def test_single_is_one_greedy_completion():
     answer, _, engines = ask([" red"], name="single")
-    assert (answer.sample_id, answer.answer, answer.text, answer.strategy) == ("q1", "red", " red", "single")
+    assert (answer.answer, answer.text, answer.strategy) == ("red", " red", "single")
     assert (answer.num_candidates, answer.num_calls, answer.num_tokens) == (1, 1, 1)
     assert engines.calls == [(SAMPLE, 0.0, 1)]
     assert set(answer.trace["stages_s"]) == {"show", "answer"}
