@@ -299,10 +299,10 @@ def _samples(args: argparse.Namespace) -> int:
 
 def _trace(args: argparse.Namespace) -> int:
     from vrl.observability.spans import read_spans
-    from vrl.observability.trace import busy, show, write_trace
+    from vrl.observability.trace import print_utilization, utilization, write_trace
 
-    found = busy(read_spans(args.run_dir))
-    show(found, Console())
+    found = utilization(read_spans(args.run_dir))
+    print_utilization(found, Console())
     print(write_trace(args.run_dir))
     return 0
 

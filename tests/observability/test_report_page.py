@@ -1,4 +1,4 @@
-"""The report in a real browser: it filters, sorts and zooms, logs no error, asks for nothing, runs nobody's text."""
+"""The report in a real browser: it filters, sorts and zooms, logs no error, makes no request, runs no model text."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def make_run(run_dir: Path, *, reward: float) -> Path:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """The report of two runs, open; any console message, page error or request fails the test that is under way."""
+    """The report of two runs, open; any console message, page error or request fails a test."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         if os.environ.get("CI"):
@@ -92,7 +92,7 @@ def groups(page: Page) -> int:
     return page.locator("#groups article").count()
 
 
-def test_nothing_is_asked_for_and_nothing_a_model_wrote_acts(page: Page):
+def test_the_page_makes_no_request_and_runs_no_model_text(page: Page):
     said = [text for text in page.complaints if not text.startswith(("file:", "data:"))]  # type: ignore[attr-defined]
     assert said == []
     assert page.evaluate("window.owned") is None
@@ -132,14 +132,14 @@ def test_a_frame_opens_and_closes(page: Page):
     assert not page.locator("#zoom").is_visible()
 
 
-def test_the_time_line_and_the_verdict(page: Page):
+def test_the_timeline_and_the_bottleneck(page: Page):
     assert page.locator("#time svg.timeline text.on").all_text_contents() == ["generate", "forward_backward"]
     assert "learner is the bottleneck" in page.locator("#time").inner_text()
     assert "no actor worked for 10 %" in page.locator("#time").inner_text()
 
 
 def test_failures_and_the_other_run(page: Page):
-    assert "questions that the judge left open" in page.locator("#faultlist").inner_text()
+    assert "questions without an answer from the judge" in page.locator("#faultlist").inner_text()
     assert (
         "two" in page.locator("#heldout").inner_text()
         and "learner.lr: 0.5 (here: 0.25)" in page.locator("#heldout").inner_text()

@@ -1,7 +1,7 @@
-"""A run's rows for two viewers of charts that are not ours: TensorBoard and Weights & Biases.
+"""Writes a run's rows for two external chart viewers: TensorBoard and Weights & Biases.
 
-What they show is in metrics.jsonl too; nothing of a run depends on them. Both take up a resumed run where its
-checkpoint left it. Only numbers and the configuration go to W&B; its key comes from the environment (WANDB_API_KEY).
+Both show only what metrics.jsonl has too, and no run depends on them. Both continue a resumed run from its checkpoint.
+W&B gets only numbers and the configuration; its key comes from the environment (WANDB_API_KEY).
 """
 
 import os
@@ -16,18 +16,18 @@ from vrl.errors import ConfigError
 
 
 class Charts:
-    """What of the two is asked for, as one."""
+    """The configured chart writers: none, one or both."""
 
     def __init__(self, run_dir: Path, config: LogConfig, *, first_step: int, hparams: Mapping[str, Any]) -> None:
-        """`first_step`: the last step whose row stays; `hparams`: of the run's configuration, for W&B.
+        """Open the writers. Points after `first_step` are dropped; `hparams` is the run's configuration for W&B.
 
-        Raises ConfigError where W&B is not to be had.
+        Raise ConfigError if W&B is configured but not available.
         """
         self._run = _wandb(run_dir, config, first_step, hparams) if config.wandb else None
         self._board = _tensorboard(run_dir, first_step) if config.tensorboard else None
 
     def add(self, step: int, row: Mapping[str, float]) -> None:
-        """Show the metrics of a finished step."""
+        """Add the metrics of a finished step."""
         if self._board is not None:
             for name, value in row.items():
                 self._board.add_scalar(name, value, step)
@@ -35,7 +35,7 @@ class Charts:
             self._run.log(dict(row), step=step)
 
     def close(self) -> None:
-        """Write what is under way."""
+        """Flush and close the writers."""
         if self._board is not None:
             self._board.close()
         if self._run is not None:
@@ -47,7 +47,7 @@ def _tensorboard(run_dir: Path, first_step: int) -> Any:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
-    # The run's folder goes on; readers drop the points after `first_step` that an interrupted run left there.
+    # A resumed run uses the same folder; readers drop the points after `first_step` left by the interrupted run.
     return SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step + 1 if first_step else None)
 
 
@@ -61,7 +61,7 @@ def _wandb(run_dir: Path, config: LogConfig, first_step: int, hparams: Mapping[s
         console="off", silent=True, disable_git=True, x_disable_machine_info=True, x_save_requirements=False
     )
     file = run_dir / "wandb_id"
-    if not (first_step and file.is_file()):  # a run from the start is another one
+    if not (first_step and file.is_file()):  # a run that starts over is a new W&B run
         file.write_text(secrets.token_hex(4))
     try:
         return wandb.init(
@@ -76,4 +76,4 @@ def _wandb(run_dir: Path, config: LogConfig, first_step: int, hparams: Mapping[s
             settings=settings,
         )
     except wandb.Error as error:
-        raise ConfigError(f"log.wandb: got {config.wandb!r}, and W&B says: {error}; wanted offline, or ''") from error
+        raise ConfigError(f"log.wandb: got {config.wandb!r}, and W&B failed: {error}; wanted offline, or ''") from error

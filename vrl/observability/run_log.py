@@ -1,7 +1,7 @@
-"""What a run tells at every step: the catalogue of metrics, metrics.jsonl, the terminal, charts and Prometheus.
+"""Logs the metrics of every step: to metrics.jsonl, the terminal, charts and Prometheus.
 
-`RunLog.log` writes one JSON object a step. Nothing here computes a metric: roles report numbers, the driver names them.
-What the processes count between steps is in vrl.observability.series.
+`RunLog.log` writes one JSON object per step. Does not compute metrics: roles report numbers, the driver names them.
+Series that processes count between steps are in vrl.observability.series.
 """
 
 import json
@@ -27,9 +27,9 @@ from vrl.types import Update
 
 
 def update_metrics(losses: Mapping[str, float], update: Update) -> dict[str, float]:
-    """The row of an optimizer step. A step that was not applied is counted, and its row lacks what is not finite.
+    """Return the row of an optimizer step. A step that was not applied is counted, without its non-finite values.
 
-    A value that is not finite in a step that was applied stays, and `RunLog.log` raises.
+    A non-finite value in a step that was applied stays in the row, and `RunLog.log` raises.
     """
     row = {**losses, "learner/lr": update.lr, "learner/grad_norm": update.grad_norm}
     if not update.applied:
@@ -38,17 +38,17 @@ def update_metrics(losses: Mapping[str, float], update: Update) -> dict[str, flo
 
 
 class RowCollector(Collector):
-    """The last known value of every metric of the rows, as Prometheus sees them."""
+    """Exports the latest value of every metric to Prometheus."""
 
     def __init__(self) -> None:
         self._values: dict[tuple[Metric, str], float] = {}
 
     def update(self, row: Mapping[str, float]) -> None:
-        """Take over the metrics of a step; those it lacks stay. Raises KeyError as `find` does."""
+        """Update the metrics of a step; those not in `row` keep their values. Raise KeyError as `find` does."""
         self._values = self._values | {find(name): value for name, value in row.items()}
 
     def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
-        """One family an entry of the catalogue, those without a value yet left out."""
+        """Return one family per entry of the catalogue that has a value."""
         made: dict[Metric, GaugeMetricFamily | CounterMetricFamily] = {}
         for (metric, member), value in self._values.items():
             if metric not in made:
@@ -60,7 +60,7 @@ class RowCollector(Collector):
 
 
 class RunLog:
-    """The record of one run: metrics.jsonl, a progress line, charts and a Prometheus endpoint where asked."""
+    """The log of one run: metrics.jsonl, a progress line and, if configured, charts and a Prometheus endpoint."""
 
     def __init__(
         self,
@@ -72,9 +72,9 @@ class RunLog:
         title: str = "",
         hparams: Mapping[str, Any] | None = None,
     ) -> None:
-        """Rows after `first_step` that an interrupted run left in metrics.jsonl are removed.
+        """Open the log, and remove the rows after `first_step` that an interrupted run left in metrics.jsonl.
 
-        `hparams`: what charts say of the run's configuration. Raises ConfigError as Charts does.
+        `hparams` is the configuration that charts show. Raise ConfigError as Charts does.
         """
         self._file = run_dir / "metrics.jsonl"
         self._steps = steps
@@ -101,7 +101,7 @@ class RunLog:
             self._progress.start()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write the metrics of a finished step everywhere. `step` and `policy_version` come first in the row."""
+        """Log the metrics of a finished step everywhere. `step` and `policy_version` come first in the row."""
         row = {"step": step, **metrics}
         self._last_row.update(row)
         with self._file.open("a") as stream:
@@ -115,7 +115,7 @@ class RunLog:
         self._show(step, row)
 
     def say(self, message: str) -> None:
-        """One line for the person who watches."""
+        """Print one line to the terminal."""
         if self._progress is not None:
             self._progress.console.print(message, highlight=False)
         else:
@@ -150,7 +150,7 @@ _LINE = (
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl, a torn last line left out."""
+    """Return the rows of a metrics.jsonl, without a torn last line."""
     if not path.is_file():
         return []
     rows = []

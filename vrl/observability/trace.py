@@ -1,7 +1,7 @@
-"""From spans to a picture and a verdict: `run/trace.json` for Perfetto or chrome://tracing, and how busy everyone was.
+"""Turns spans into a trace file and a verdict: `run/trace.json` for Perfetto or chrome://tracing, and utilization.
 
-Busy is the union of a process's spans: two groups generated at once count once. What the driver does is not work of an
-actor and is not counted as such. Timings of several machines are compared as their clocks tell them.
+A process is busy for the union of its spans: two groups generated at the same time count once. The driver's work is not
+counted as an actor's. Timings of several machines are compared by their own clocks.
 """
 
 import json
@@ -18,10 +18,10 @@ from vrl.observability.spans import Span, read_spans
 
 _ROLES = ("driver", "data", "rollout", "reward", "learner")  # from top to bottom
 _ADVICE = {
-    "data": "raise data.workers, lower data.frames, or keep clips in a cache",
-    "rollout": "raise rollout.engines or rollout.max_num_seqs; algo.max_policy_age=1 lets the learner work meanwhile",
-    "reward": "raise reward.workers; look at the judge's latency",
-    "learner": "raise learner.ranks or learner.micro_batch_tokens; algo.max_policy_age=1 keeps the engines at work",
+    "data": "raise data.workers, lower data.frames, or cache clips (data.cache)",
+    "rollout": "raise rollout.engines or rollout.max_num_seqs; algo.max_policy_age=1 overlaps the learner with them",
+    "reward": "raise reward.workers; check the latency of the judge",
+    "learner": "raise learner.ranks or learner.micro_batch_tokens; algo.max_policy_age=1 keeps the engines busy",
 }
 Interval = tuple[float, float]
 
@@ -32,48 +32,48 @@ class Lane:
 
     role: str
     rank: int
-    busy: float  # share of the window, [0, 1]
-    longest_gap_s: float  # in which it did nothing
-    by_name: dict[str, float]  # share of the window, by span name; names may overlap
+    busy: float  # fraction of the window, [0, 1]
+    longest_gap_s: float  # without any work
+    by_name: dict[str, float]  # fraction of the window by span name; names may overlap
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Busy:
+class Utilization:
     """How a run's wall time was used, from the start of the first step to the end of the last."""
 
     wall_s: float
     steps: int
     lanes: tuple[Lane, ...]  # actors only
-    nobody: float  # share of the window in which no actor worked
+    idle: float  # fraction of the window in which no actor worked
 
     @property
     def shares(self) -> dict[str, float]:
-        """Mean busy share of each role's actors."""
+        """The mean busy fraction of each role's actors."""
         roles = sorted({lane.role for lane in self.lanes}, key=_ROLES.index)
         found = {role: [lane.busy for lane in self.lanes if lane.role == role] for role in roles}
         return {role: sum(shares) / len(shares) for role, shares in found.items()}
 
     @property
     def bottleneck(self) -> str:
-        """The role that is busy the longest."""
+        """The role with the highest busy fraction."""
         return max(self.shares, key=lambda role: self.shares[role])
 
 
-def busy(spans: Sequence[Span]) -> Busy:
-    """Who was busy for how long. Raises DataError where there is no step, or no actor that did anything."""
+def utilization(spans: Sequence[Span]) -> Utilization:
+    """Return how busy each actor was. Raise DataError if there is no step, or no span of an actor."""
     steps = [one for one in spans if one.role == "driver" and one.name == "step"]
-    actors = sorted({(one.role, one.rank) for one in spans if one.role != "driver"}, key=_place)
+    actors = sorted({(one.role, one.rank) for one in spans if one.role != "driver"}, key=_order)
     if not steps or not actors:
         raise DataError(f"spans: got {len(steps)} steps and {len(actors)} actors, wanted some of both (log.spans)")
     window = (min(one.start_s for one in steps), max(one.end_s for one in steps))
     lanes = tuple(_lane(role, rank, spans, window) for role, rank in actors)
-    anyone = union([(one.start_s, one.end_s) for one in spans if one.role != "driver"], window)
+    anyone = merge_intervals([(one.start_s, one.end_s) for one in spans if one.role != "driver"], window)
     wall_s = window[1] - window[0]
-    return Busy(wall_s=wall_s, steps=len(steps), lanes=lanes, nobody=1 - _length(anyone) / wall_s)
+    return Utilization(wall_s=wall_s, steps=len(steps), lanes=lanes, idle=1 - _length(anyone) / wall_s)
 
 
-def union(intervals: Sequence[Interval], window: Interval) -> list[Interval]:
-    """The intervals clipped to `window`, those that touch joined, in order."""
+def merge_intervals(intervals: Sequence[Interval], window: Interval) -> list[Interval]:
+    """Return the intervals clipped to `window`, in order, with touching ones joined."""
     joined: list[Interval] = []
     for start, end in sorted((max(start, window[0]), min(end, window[1])) for start, end in intervals):
         if start >= end:
@@ -95,10 +95,10 @@ def write_trace(run_dir: Path) -> Path:
 
 
 def events(spans: Sequence[Span]) -> list[dict[str, object]]:
-    """Chrome trace events: a process for each role, threads for each rank; spans that overlap get a thread each."""
+    """Return Chrome trace events: one process per role, threads per rank, and one thread per overlapping span."""
     made: list[dict[str, object]] = []
     origin_s = min((one.start_s for one in spans), default=0.0)
-    ends: dict[tuple[str, int], list[float]] = {}  # of the last span in each thread of a rank
+    ends: dict[tuple[str, int], list[float]] = {}  # end of the last span in each thread of a rank
     for one in sorted(spans, key=lambda one: (one.start_s, -one.end_s)):
         rows = ends.setdefault((one.role, one.rank), [])
         row = next((i for i, end_s in enumerate(rows) if end_s <= one.start_s), len(rows))
@@ -126,8 +126,8 @@ def events(spans: Sequence[Span]) -> list[dict[str, object]]:
     return made
 
 
-def show(found: Busy, console: Console) -> None:
-    """The verdict as a table and a sentence."""
+def print_utilization(found: Utilization, console: Console) -> None:
+    """Print the utilization as a table, with the bottleneck and how to relieve it."""
     table = Table("actor", "busy", "longest gap", "of which", title=f"{found.steps} steps in {found.wall_s:.1f} s")
     for lane in found.lanes:
         parts = "  ".join(f"{name} {part:.0%}" for name, part in sorted(lane.by_name.items(), key=lambda p: -p[1]))
@@ -135,16 +135,16 @@ def show(found: Busy, console: Console) -> None:
     console.print(table)
     role = found.bottleneck
     console.print(f"bottleneck: {role}, busy {found.shares[role]:.0%} of the time. {_ADVICE[role]}.", highlight=False)
-    console.print(f"no actor worked for {found.nobody:.0%} of the time.", highlight=False)
+    console.print(f"no actor worked for {found.idle:.0%} of the time.", highlight=False)
 
 
 def _lane(role: str, rank: int, spans: Sequence[Span], window: Interval) -> Lane:
     mine = [one for one in spans if (one.role, one.rank) == (role, rank)]
     wall_s = window[1] - window[0]
-    worked = union([(one.start_s, one.end_s) for one in mine], window)
+    worked = merge_intervals([(one.start_s, one.end_s) for one in mine], window)
     edges = [window[0], *(edge for interval in worked for edge in interval), window[1]]
     by_name = {
-        name: _length(union([(one.start_s, one.end_s) for one in mine if one.name == name], window)) / wall_s
+        name: _length(merge_intervals([(one.start_s, one.end_s) for one in mine if one.name == name], window)) / wall_s
         for name in {one.name for one in mine}
     }
     return Lane(
@@ -160,5 +160,5 @@ def _length(intervals: Sequence[Interval]) -> float:
     return sum(end - start for start, end in intervals)
 
 
-def _place(lane: tuple[str, int]) -> tuple[int, int]:
+def _order(lane: tuple[str, int]) -> tuple[int, int]:
     return _ROLES.index(lane[0]), lane[1]

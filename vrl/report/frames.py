@@ -1,8 +1,8 @@
-"""Pictures from patches: what the model really saw, after frame choice and resizing.
+"""Rebuilds images from patches: what the model saw, after frame selection and resizing.
 
-Patch layout of the Qwen-VL processors, all three families: patches stand in the order (time, block row, block column,
-row in block, column in block), a block being `MERGE` x `MERGE` patches that the vision tower merges into one token; a
-patch holds (channel, frame, y, x) of `TEMPORAL` consecutive frames.
+Patch layout of the Qwen-VL processors, all three families: patches are in the order (time, block row, block column,
+row in block, column in block), where a block is `MERGE` x `MERGE` patches that the vision tower merges into one token.
+A patch holds (channel, frame, y, x) of `TEMPORAL` consecutive frames.
 """
 
 import io
@@ -20,7 +20,7 @@ _CHANNELS = 3
 
 
 def unpatchify(patches: np.ndarray, grid_thw: tuple[int, int, int]) -> np.ndarray:
-    """uint8 [t*h*w, 3 * TEMPORAL * p * p] -> uint8 frames [t * TEMPORAL, h * p, w * p, 3]; p is the patch's side."""
+    """Convert uint8 [t*h*w, 3 * TEMPORAL * p * p] to uint8 frames [t * TEMPORAL, h * p, w * p, 3]; p: patch side."""
     t, h, w = grid_thw
     side = math.isqrt(patches.shape[1] // (_CHANNELS * TEMPORAL))
     if patches.shape != (t * h * w, _CHANNELS * TEMPORAL * side * side):
@@ -31,7 +31,7 @@ def unpatchify(patches: np.ndarray, grid_thw: tuple[int, int, int]) -> np.ndarra
 
 
 def frames_of(patches: np.ndarray, vision: Sequence[VisionGrid]) -> list[np.ndarray]:
-    """The frames of every clip and picture of a prompt, each uint8 [T, H, W, 3]; a picture is one frame."""
+    """Return the frames of every clip and image of a prompt, each uint8 [T, H, W, 3]; an image is one frame."""
     ends = np.cumsum([grid.num_patches for grid in vision])
     clips = []
     for grid, end in zip(vision, ends, strict=True):
@@ -41,7 +41,7 @@ def frames_of(patches: np.ndarray, vision: Sequence[VisionGrid]) -> list[np.ndar
 
 
 def jpeg(frame: np.ndarray, max_side: int) -> bytes:
-    """One frame uint8 [H, W, 3] as JPEG, shrunk so that its longer side is at most `max_side` pixels."""
+    """Encode a frame uint8 [H, W, 3] as JPEG, shrunk so that its longer side is at most `max_side` pixels."""
     image = Image.fromarray(frame)
     image.thumbnail((max_side, max_side))
     stream = io.BytesIO()

@@ -1,7 +1,7 @@
-"""The run report: one self-contained HTML page of a run, finished or not, or of several. Reads files only.
+"""The run report: one self-contained HTML page of one or several runs, finished or not. Reads files only.
 
-All of a run goes in as one JSON block that the page's scripts turn into text nodes, and the page's policy forbids any
-request, so nothing that a model wrote can act. Does not decide what is measured: see vrl.observability.run_log.
+The data of a run is one JSON block that the page's scripts turn into text nodes, and the page's content policy forbids
+any request, so text written by a model stays inert. Does not decide what is measured: see vrl.observability.run_log.
 """
 
 import base64
@@ -21,21 +21,21 @@ from vrl.observability.catalogue import CATALOGUE
 from vrl.observability.run_log import read_rows
 from vrl.observability.spans import read_spans
 from vrl.report.samples import SampleRow, read_samples
-from vrl.report.timeline import time_line
+from vrl.report.timeline import timeline
 from vrl.tasks import TASKS
 
-MAX_GROUPS = 120  # on the page; of longer runs an even choice over time is shown, and the page says so
+MAX_GROUPS = 120  # on the page; longer runs show an even choice over time, and the page says so
 _ASSETS = ("page.css", "charts.js", "timeline.js", "samples.js", "page.js")
 
 
 def write_report(run_dir: Path, *others: Path) -> Path:
-    """Write `run_dir/report.html`, with the curves of `others` beside its own, and return its path.
+    """Write `run_dir/report.html`, with the curves of `others` for comparison, and return its path.
 
-    Raises ConfigError where one of them is no run folder.
+    Raise ConfigError if one of them is not a run folder.
     """
     for folder in (run_dir, *others):
         if not (folder / "config.yaml").is_file():
-            raise ConfigError(f"{folder}: got no config.yaml in it, wanted the folder of a run (runs/<name>)")
+            raise ConfigError(f"{folder}: got no config.yaml, wanted the folder of a run (runs/<name>)")
     path = run_dir / "report.html"
     tmp = path.with_suffix(".tmp")
     data = run_data(run_dir) | {"others": [_other(folder, run_dir) for folder in others]}
@@ -45,17 +45,17 @@ def write_report(run_dir: Path, *others: Path) -> Path:
 
 
 def render(data: dict[str, Any]) -> str:
-    """The page that shows `data`: template, style, scripts and data in one string."""
+    """Return the page for `data`: template, style, scripts and data in one string."""
     folder = files("vrl.report") / "assets"
     pieces = {name: (folder / name).read_text(encoding="utf-8") for name in _ASSETS}
-    # No '<' in the block: text of a model can then neither close the script element nor open a comment.
+    # No '<' in the block, so that text of a model can neither close the script element nor open a comment.
     pieces["data"] = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     page = (folder / "page.html").read_text(encoding="utf-8")
     return re.sub(r"@@([\w.]+)@@", lambda mark: pieces[mark[1]], page)
 
 
 def run_data(run_dir: Path) -> dict[str, Any]:
-    """Everything that the page shows, ready for JSON."""
+    """Return everything that the page shows, ready for JSON."""
     summary_file = run_dir / "summary.json"
     summary = json.loads(summary_file.read_text()) if summary_file.is_file() else None
     config = (run_dir / "config.yaml").read_text()
@@ -73,13 +73,13 @@ def run_data(run_dir: Path) -> dict[str, Any]:
         "catalogue": {metric.name: {"unit": metric.unit, "meaning": metric.meaning} for metric in CATALOGUE},
         "groups": [_group(rows) for rows in shown],
         "omitted_groups": len(groups) - len(shown),
-        **time_line(read_spans(run_dir)),
+        **timeline(read_spans(run_dir)),
         "others": [],
     }
 
 
 def _other(run_dir: Path, here: Path) -> dict[str, Any]:
-    """What a comparison with the run at `here` shows of another run."""
+    """Return what the page shows of another run in comparison with `here`."""
     summary_file = run_dir / "summary.json"
     return {
         "title": run_dir.resolve().name,
@@ -90,7 +90,7 @@ def _other(run_dir: Path, here: Path) -> dict[str, Any]:
 
 
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
-    """`key: theirs (here: ours)` for every key whose values differ; the name of the run and its folder apart."""
+    """Return `key: theirs (here: ours)` for every key whose values differ, except the run's name and folder."""
     keys = sorted({*theirs, *ours} - {"name", "runs_dir"})
     return [
         f"{key}: {theirs.get(key, 'none')} (here: {ours.get(key, 'none')})"
@@ -100,7 +100,7 @@ def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]
 
 
 def _keys(run_dir: Path) -> dict[str, Any]:
-    """The configuration of a run, by dotted key."""
+    """Return the configuration of a run by dotted key."""
     return _flat(yaml.safe_load((run_dir / "config.yaml").read_text()), "")
 
 
@@ -111,7 +111,7 @@ def _flat(value: Any, prefix: str) -> dict[str, Any]:
 
 
 def evenly(total: int, count: int) -> list[int]:
-    """At most `count` (two or more) of the indices 0 .. total - 1, evenly spread, first and last among them."""
+    """Return at most `count` (at least two) evenly spread indices of 0 .. total - 1, including the first and last."""
     if total <= count:
         return list(range(total))
     return [round(i * (total - 1) / (count - 1)) for i in range(count)]
@@ -146,7 +146,7 @@ def _group(rows: Sequence[SampleRow]) -> dict[str, Any]:
 
 
 def _rollout(row: SampleRow) -> dict[str, Any]:
-    parsed = TASKS[row.task].parse(row.completion) if row.task in TASKS else None  # None: also a task that is not here
+    parsed = TASKS[row.task].parse(row.completion) if row.task in TASKS else None  # None also for an unknown task
     return {
         "completion": row.completion,
         "finish_reason": row.finish_reason,

@@ -1,6 +1,6 @@
-"""Sample files: a few rollout groups of a step as parquet, one row a rollout, with the frames that the model saw.
+"""Sample files: a few rollout groups of a step as parquet, one row per rollout, with the frames that the model saw.
 
-Written by the driver, read by the report and by anyone with a parquet reader. Does not choose which groups are kept.
+The driver writes them; the report and any parquet reader can read them. Does not choose which groups are kept.
 """
 
 import os
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from vrl.report.frames import frames_of, jpeg
 from vrl.types import Prompt, Rollout, RolloutGroup
 
-THUMBNAIL_PIXELS = 224  # longer side; smaller frames are kept as they are
+THUMBNAIL_PIXELS = 224  # longer side; smaller frames are not resized
 
 _SCHEMA = pa.schema(
     [
@@ -48,7 +48,7 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleRow:
-    """One rollout as it stands in a sample file. The columns of the file are these fields."""
+    """One row of a sample file: one rollout. The fields are the columns."""
 
     step: int
     group_id: int
@@ -61,7 +61,7 @@ class SampleRow:
     key_elements: list[str]
     spans: list[list[float]]  # true events, seconds
     duration_s: float
-    prompt: str  # with special tokens, each clip and picture as one placeholder
+    prompt: str  # with special tokens, each clip and image as one placeholder
     num_prompt_tokens: int  # placeholders expanded
     completion: str  # with special tokens
     finish_reason: str
@@ -72,7 +72,7 @@ class SampleRow:
     policy_version_min: int
     policy_version_max: int
     frames: list[bytes]  # JPEG; in the first row of a group only
-    timestamps_s: list[float | None]  # of each frame; None for pictures and for clips after the first
+    timestamps_s: list[float | None]  # of each frame; None for images and for clips after the first
 
 
 def write_samples(
@@ -82,7 +82,7 @@ def write_samples(
     advantages: Sequence[np.ndarray],
     patches: Sequence[np.ndarray],
 ) -> Path:
-    """Write `run_dir/samples/step_<step>.parquet` whole or not at all, and return its path.
+    """Write `run_dir/samples/step_<step>.parquet` atomically and return its path.
 
     Per group: advantages float [G] and patches uint8 [num_patches, patch_dim].
     """
@@ -100,7 +100,7 @@ def write_samples(
 
 
 def read_samples(run_dir: Path) -> list[SampleRow]:
-    """The rows of every sample file of a run, in the order of steps."""
+    """Return the rows of every sample file of a run, in step order."""
     rows = []
     for path in sorted((run_dir / "samples").glob("step_*.parquet")):
         for columns in pq.read_table(path).to_pylist(maps_as_pydicts="strict"):
@@ -154,15 +154,15 @@ def _row(
 
 
 def _thumbnails(prompt: Prompt, patches: np.ndarray) -> tuple[list[bytes], list[float | None]]:
-    """All frames of a prompt in order, with the times of its first clip."""
-    pictures: list[bytes] = []
+    """Return all frames of a prompt in order, with the timestamps of its first clip."""
+    images: list[bytes] = []
     times: list[float | None] = []
-    to_date = list(prompt.timestamps_s)  # timestamps are of the first clip
+    times_of_clip = list(prompt.timestamps_s)  # the prompt has those of its first clip
     for grid, frames in zip(prompt.vision, frames_of(patches, prompt.vision), strict=True):
-        dated = grid.kind == "video" and bool(to_date)
-        if dated:
-            frames = frames[: len(to_date)]  # the processor repeats a last odd frame
-        pictures += [jpeg(frame, THUMBNAIL_PIXELS) for frame in frames]
-        times += to_date if dated else [None] * len(frames)
-        to_date = [] if dated else to_date
-    return pictures, times
+        has_times = grid.kind == "video" and bool(times_of_clip)
+        if has_times:
+            frames = frames[: len(times_of_clip)]  # the processor repeats a last odd frame
+        images += [jpeg(frame, THUMBNAIL_PIXELS) for frame in frames]
+        times += times_of_clip if has_times else [None] * len(frames)
+        times_of_clip = [] if has_times else times_of_clip
+    return images, times

@@ -1,4 +1,4 @@
-"""`vrl samples`: rollouts of a run in the terminal, the worst or the best ones. What a model wrote stays plain text."""
+"""`vrl samples`: prints the worst or best rollouts of a run. Text written by a model stays plain text."""
 
 import re
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from rich.text import Text
 from vrl.errors import DataError
 from vrl.report.samples import SampleRow, read_samples
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a terminal would act on them
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a terminal would interpret them
 
 
 def choose(run_dir: Path, count: int, *, best: bool, task: str = "") -> list[SampleRow]:
-    """The `count` rollouts of the lowest (`best`: highest) reward, newest first among equals; of `task`, or of all.
+    """Return the `count` rollouts with the lowest (`best`: highest) reward, newest first among equals.
 
-    Raises DataError where there are none.
+    An empty `task` selects all tasks. Raise DataError if there are no rollouts.
     """
     rows = [row for row in read_samples(run_dir) if not task or row.task == task]
     if not rows:
@@ -27,7 +27,7 @@ def choose(run_dir: Path, count: int, *, best: bool, task: str = "") -> list[Sam
 
 
 def show_samples(rows: Sequence[SampleRow], console: Console) -> None:
-    """One panel a rollout: question, truth, completion, reward by part, advantage."""
+    """Print one panel per rollout: question, truth, completion, reward by part, advantage."""
     for row in rows:
         parts = "  ".join(
             f"{name} {'missing' if value is None else f'{value:.3g}'}" for name, value in row.breakdown.items()
@@ -42,11 +42,11 @@ def show_samples(rows: Sequence[SampleRow], console: Console) -> None:
 
 
 def truth(row: SampleRow) -> str:
-    """The answer, the true spans or the key elements, whichever the sample has."""
+    """Return the sample's answer, true spans or key elements, whichever comes first."""
     spans = ", ".join(f"{start:.2f} to {end:.2f} s" for start, end in row.spans)
     return row.answer or spans or ", ".join(row.key_elements) or "not given"
 
 
 def plain(text: str) -> str:
-    """The text without control characters, escape sequences of a terminal among them."""
+    """Return the text with control characters replaced, including terminal escape sequences."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)

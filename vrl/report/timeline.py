@@ -1,28 +1,28 @@
-"""The time line of a step, as the report shows it: what every process did in some of a run's steps, and who waited."""
+"""Data for the report's timeline: what every process did in some of a run's steps, and how busy it was."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from vrl.errors import DataError
 from vrl.observability.spans import Span
-from vrl.observability.trace import busy
+from vrl.observability.trace import utilization
 
-MAX_STEPS = 24  # on the page: the first ones, the slowest, and an even choice of the others
+MAX_STEPS = 24  # on the page: the first, the slowest, and an even choice of the others
 
 
-def time_line(spans: Sequence[Span]) -> dict[str, Any]:
-    """`steps`: the spans within some steps, in seconds from the step's start; `busy`: shares over the whole run.
+def timeline(spans: Sequence[Span]) -> dict[str, Any]:
+    """Return `timeline`, the spans of some steps in seconds from the step's start, and `busy`, fractions over the run.
 
-    Both are empty for a run without spans.
+    `timeline` is empty and `busy` None for a run without spans.
     """
     steps = [one for one in spans if one.role == "driver" and one.name == "step"]
     try:
-        found = busy(spans)
+        found = utilization(spans)
     except DataError:
         return {"timeline": [], "busy": None}
     verdict = {
         "bottleneck": found.bottleneck,
-        "nobody": found.nobody,
+        "idle": found.idle,
         "lanes": [
             {"name": f"{lane.role} {lane.rank}", "busy": lane.busy, "by_name": lane.by_name} for lane in found.lanes
         ],

@@ -1,4 +1,4 @@
-"""Weights & Biases offline: what its file holds after a run that was interrupted and resumed."""
+"""Weights & Biases offline: the contents of its file after a run was interrupted and resumed."""
 
 import time
 from collections.abc import Iterator
@@ -24,18 +24,18 @@ def records(file: Path) -> Iterator[bytes]:
         length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
         parts.append(data[at + 7 : at + 7 + length])
         at += 7 + length
-        if kind in (1, 4):  # the whole of a record, or its last part
+        if kind in (1, 4):  # a complete record, or its last part
             yield b"".join(parts)
             parts = []
 
 
 def rows(file: Path) -> list[dict[str, str]]:
-    """The rows of a run that has ended: W&B's own process writes on for a moment."""
+    """Return the rows of a run that has ended; W&B's own process keeps writing for a moment."""
     from wandb.proto.wandb_internal_pb2 import Record  # pyright: ignore[reportAttributeAccessIssue]: protobuf makes it on import
 
     deadline = time.monotonic() + 60
     while not (found := [Record.FromString(data) for data in records(file)]) or not found[-1].HasField("exit"):
-        assert time.monotonic() < deadline, f"{file} has no end"
+        assert time.monotonic() < deadline, f"{file} has no end record"
         time.sleep(0.05)
     return [
         {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
@@ -52,7 +52,7 @@ def log_steps(run_dir: Path, first_step: int, last_step: int) -> None:
     log.close()
 
 
-def test_a_resumed_run_goes_on_in_the_same_wandb_run_after_its_last_checkpoint(tmp_path: Path):
+def test_a_resumed_run_continues_the_same_wandb_run_after_its_last_checkpoint(tmp_path: Path):
     log_steps(tmp_path / "run", 0, 3)
     log_steps(tmp_path / "run", 2, 4)
     first, second = sorted((tmp_path / "run").glob("wandb/offline-run-*/*.wandb"))
@@ -61,11 +61,11 @@ def test_a_resumed_run_goes_on_in_the_same_wandb_run_after_its_last_checkpoint(t
         found = rows(file)
         assert [int(row["_step"]) for row in found] == list(steps)
         assert [float(row["reward/mean"]) for row in found] == [step / 8 for step in steps]
-    log_steps(tmp_path / "run", 0, 1)  # from the start again: another run
+    log_steps(tmp_path / "run", 0, 1)  # a run that starts over is a new W&B run
     assert len({file.name for file in (tmp_path / "run").glob("wandb/offline-run-*/*.wandb")}) == 2
 
 
-def test_wandb_that_is_not_installed_is_said_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_wandb_is_reported_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("vrl.observability.charts.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install wandb"):
         RunLog(tmp_path, OFFLINE, steps=1)

@@ -94,7 +94,7 @@ def test_dashboards_are_well_formed(path: Path):
     assert len(set(cells)) == len(cells) and max(x for x, _ in cells) < 24
 
 
-def test_every_query_names_metrics_of_the_catalogue_and_asks_for_the_chosen_run():
+def test_every_query_names_known_metrics_and_selects_the_run():
     for board, title, expr in QUERIES:
         unknown = metrics_in(expr) - known_metrics()
         assert not unknown, f"{board}, {title}: {unknown}"

@@ -1,4 +1,4 @@
-"""The catalogue of step metrics and what a RunLog writes and serves of them."""
+"""The catalogue of step metrics and what a RunLog writes and serves."""
 
 import json
 import socket
@@ -49,7 +49,7 @@ def test_a_step_is_a_row_a_span_and_a_page_for_prometheus(tmp_path: Path):
         "vrl_step 2.0",
         "vrl_reward_mean 0.5",
         'vrl_reward_by_part{part="iou"} 0.5',
-        "vrl_val_reward 0.75",  # of the last step that had it
+        "vrl_val_reward 0.75",  # from the last step that had it
         "vrl_learner_nonfinite_steps_total 1.0",
         "# TYPE vrl_learner_nonfinite_steps_total counter",
     ):

@@ -1,4 +1,4 @@
-"""The table of series: names that Prometheus likes, every one used, nothing counted that is not in it."""
+"""The table of series: valid names, every series is used, and nothing else is counted."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ CALLS = {"count": "counter", "set_gauge": "gauge", "observe": "histogram"}
 
 
 def used() -> set[tuple[str, str]]:
-    """(kind, name) of every series that some file of vrl counts, sets or observes."""
+    """Return (kind, name) of every series that a file of vrl counts, sets or observes."""
     found = set()
     for path in Path("vrl").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

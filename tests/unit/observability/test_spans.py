@@ -1,4 +1,4 @@
-"""Spans: written as they end, whatever ends them."""
+"""Spans: written when they end, even by an exception."""
 
 import asyncio
 import time
@@ -44,14 +44,14 @@ def test_calls_are_spans_and_count_in_the_histogram_even_when_they_fail(tmp_path
     assert 'vrl_call_seconds_count{call="work"} 2.0' in text and 'vrl_call_seconds_count{call="wait"} 1.0' in text
 
 
-def test_without_a_run_nothing_is_written(tmp_path: Path):
+def test_nothing_is_written_outside_a_run(tmp_path: Path):
     assert Worker().work(False) == 7
     with span("step"):
         add_span("push", 0.0, 1.0)
     assert read_spans(tmp_path) == []
 
 
-def test_details_stay_and_a_torn_line_ends_its_file(tmp_path: Path):
+def test_details_are_kept_and_a_torn_line_ends_its_file(tmp_path: Path):
     open_spans(tmp_path, "driver", 0)
     add_span("step", 2.0, 3.0, step=4)
     add_span("push", 1.0, 1.5)

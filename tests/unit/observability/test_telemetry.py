@@ -1,4 +1,4 @@
-"""Endpoints: who serves where, and how Prometheus is told."""
+"""Endpoints: which process serves where, and how Prometheus finds it."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def targets(run_dir: Path) -> dict[str, list]:
     return {path.name.removeprefix(f"{run_dir.name}@"): json.loads(path.read_text()) for path in folder.iterdir()}
 
 
-def test_who_serves_where(run_dir: Path):
+def test_which_process_serves_where(run_dir: Path):
     on = LogConfig(prometheus_port=9100)
     assert telemetry_config(run_dir, on, "driver", 0).port == 9100
     assert (
@@ -49,7 +49,7 @@ def test_who_serves_where(run_dir: Path):
     assert telemetry_config(run_dir, LogConfig(), "data", 1).host == ""
 
 
-def test_a_window_serves_the_role_and_names_itself(run_dir: Path):
+def test_telemetry_serves_the_role_and_names_itself(run_dir: Path):
     telemetry = Telemetry(telemetry_config(run_dir, LogConfig(prometheus_port=1), "data", 3))
     try:
         assert telemetry.address.startswith("127.0.0.1:")
@@ -73,7 +73,7 @@ def test_a_window_serves_the_role_and_names_itself(run_dir: Path):
     assert list(neighbour.parent.iterdir()) == [neighbour]
 
 
-def test_a_process_that_is_started_again_takes_its_place(run_dir: Path):
+def test_a_restarted_process_replaces_its_predecessor(run_dir: Path):
     addresses = []
     for _ in range(2):
         telemetry = Telemetry(
@@ -85,8 +85,8 @@ def test_a_process_that_is_started_again_takes_its_place(run_dir: Path):
     assert list(targets(run_dir)) == ["reward-0.json"]
 
 
-def test_an_actor_finds_its_part_in_the_environment(run_dir: Path):
-    assert start_telemetry() is False  # no run, no telemetry
+def test_an_actor_reads_its_settings_from_the_environment(run_dir: Path):
+    assert start_telemetry() is False  # outside a run
     config = TelemetryConfig(run_dir=str(run_dir), role="learner", rank=1, spans=True, host="127.0.0.1")
     code = "from vrl.observability.telemetry import start_telemetry; from vrl.observability.spans import add_span"
     subprocess.run(
@@ -99,7 +99,7 @@ def test_an_actor_finds_its_part_in_the_environment(run_dir: Path):
     assert (one.role, one.rank, one.name, one.end_s - one.start_s) == ("learner", 1, "push", 1.5)
 
 
-def test_a_taken_port_is_the_users_to_change(run_dir: Path):
+def test_a_taken_port_is_a_config_error(run_dir: Path):
     first = Telemetry(telemetry_config(run_dir, LogConfig(prometheus_port=1), "data", 0))
     port = int(first.address.split(":")[1])
     try:

@@ -1,4 +1,4 @@
-"""Pictures from patches, against the processors that made the patches."""
+"""Images from patches, against the processors that made the patches."""
 
 import io
 
@@ -34,17 +34,17 @@ def test_frames_come_back_from_the_processor_s_patches(processor: Qwen2VLVideoPr
     assert np.array_equal(unpatchify(patches, (t, h, w)), video)
 
 
-def test_clips_and_pictures_of_one_prompt_are_told_apart() -> None:
+def test_clips_and_images_of_one_prompt_are_separated() -> None:
     processor = Qwen2VLImageProcessor(patch_size=14)
-    picture, clip = noise(56, 28, 3), noise(4, 28, 28, 3)
-    image = processor([torch.from_numpy(picture).permute(2, 0, 1)], **RAW)
+    still, clip = noise(56, 28, 3), noise(4, 28, 28, 3)
+    image = processor([torch.from_numpy(still).permute(2, 0, 1)], **RAW)
     video = Qwen2VLVideoProcessor(patch_size=14)(
         [torch.from_numpy(clip).permute(0, 3, 1, 2)], do_sample_frames=False, cap_pixels_per_frame=False, **RAW
     )
     patches = np.concatenate([np.asarray(image["pixel_values"]), np.asarray(video["pixel_values_videos"])])
     vision = (VisionGrid(kind="image", grid_thw=(1, 4, 2)), VisionGrid(kind="video", grid_thw=(2, 2, 2)))
     first, second = frames_of(patches.astype(np.uint8), vision)
-    assert np.array_equal(first, picture[None]) and np.array_equal(second, clip)
+    assert np.array_equal(first, still[None]) and np.array_equal(second, clip)
 
 
 def test_patches_that_do_not_fill_the_grid_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""The report page: what goes in, and that nothing a model wrote can act in it."""
+"""The report page: its data, and that text written by a model stays inert."""
 
 import json
 import re
@@ -64,14 +64,14 @@ def test_the_page_holds_the_run_and_nothing_the_model_wrote_is_markup(tmp_path: 
     assert data == run_data(tmp_path / "toy")
     assert data["groups"][0]["rollouts"][1]["completion"] == HOSTILE
     assert len(re.findall("<script", page)) == 5 and "alert(1)</script>" not in page and "<!-- " not in page
-    assert page.count("@@") == 2 * page.count("@@page.js@@") == 2 * 6  # the model's own; every mark was filled
+    assert page.count("@@") == 2 * page.count("@@page.js@@") == 2 * 6  # those of the model: ours are filled
 
 
-def test_the_page_asks_the_network_for_nothing(tmp_path: Path) -> None:
+def test_the_page_makes_no_network_request(tmp_path: Path) -> None:
     page = write_report(make_run(tmp_path / "toy")).read_text(encoding="utf-8")
     assert "default-src 'none'" in page
     addresses = set(re.findall(r"https?://[\w./]+", page))
-    assert addresses == {"http://www.w3.org/2000/svg"}  # a name space, not a request
+    assert addresses == {"http://www.w3.org/2000/svg"}  # a namespace, not a request
 
 
 def test_scripts_never_turn_text_into_markup() -> None:
@@ -80,7 +80,7 @@ def test_scripts_never_turn_text_into_markup() -> None:
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", script)
 
 
-def test_what_the_page_is_told(tmp_path: Path) -> None:
+def test_the_data_of_the_page(tmp_path: Path) -> None:
     data = run_data(make_run(tmp_path / "toy"))
     assert (data["title"], data["kind"], data["steps"], data["summary"]) == ("toy", "rl", 7, None)
     assert [row["step"] for row in data["rows"]] == [1, 2]  # the torn last line is left out
@@ -91,14 +91,14 @@ def test_what_the_page_is_told(tmp_path: Path) -> None:
     assert data["groups"][0]["timestamps_s"] == [0.0, 2.0]
 
 
-def test_a_finished_run_brings_its_summary(tmp_path: Path) -> None:
+def test_a_finished_run_has_its_summary(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path / "toy")
     (run_dir / "summary.json").write_text(json.dumps({"kind": "sft", "ended": "finished", "steps": 2}))
     data = run_data(run_dir)
     assert data["kind"] == "sft" and data["summary"]["ended"] == "finished"
 
 
-def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
+def test_a_run_without_steps_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("name: x\nsteps: 1\n")
     data = data_block(write_report(tmp_path).read_text())
     assert data["rows"] == [] and data["groups"] == [] and data["kind"] == ""
@@ -113,12 +113,12 @@ def test_long_runs_show_an_even_choice_and_say_how_many_are_left_out(
     assert [group["step"] for group in data["groups"]] == [1, 3] and data["omitted_groups"] == 1
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no config\.yaml"):
         write_report(tmp_path)
 
 
-def test_numbers_that_json_lacks_are_refused() -> None:
+def test_non_finite_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="JSON"):
         render({"reward": float("nan")})
 

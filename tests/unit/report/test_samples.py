@@ -1,4 +1,4 @@
-"""Sample files: what is written is read back, frames and times beside it."""
+"""Sample files: rows, frames and timestamps are read back as written."""
 
 import io
 from pathlib import Path
@@ -68,11 +68,11 @@ def test_rows_come_back_as_written(tmp_path: Path) -> None:
     assert not list((tmp_path / "samples").glob("*.tmp"))
 
 
-def test_frames_stand_once_a_group_with_the_times_of_the_clip(tmp_path: Path) -> None:
+def test_frames_are_stored_once_per_group_with_the_times_of_the_clip(tmp_path: Path) -> None:
     write(tmp_path, 1)
     first, second = read_samples(tmp_path)
     assert second.frames == [] and second.timestamps_s == []
-    assert first.timestamps_s == [None, 0.0, 0.5, 1.0]  # the picture; then three frames, the fourth being the padding
+    assert first.timestamps_s == [None, 0.0, 0.5, 1.0]  # the image, then three frames; the fourth is padding
     shades = [int(np.asarray(Image.open(io.BytesIO(data))).mean()) for data in first.frames]
     assert shades == pytest.approx([20, 200, 200, 200], abs=2)
 

@@ -1,4 +1,4 @@
-"""`vrl samples`: which rollouts, and that none of them can act on the terminal."""
+"""`vrl samples`: which rollouts it prints, and that none can control the terminal."""
 
 import io
 from dataclasses import replace
@@ -58,6 +58,6 @@ def test_what_a_model_wrote_reaches_the_terminal_as_text_only(tmp_path: Path):
     assert "\x1b" not in text and "\x07" not in text and text.count("[red]") >= 3
 
 
-def test_no_samples_is_the_users_to_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_run_without_samples_is_a_user_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["samples", str(tmp_path)]) == 2
     assert "log.samples_every" in capsys.readouterr().err

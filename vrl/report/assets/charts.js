@@ -1,5 +1,5 @@
 "use strict";
-// Small building blocks and the line chart. All text goes in as text nodes: nothing a model wrote can become markup.
+// Small building blocks and the line chart. All text becomes text nodes, so nothing a model wrote can become markup.
 
 function node(tag, attributes = {}, ...children) {
   const svg = ["svg", "g", "path", "line", "rect", "text", "circle", "title"].includes(tag);

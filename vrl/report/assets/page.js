@@ -1,5 +1,5 @@
 "use strict";
-// Puts the page together from the data block.
+// Builds the page from the data block.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const summary = data.summary || {};
@@ -55,18 +55,18 @@ function charts() {
   const wanted = [
     {
       title: "Reward",
-      unit: "of rollouts, by task",
+      unit: "of rollouts by task",
       series: [line("reward/mean", "mean"), ...family("reward/task/")],
       from_zero: true,
     },
     { title: "Held-out reward", unit: "by task", series: rewards, from_zero: true },
     {
       title: "Reward parts",
-      unit: "mean where it applies",
+      unit: "mean over rollouts it applies to",
       series: parts.map((name) => line(name, name.slice(7))),
       from_zero: true,
     },
-    { title: "Held-out format", unit: "share", series: family("val/format/"), from_zero: true },
+    { title: "Held-out format", unit: "fraction", series: family("val/format/"), from_zero: true },
     {
       title: "Cross-entropy",
       unit: "nats per target token",
@@ -84,16 +84,16 @@ function charts() {
     { title: "Entropy", unit: "nats", series: [line("loss/entropy", "policy")], from_zero: true },
     {
       title: "Groups and completions",
-      unit: "share",
+      unit: "fraction",
       series: [
         line("group/zero_spread_frac", "groups without spread"),
-        line("rollout/truncated_frac", "completions cut off"),
+        line("rollout/truncated_frac", "completions truncated"),
         line("loss/clip_frac", "tokens clipped"),
       ],
       from_zero: true,
     },
     {
-      title: "Where a step's time goes",
+      title: "Where the time of a step goes",
       unit: "seconds",
       series: ["step", "rollout", "reward", "learn", "push", "idle"].map((part) => line(`${part}/seconds`, part)),
       from_zero: true,
@@ -101,7 +101,7 @@ function charts() {
     {
       title: "Throughput",
       unit: "tokens per second",
-      series: [line("rollout/tokens_per_s", "sampled"), line("learner/tokens_per_s", "learned from")],
+      series: [line("rollout/tokens_per_s", "sampled"), line("learner/tokens_per_s", "trained on")],
       from_zero: true,
     },
     {
@@ -179,7 +179,7 @@ function cards() {
       card(
         "wall time",
         seconds(summary.wall_s),
-        summary.steps ? `${seconds(summary.wall_s / summary.steps)} a step` : "",
+        summary.steps ? `${seconds(summary.wall_s / summary.steps)} per step` : "",
       ),
     );
   if (summary.groups_started !== undefined)
@@ -197,7 +197,7 @@ function cards() {
       card(
         "mismatch KL",
         show(Math.max(...pointsOf("loss/mismatch_kl").map(([, y]) => y))),
-        "largest of all steps, nats",
+        "maximum over all steps, nats",
       ),
     );
   return made;
@@ -223,7 +223,7 @@ function beforeAfter() {
     const text = key in before ? `${show(before[key])} to ${show(after[key])}` : show(after[key]);
     return [node("span", {}, key === "mean" ? "all" : key), svg, node("span", {}, text)];
   });
-  const title = Object.keys(before).length ? "Held-out reward: mark before, bar after" : "Held-out reward";
+  const title = Object.keys(before).length ? "Held-out reward: line before, bar after" : "Held-out reward";
   return node(
     "div",
     { class: "panel" },
@@ -237,17 +237,17 @@ function faults() {
   const rows = [];
   const add = (what, count, detail) => rows.push([what, count, detail || ""]);
   for (const [reason, count] of Object.entries(summary.groups_dropped || {}))
-    add(`groups dropped: ${reason}`, count, reason === "zero_spread" ? "equal rewards teach nothing: no failure" : "");
+    add(`groups dropped: ${reason}`, count, reason === "zero_spread" ? "equal rewards give no learning signal; not a failure" : "");
   for (const [reason, count] of Object.entries(summary.samples_dropped || {})) add(`samples left out: ${reason}`, count);
   for (const name of names.filter((one) => one.startsWith("fault/")).sort())
     add(name, total(name), catalogued(name).meaning);
-  if (total("learner/nonfinite_steps")) add("steps dropped: not finite", total("learner/nonfinite_steps"));
+  if (total("learner/nonfinite_steps")) add("steps dropped: loss or gradient not finite", total("learner/nonfinite_steps"));
   const judge = pointsOf("judge/failures").reduce((sum, [, y]) => sum + y, 0);
-  if (judge) add("questions that the judge left open", judge);
+  if (judge) add("questions without an answer from the judge", judge);
   const bad = (summary.dropped_samples || []).map((one) => `${one.sample_id} (${one.reason}): ${one.message}`);
   const shown = rows.filter(([, count]) => count);
   if (!shown.length && !bad.length)
-    return node("span", { class: "quiet" }, data.summary ? "None: nothing failed." : "None in the rows so far.");
+    return node("span", { class: "quiet" }, data.summary ? "Nothing failed." : "No failures so far.");
   const table = node(
     "table",
     {},
@@ -278,7 +278,7 @@ function comparison() {
     ["steps", (run) => last(run, "step")],
     ["held-out reward", (run) => ((run.summary || {}).val_after || {}).mean ?? last(run, "val/reward")],
     ["reward, last step", (run) => last(run, "reward/mean")],
-    ["seconds a step", (run) => last(run, "step/seconds")],
+    ["seconds per step", (run) => last(run, "step/seconds")],
     ["sampled tokens/s", (run) => last(run, "rollout/tokens_per_s")],
   ];
   return node(
@@ -288,7 +288,7 @@ function comparison() {
     node(
       "table",
       {},
-      node("tr", {}, node("th", {}, "run"), ...cells.map(([name]) => node("th", {}, name)), node("th", {}, "its configuration differs in")),
+      node("tr", {}, node("th", {}, "run"), ...cells.map(([name]) => node("th", {}, name)), node("th", {}, "configuration differences")),
       ...runs.map((run) =>
         node(
           "tr",
@@ -318,7 +318,7 @@ function metricTable() {
       node("td", { class: "quiet" }, catalogued(name).meaning),
     );
   });
-  const head = ["metric", "first", "least", "most", "last", "unit", "meaning"].map((title) => node("th", {}, title));
+  const head = ["metric", "first", "min", "max", "last", "unit", "meaning"].map((title) => node("th", {}, title));
   return node("table", {}, node("thead", {}, node("tr", {}, ...head)), node("tbody", {}, ...rows));
 }
 
@@ -343,7 +343,7 @@ function main() {
     element("charts").replaceChildren(
       ...(drawn.length
         ? drawn.map((chart) => drawChart(chart, Number(slider.value)))
-        : [node("p", { class: "empty" }, "No step has been logged yet.")]),
+        : [node("p", { class: "empty" }, "No steps logged yet.")]),
     );
   slider.value = steps.length > 40 ? 0.7 : 0;
   slider.addEventListener("input", draw);
@@ -352,7 +352,7 @@ function main() {
   element("table").append(metricTable());
   element("summary").textContent = data.summary
     ? JSON.stringify(data.summary, null, 1)
-    : "The run has not ended: there is no summary.json yet.";
+    : "The run has not finished, so there is no summary.json yet.";
   element("config").textContent = data.config;
 }
 

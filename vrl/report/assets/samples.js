@@ -1,5 +1,5 @@
 "use strict";
-// The browser of samples: frames that the model saw, question and truth, completions side by side.
+// The sample browser: frames that the model saw, question and truth, completions side by side.
 
 const SPECIAL = /(<\|[a-z_]+\|>)/;
 
@@ -15,7 +15,7 @@ function frameStrip(group) {
   const strip = node("div", { class: "strip" });
   group.frames.forEach((source, i) => {
     const time = group.timestamps_s[i] ?? null;
-    const label = time === null ? "picture" : `${time.toFixed(2)} s`;
+    const label = time === null ? "image" : `${time.toFixed(2)} s`;
     const image = node("img", { src: source, alt: `frame at ${label}`, decoding: "async" });
     image.addEventListener("load", () => {
       if (image.naturalHeight < 92) image.classList.add("small");
@@ -122,8 +122,8 @@ function rolloutCard(rollout, index, range) {
       { class: "chips" },
       ...parts,
       node("span", {}, `${rollout.num_tokens} token${rollout.num_tokens === 1 ? "" : "s"}`),
-      rollout.readable ? null : node("span", { class: "alert" }, "unreadable"),
-      rollout.finish_reason === "length" ? node("span", { class: "alert" }, "cut off") : null,
+      rollout.readable ? null : node("span", { class: "alert" }, "not parseable"),
+      rollout.finish_reason === "length" ? node("span", { class: "alert" }, "truncated") : null,
       node("span", { title: "policy version" }, low === high ? `v${low}` : `v${low} to v${high}`),
     ),
   );
@@ -161,7 +161,7 @@ function groupCard(group, range) {
       node("span", {}, `step ${group.step}`),
       node("span", {}, `group ${group.group_id}`),
       node("span", {}, group.sample_id),
-      group.duration_s > 0 ? node("span", {}, `clip of ${show(group.duration_s)} s`) : null,
+      group.duration_s > 0 ? node("span", {}, `${show(group.duration_s)} s clip`) : null,
       node("span", {}, "mean reward ", node("b", {}, show(group.mean))),
     ),
     node("div", { class: "question" }, group.question),
@@ -237,7 +237,7 @@ function browse(groups, omitted) {
     );
     found.sort(orders[element("sort").value]);
     element("groups").replaceChildren(...found.slice(0, shown).map((group) => groupCard(group, range)));
-    const left = omitted ? `; ${omitted} more are in the sample files, left out here to keep the page small` : "";
+    const left = omitted ? `; ${omitted} more are in the sample files, omitted here to keep the page small` : "";
     element("count").textContent = `${Math.min(shown, found.length)} of ${found.length} groups${left}`;
     element("more").hidden = found.length <= shown;
   };

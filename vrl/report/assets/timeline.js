@@ -1,5 +1,5 @@
 "use strict";
-// The time line of a step: what every process did, and where it waited.
+// The timeline of a step: what every process did, and where it waited.
 
 const WORK = ["prepare", "generate", "score", "forward_backward", "verify", "optimizer", "push", "receive", "logprobs"];
 const WAITS = ["wait_groups", "wait_prompts"];
@@ -16,7 +16,7 @@ function lanesOf(step) {
   return [...new Set(step.spans.map(([lane]) => lane))].sort((a, b) => place(a) - place(b));
 }
 
-// Rows of a lane: spans that overlap stand below one another, three deep at most.
+// Rows of a lane: overlapping spans are stacked, at most three deep.
 function rowsOf(spans) {
   const ends = [];
   return spans.map((span) => {
@@ -33,7 +33,7 @@ function drawStep(step) {
     right = 14,
     row = 17;
   const px = (time) => left + (time / step.seconds) * (width - left - right);
-  const svg = node("svg", { class: "timeline", role: "img", "aria-label": `time line of step ${step.step}` });
+  const svg = node("svg", { class: "timeline", role: "img", "aria-label": `timeline of step ${step.step}` });
   let top = 4;
   for (const lane of lanesOf(step)) {
     const spans = step.spans.filter((span) => span[0] === lane).sort((a, b) => a[2] - b[2]);
@@ -78,7 +78,7 @@ function busyTable(busy) {
 function timeline(steps, busy) {
   const section = document.getElementById("time");
   if (!steps.length) {
-    section.append(node("p", { class: "empty" }, "No spans in this run (log.spans writes them)."));
+    section.append(node("p", { class: "empty" }, "No spans in this run (set log.spans to write them)."));
     return;
   }
   const select = node(
@@ -103,7 +103,7 @@ function timeline(steps, busy) {
     node(
       "div",
       { class: "panel" },
-      node("div", { class: "bar" }, node("h3", {}, "A step"), node("label", {}, "step ", select)),
+      node("div", { class: "bar" }, node("h3", {}, "One step"), node("label", {}, "step ", select)),
       where,
       node("div", { class: "legend" }, ...key),
     ),
@@ -113,7 +113,7 @@ function timeline(steps, busy) {
       node(
         "div",
         { class: "label quiet" },
-        `All steps: ${busy.bottleneck} is the bottleneck; no actor worked for ${(100 * busy.nobody).toFixed(0)} % of the time`,
+        `All steps: ${busy.bottleneck} is the bottleneck; no actor worked for ${(100 * busy.idle).toFixed(0)} % of the time`,
       ),
       busyTable(busy),
     ),
