@@ -84,7 +84,7 @@ def test_calls_lost_with_an_actor_are_retried_on_another():
     async def scenario(pool: ActorPool) -> None:
         victim, other = await pids(pool)
         calls = [asyncio.ensure_future(pool.call("pid", 1.0)) for _ in range(4)]
-        await asyncio.sleep(0.3)
+        await until(lambda: [worker.in_flight for worker in pool._workers] == [2, 2])
         os.kill(victim, signal.SIGKILL)
         answered = await asyncio.gather(*calls)
         assert victim not in answered and other in answered
@@ -216,8 +216,7 @@ def test_a_newcomer_gets_no_call_before_it_is_admitted():
 def test_calls_wait_for_a_free_actor_and_affinity_holds():
     async def scenario(pool: ActorPool) -> None:
         running = [asyncio.ensure_future(pool.call("pid", 0.3)) for _ in range(6)]
-        await asyncio.sleep(0.05)
-        assert [worker.in_flight for worker in pool._workers] == [1, 1, 1]
+        await until(lambda: [worker.in_flight for worker in pool._workers] == [1, 1, 1])
         await asyncio.gather(*running)
         homes = {key: {await pool.call("pid", affinity=key) for _ in range(5)} for key in "abcdefgh"}
         assert all(len(home) == 1 for home in homes.values())

@@ -136,7 +136,7 @@ def slurm(tmp_path: Path) -> dict[str, str]:
         "srun": 'exec "$@"',
         "ray": f'echo "$@" > {tmp_path}/ray.log; while [ "$1" != -- ]; do shift; done; shift; "$@"',
         "vrl": (
-            f'echo "$@" > {tmp_path}/vrl.log; trap "echo saved > {tmp_path}/checkpoint; exit 143" TERM\n'
+            f'trap "echo saved > {tmp_path}/checkpoint; exit 143" TERM; echo "$@" > {tmp_path}/vrl.log\n'
             f"while [ ! -e {tmp_path}/end ]; do sleep 0.05; done; exit $(cat {tmp_path}/end)"
         ),
     }
@@ -153,7 +153,8 @@ def slurm(tmp_path: Path) -> dict[str, str]:
 def start(tmp_path: Path, env: dict[str, str]) -> subprocess.Popen:
     job = subprocess.Popen(["bash", "slurm.sbatch", "conf/x.yaml", "steps=3"], cwd=tmp_path, env=env)
     deadline = time.monotonic() + 20
-    while not (tmp_path / "vrl.log").is_file() and time.monotonic() < deadline:
+    while not (tmp_path / "vrl.log").is_file():  # from then on the stand-in for vrl handles SIGTERM
+        assert job.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     return job
 
@@ -172,7 +173,6 @@ def test_the_slurm_job_has_the_exit_code_of_its_run(tmp_path: Path, slurm: dict[
 
 def test_the_slurm_time_limit_saves_a_checkpoint_and_queues_again(tmp_path: Path, slurm: dict[str, str]):
     job = start(tmp_path, slurm)
-    time.sleep(0.3)
     job.send_signal(signal.SIGUSR1)
     assert job.wait(20) == 0
     assert (tmp_path / "checkpoint").read_text() == "saved\n"

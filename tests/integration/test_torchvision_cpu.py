@@ -1,4 +1,4 @@
-"""The mend that lets a CUDA build of torchvision import on a CPU-only torch, and the day on which it can go."""
+"""The workaround that lets a CUDA build of torchvision import on a CPU-only torch, and a test of when to delete it."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 pytestmark = pytest.mark.skipif(
-    bool(torch.version.cuda or torch.version.hip), reason="the mend acts on a CPU-only torch"
+    bool(torch.version.cuda or torch.version.hip), reason="the workaround acts on a CPU-only torch"
 )
 
 
@@ -24,7 +24,7 @@ def test_torchvision_imports_in_a_fresh_process():
     assert done.returncode == 0, done.stderr
 
 
-def test_the_mend_is_still_needed():
+def test_the_workaround_is_still_needed():
     """When this fails, torchvision guards its own registration: delete vrl/_compat and its entry point."""
     done = import_torchvision(TORCH_DEVICE_BACKEND_AUTOLOAD="0")
     if "+cpu" in done.stdout:

@@ -17,7 +17,7 @@ def save(root: Path, step: int, keep_last: int = 2, content: int | None = None) 
     return checkpoint.commit(tmp, {"step": step, "ordinal": 10 * step}, keep_last=keep_last)
 
 
-def test_a_committed_checkpoint_reads_back_and_old_ones_go(tmp_path: Path):
+def test_a_committed_checkpoint_reads_back_and_old_ones_are_deleted(tmp_path: Path):
     for step in (1, 2, 3):
         save(tmp_path, step)
     found = checkpoint.newest(tmp_path)
@@ -64,7 +64,7 @@ STAGES = ["begun", "written", "described", "flushed", "renamed", "pointed", "pru
     ("stage", "again"), [(stage, again) for stage in STAGES for again in (False, True)] + [("moved_aside", True)]
 )
 def test_a_save_killed_anywhere_leaves_a_whole_checkpoint(tmp_path: Path, stage: str, again: bool):
-    """`again`: the step that is saved has a checkpoint already."""
+    """`again`: the step being saved already has a checkpoint."""
     for step in (1, 2):
         save(tmp_path, step, content=7)
     step = 2 if again else 3
@@ -77,9 +77,9 @@ def test_a_save_killed_anywhere_leaves_a_whole_checkpoint(tmp_path: Path, stage:
     assert found is not None and found.step == (step if late else 2)
     assert (found.learner / "weights.bin").read_bytes() == bytes([9 if late else 7]) * 100
     if stage not in ("pruning", "pruned"):
-        assert checkpoint.read(tmp_path / "step_000001").step == 1  # nothing goes before the new one is named
+        assert checkpoint.read(tmp_path / "step_000001").step == 1  # deletes come after `latest` is written
 
-    save(tmp_path, step, content=8)  # what the resumed run does
+    save(tmp_path, step, content=8)  # as the resumed run does
     assert sorted(p.name for p in tmp_path.iterdir()) == ["latest", f"step_{step - 1:06d}", f"step_{step:06d}"]
     found = checkpoint.newest(tmp_path)
     assert found is not None and (found.learner / "weights.bin").read_bytes() == bytes([8]) * 100
@@ -90,7 +90,7 @@ def die(root: Path, step: int, stage: str) -> None:
     save(root, step, content=9)
 
 
-def test_a_checkpoint_of_another_past_does_not_push_out_the_new_one(tmp_path: Path):
+def test_checkpoints_left_from_later_steps_do_not_evict_a_new_one(tmp_path: Path):
     for step in (5, 6):
         save(tmp_path, step)
     (tmp_path / "step_000006" / "manifest.json").unlink()
@@ -108,7 +108,7 @@ def test_nothing_is_deleted_for_a_checkpoint_that_does_not_read_back(tmp_path: P
     assert found is not None and found.step == 1
 
 
-def test_what_resume_asks_for(tmp_path: Path):
+def test_each_resume_setting_finds_its_checkpoint_or_is_refused(tmp_path: Path):
     assert checkpoint.find(tmp_path, "never") is None
     assert checkpoint.find(tmp_path, "auto") is None
     with pytest.raises(CheckpointError, match="resume=must"):
@@ -130,7 +130,7 @@ def test_a_model_path_may_be_a_run_folder(tmp_path: Path):
     with pytest.raises(CheckpointError, match="wanted a Hugging Face folder"):
         checkpoint.resolve_model(str(tmp_path))
     with pytest.raises(CheckpointError, match="the hub does not give it"):
-        checkpoint.resolve_model("nobody/nothing")
+        checkpoint.resolve_model("no-owner/no-model")
     save(tmp_path / "checkpoints", 1)
     with pytest.raises(CheckpointError, match="holds no hf/ folder"):
         checkpoint.resolve_model(str(tmp_path))

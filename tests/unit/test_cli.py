@@ -5,7 +5,7 @@ import pytest
 from vrl.cli import main
 
 
-def test_a_full_disk_is_an_error_in_our_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_full_disk_is_a_storage_error_with_a_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "rows.jsonl").write_text('{"sample_id": "a", "task": "vqa", "question": "?", "answer": "x"}\n')
     (tmp_path / "out.parquet").symlink_to("/dev/full")
     convert = ["data", "convert", "--from", "jsonl", str(tmp_path / "rows.jsonl")]

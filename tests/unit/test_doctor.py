@@ -1,4 +1,4 @@
-"""The doctor's checks, each in health and in sickness."""
+"""The doctor's checks, each passing and failing."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,12 +40,12 @@ def test_versions_within_the_requirements_are_one_good_finding() -> None:
         ([], "fail", "pip install -e"),
     ],
 )
-def test_a_wrong_package_comes_with_its_cure(requirements: list[str], level: str, word: str) -> None:
+def test_a_finding_about_a_package_names_the_cure(requirements: list[str], level: str, word: str) -> None:
     (finding,) = check_versions(requirements)
     assert finding.level == level and word in finding.cure
 
 
-def test_a_module_that_does_not_import_is_a_failure() -> None:
+def test_a_module_that_does_not_import_fails() -> None:
     (finding,) = check_imports(("json", "vrl.no_such_module"))
     assert finding.level == "fail" and "vrl.no_such_module" in finding.topic
 
@@ -53,7 +53,7 @@ def test_a_module_that_does_not_import_is_a_failure() -> None:
 @pytest.mark.parametrize(
     ("free_gib", "memory_gib", "level"), [(0.06, 8, "fail"), (3.0, 16, "warn"), (1.5, 2, "warn"), (3.0, 8, "ok")]
 )
-def test_shared_memory_has_room_or_a_cure(
+def test_too_little_shared_memory_is_reported_with_a_cure(
     monkeypatch: pytest.MonkeyPatch, free_gib: float, memory_gib: int, level: str
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(total=8 * GIB, free=free_gib * GIB))
@@ -65,7 +65,7 @@ def test_the_decoder_returns_the_frames_that_were_written() -> None:
     assert check_decoder().level == "ok"
 
 
-def test_wrong_frames_and_unreadable_files_are_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_frames_and_unreadable_files_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     encode = toyworld.encode
     monkeypatch.setattr(toyworld, "encode", lambda frames, path, fps: encode(np.roll(frames, 1, axis=0), path, fps))
     assert check_decoder().level == "fail"
@@ -107,14 +107,14 @@ def test_a_token_file_that_others_can_read_is_named(tmp_path: Path) -> None:
     assert finding.cure == f"chmod 600 {moved}"
 
 
-def test_a_runs_folder_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
+def test_checking_a_runs_folder_leaves_nothing_in_it(tmp_path: Path) -> None:
     assert check_folder(tmp_path / "runs").level in ("ok", "warn")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     assert check_folder(tmp_path / "file" / "runs").level == "fail"
 
 
-def test_the_exit_code_is_one_where_anything_would_stop_a_run(
+def test_any_failure_makes_the_exit_code_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     findings = [Finding(topic="disk", level="warn", found="little", cure="pip install 'vrl[cpu]'")]

@@ -1,4 +1,4 @@
-"""The machine's own interfaces: loopback is there everywhere."""
+"""Addresses and interfaces of this machine; every machine has loopback."""
 
 import os
 import socket
@@ -18,9 +18,9 @@ def test_a_peer_on_loopback_is_reached_from_loopback():
     assert own_address("127.0.0.1") == "127.0.0.1"
 
 
-def test_without_a_route_the_name_decides(monkeypatch: pytest.MonkeyPatch):
+def test_without_a_route_the_host_name_gives_the_address(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
-    assert own_address("255.255.255.255") == "127.0.0.1"  # nobody may connect to a broadcast address
+    assert own_address("255.255.255.255") == "127.0.0.1"  # a broadcast address accepts no connection
 
 
 def test_gloo_listens_on_the_interface_that_leads_to_its_peer(monkeypatch: pytest.MonkeyPatch):
@@ -29,7 +29,7 @@ def test_gloo_listens_on_the_interface_that_leads_to_its_peer(monkeypatch: pytes
     assert os.environ.pop("GLOO_SOCKET_IFNAME") == interface_of("127.0.0.1")
 
 
-def test_what_is_said_already_stays(monkeypatch: pytest.MonkeyPatch):
+def test_an_interface_that_is_set_already_stays(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "ib0")
     set_gloo_interface("127.0.0.1")
     assert os.environ["GLOO_SOCKET_IFNAME"] == "ib0"

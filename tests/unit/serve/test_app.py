@@ -29,11 +29,12 @@ class Server:
     def __init__(self, root: Path, *, wait: bool = False, fail: Exception | None = None, **config: Any) -> None:
         (root / "a.mp4").write_bytes(b"a clip")
         self.root = root
-        self.go = asyncio.Event()
+        self.go, self.asked = asyncio.Event(), asyncio.Event()
         self.inference, self.data, self.engines = client(lambda sample, temperature, turn: completion(" red"))
         show = self.inference.show
 
         async def held(samples: Any, view: Any) -> Any:
+            self.asked.set()
             if fail is not None:
                 raise fail
             if wait:
@@ -249,14 +250,14 @@ def test_who_goes_away_frees_the_place_and_the_upload(tmp_path: Path):
     async def chat(client: httpx.AsyncClient) -> None:
         for stream in (False, True):
             asked = asyncio.create_task(client.post(CHAT, json=body(url=url, stream=stream)))
-            while server.app._inside == 0:
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.05)
+            await asyncio.wait_for(server.asked.wait(), 10)
+            server.asked.clear()
             asked.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asked
-            await asyncio.sleep(0.05)
-            assert server.app._inside == 0
+            async with asyncio.timeout(10):
+                while server.app._inside:
+                    await asyncio.sleep(0)
             assert list((tmp_path / UPLOADS).iterdir()) == []
         server.go.set()
         assert (await client.post(CHAT, json=body())).status_code == 200
