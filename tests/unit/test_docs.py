@@ -16,7 +16,7 @@ from vrl.config.load import load
 from vrl.evaluation.config import EvalConfig, check_eval
 from vrl.inference.config import InferConfig, check_infer
 from vrl.observability.catalogue import CATALOGUE, find
-from vrl.reward.record import RewardInput
+from vrl.reward.inputs import RewardInput
 from vrl.serve.config import ServeConfig
 from vrl.types import Sample
 

@@ -12,7 +12,7 @@ from vrl.evaluation.item import Benchmark, Item
 from vrl.evaluation.record import STAGE, Scored
 from vrl.inference.predictions import Prediction
 from vrl.inference.record import Answer
-from vrl.reward.record import RewardInput, Values
+from vrl.reward.inputs import RewardInput, Values
 from vrl.reward.text import word_error_rate
 from vrl.reward.worker import RewardWorker
 from vrl.tasks import TASKS

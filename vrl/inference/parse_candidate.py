@@ -12,7 +12,7 @@ from vrl.config import RewardConfig
 from vrl.inference.record import Candidate
 from vrl.reward.accuracy import normalise
 from vrl.reward.evidence import anti_repetition, frame_sensitive, think_transparency, valid_frames
-from vrl.reward.record import RewardInput
+from vrl.reward.inputs import RewardInput
 from vrl.tasks import TASKS
 from vrl.tasks.answer import choice_letter, number
 from vrl.tasks.tags import after
@@ -40,7 +40,7 @@ def read_candidate(
         finish_reason=completion.finish_reason,
         num_tokens=len(completion.token_ids),
         num_thinking_tokens=len(tokenizer(thinking, add_special_tokens=False)["input_ids"]) if thinking else 0,
-        rules=rules,
+        config=rules,
     )
     return Candidate(
         answer=answer if key else "",

@@ -1,6 +1,6 @@
 """The reward functions, by name. Every module of this package that defines `REWARDS` or `GROUP_REWARDS` is a family of
-them: a new reward is a new file (or a new entry in one). Each is a pure function of a RewardInput or GroupInput; `ASKS`
-says what a judge has to find before. A family may also live outside, see `add_modules`.
+them, so a new reward is a new file (or a new entry in one). Each is a pure function of a RewardInput or GroupInput;
+`ASKS` lists what a judge has to find first. A family may also live outside the package, see `add_modules`.
 """
 
 import importlib
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vrl.errors import ConfigError
-from vrl.reward.record import GroupRewardFunction, RewardFunction
+from vrl.reward.inputs import GroupRewardFunction, RewardFunction
 
 _USERS = ("rubric", "worker")  # read REWARDS themselves
 
@@ -17,18 +17,18 @@ REWARDS: dict[str, RewardFunction] = {}
 GROUP_REWARDS: dict[str, GroupRewardFunction] = {}
 ASKS: dict[str, tuple[str, ...]] = {}  # reward name -> fields of its Judgement
 COUNTS_TOKENS: set[str] = set()  # names of rewards that read num_thinking_tokens
-_taken: set[str] = set()  # modules
+_registered: set[str] = set()  # modules
 
 
 def add_modules(names: Iterable[str]) -> None:
-    """Take in the rewards of modules by import path, as if they were files of this package; a second time is nothing.
+    """Register the rewards of modules by import path, as if they were files of this package. Idempotent.
 
-    Raises ConfigError for a module that cannot be imported, has no rewards, or uses a name that is taken.
+    Raises ConfigError for a module that cannot be imported, has no rewards, or reuses the name of another reward.
     """
     for name in names:
         try:
             family = vars(importlib.import_module(name))
-        except Exception as error:  # whatever the user's code raises
+        except Exception as error:  # the user's code may raise anything
             raise ConfigError(
                 f"reward.modules: got {name!r}, which cannot be imported ({type(error).__name__}: {error}), wanted a "
                 "module that is installed, on PYTHONPATH or in the job's --working-dir, on every node"
@@ -39,11 +39,11 @@ def add_modules(names: Iterable[str]) -> None:
 
 
 def _add(module: str, family: Mapping[str, Any]) -> None:
-    if module in _taken:
+    if module in _registered:
         return
     if twice := sorted(_names(family) & (REWARDS.keys() | GROUP_REWARDS.keys())):
         raise ConfigError(f"{module}: got the reward names {twice}, which are taken, wanted new ones")
-    _taken.add(module)
+    _registered.add(module)
     REWARDS.update(family.get("REWARDS", {}))
     GROUP_REWARDS.update(family.get("GROUP_REWARDS", {}))
     ASKS.update(family.get("ASKS", {}))

@@ -1,10 +1,10 @@
-"""Is the answer right? By the sample's answer type (vrl.tasks.answer). Does not look at the answer's form."""
+"""Accuracy of the answer, by the sample's answer type (vrl.tasks.answer) or by a judge. Ignores the answer's form."""
 
 import string
 import unicodedata
 
 from vrl.config import RewardConfig
-from vrl.reward.record import RewardInput
+from vrl.reward.inputs import RewardInput
 from vrl.reward.text import rouge, word_error_rate
 from vrl.tasks.answer import ANSWER_TYPES, choice_letter, number
 
@@ -12,28 +12,28 @@ _ARTICLES = ("a", "an", "the")
 _MRA_TENTHS = range(10)  # thresholds 0.50, 0.55 .. 0.95
 
 
-def accuracy(given: RewardInput) -> float | None:
-    """How right the answer is, in [0, 1]; an unreadable one is 0. None where the truth is spans or elements.
+def accuracy(inputs: RewardInput) -> float | None:
+    """Accuracy of the answer in [0, 1], 0 if it cannot be parsed. None if the truth is spans or elements.
 
     Video-R1's five types: choice (same letter), number (`same_number`), ocr (1 - word error rate, at least 0), free
     (`rouge`), regression (`relative_accuracy` or, with reward.regression=mra, `mean_relative_accuracy`). And text:
     equal after `normalise` (our definition).
     """
-    sample = given.sample
+    sample = inputs.sample
     if sample.answer_type not in ANSWER_TYPES:
         return None
-    return answer_accuracy(given, given.parsed.answer) if given.parsed is not None else 0.0
+    return answer_accuracy(inputs, inputs.parsed.answer) if inputs.parsed is not None else 0.0
 
 
-def answer_accuracy(given: RewardInput, answer: str) -> float:
-    """`accuracy` of these words in place of the completion's answer. The sample must have an answer."""
-    sample, rules = given.sample, given.rules
+def answer_accuracy(inputs: RewardInput, answer: str) -> float:
+    """Return the accuracy of `answer` in place of the completion's own. The sample must have an answer."""
+    sample, config = inputs.sample, inputs.config
     if sample.answer_type == "choice":
         return float(choice_letter(answer, sample.options) == sample.answer.strip())
     if sample.answer_type == "number":
-        return float(same_number(answer, sample.answer, rules.number_tolerance))
+        return float(same_number(answer, sample.answer, config.number_tolerance))
     if sample.answer_type == "regression":
-        return _near(answer, sample.answer, rules)
+        return _near(answer, sample.answer, config)
     if sample.answer_type == "ocr":
         return max(0.0, 1.0 - word_error_rate(answer, sample.answer))
     if sample.answer_type == "free":
@@ -42,8 +42,8 @@ def answer_accuracy(given: RewardInput, answer: str) -> float:
 
 
 def same_number(answer: str, truth: str, tolerance: float = 0.0) -> bool:
-    """Equal after rounding to two decimals, and both or neither written with a decimal point; or, with a tolerance,
-    no further from the truth than that share of it.
+    """Return whether two numbers are equal after rounding to two decimals, and both or neither have a decimal point;
+    with a tolerance, whether the relative error is at most that.
 
     Source: Video-R1's numerical reward (its public training code). `3.0` for `3` is wrong by that rule; the tolerance
     is our definition.
@@ -57,43 +57,57 @@ def same_number(answer: str, truth: str, tolerance: float = 0.0) -> bool:
 
 
 def relative_error(got: float, wanted: float) -> float:
-    """|got - wanted| / |wanted|; where the truth is 0, 0 for a 0 and 1 for anything else (our definition)."""
+    """Return |got - wanted| / |wanted|; if the truth is 0, 0 for a 0 and 1 for anything else (our definition)."""
     return abs(got - wanted) / abs(wanted) if wanted else float(got != wanted)
 
 
 def relative_accuracy(got: float, wanted: float) -> float:
-    """1 - relative error, at least 0. Source: Video-R1's regression reward."""
+    """Return 1 - relative error, at least 0. Source: Video-R1's regression reward."""
     return max(0.0, 1.0 - relative_error(got, wanted))
 
 
 def mean_relative_accuracy(got: float, wanted: float, *, inclusive: bool = False) -> float:
-    """Share of the thresholds t = 0.50, 0.55 .. 0.95 with relative error < 1 - t, or <= 1 - t where inclusive.
+    """Return the share of the thresholds t = 0.50, 0.55 .. 0.95 with relative error < 1 - t, or <= 1 - t if
+    inclusive.
 
     Source: VSI-Bench; inclusive as its authors' code, strict as Video-R1's. Compared in percent: 1 - 0.95 in binary
-    would let an error of exactly 5 % through the strict one, and keep it from the other.
+    would accept an error of exactly 5 % in the strict form and reject it in the other.
     """
     error_percent = round(100 * relative_error(got, wanted), 9)
     allowed = (50 - 5 * i for i in _MRA_TENTHS)
     return sum(error_percent <= most if inclusive else error_percent < most for most in allowed) / len(_MRA_TENTHS)
 
 
-def _near(answer: str, truth: str, rules: RewardConfig) -> float:
+def _near(answer: str, truth: str, config: RewardConfig) -> float:
     got, wanted = number(answer), number(truth)
     if got is None or wanted is None:
         return 0.0
-    if rules.regression == "relative":
+    if config.regression == "relative":
         return relative_accuracy(float(got), float(wanted))
-    return mean_relative_accuracy(float(got), float(wanted), inclusive=rules.regression == "mra_inclusive")
+    return mean_relative_accuracy(float(got), float(wanted), inclusive=config.regression == "mra_inclusive")
 
 
 def normalise(text: str) -> str:
-    """Text for exact match: NFKC, case folded, punctuation as space, articles a/an/the left out, single spaces.
+    """Return text for exact match: NFKC, case folded, punctuation as space, no articles a/an/the, single spaces.
 
-    Our definition, after the usual one of extractive question answering.
+    Our definition, after the usual one in extractive question answering.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     words = "".join(" " if char in string.punctuation else char for char in folded).split()
     return " ".join(word for word in words if word not in _ARTICLES)
 
 
-REWARDS = {"accuracy": accuracy}
+def judged_accuracy(inputs: RewardInput) -> float | None:
+    """1 if the judge accepts the answer as the true one, else 0; 0 if it cannot be parsed. For free answers.
+
+    None if the truth is spans or elements, or if the judge gave no usable answer.
+    """
+    if inputs.sample.answer_type not in ANSWER_TYPES:
+        return None
+    if inputs.parsed is None or not inputs.parsed.answer:
+        return 0.0
+    return None if inputs.judgement.same is None else float(inputs.judgement.same)
+
+
+REWARDS = {"accuracy": accuracy, "judged_accuracy": judged_accuracy}
+ASKS = {"judged_accuracy": ("same",)}

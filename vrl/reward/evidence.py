@@ -1,73 +1,73 @@
 """RLER's evidence rewards: cited frames, length of thought, repetition.
 
-The formulas are known from notes on the paper (arXiv 2604.04379); what the notes leave open is our definition and says
-so. Gates are the rubric's: see `when` of a reward term.
+The formulas come from notes on the paper (arXiv 2604.04379); what the notes leave open is our definition and says so.
+Gates belong to the rubric: see `when` of a reward term.
 """
 
 import math
 import string
 
-from vrl.reward.record import RewardInput
+from vrl.reward.inputs import RewardInput
 from vrl.tasks.think_keyframes import in_spans
 
-_MAX_WORDS = 8000  # of a thinking that are looked at for repetition
+_MAX_WORDS = 8000  # of the thinking that are checked for repetition
 _CHARACTER_GRAM = 6  # length of a gram in text without spaces
 
 
-def frame_sensitive(given: RewardInput) -> float:
+def frame_sensitive(inputs: RewardInput) -> float:
     """clip((K - E) / (1 + K), 0, 1): K valid cited frames, E invalid ones. No citation, or no clip: 0.
 
-    Ours: valid is a number in 1 .. N seen for the first time; repeats, other numbers and what is no number are invalid,
-    and so is every frame beyond reward.max_cited x N. At max_cited = 1, the paper's form, the more frames the better:
-    citing every frame is the best answer to any question. Below 1 that no longer pays.
+    Ours: a number in 1 .. N is valid the first time; repeats, other numbers, non-numbers and every frame beyond
+    reward.max_cited x N are invalid. At max_cited = 1, the paper's form, citing every frame is the best answer to any
+    question; below 1 that no longer pays.
     """
-    if given.parsed is None:
+    if inputs.parsed is None:
         return 0.0
-    valid = valid_frames(given)
-    allowed = math.floor(given.rules.max_cited * len(given.timestamps_s))
+    valid = valid_frames(inputs)
+    allowed = math.floor(inputs.config.max_cited * len(inputs.timestamps_s))
     good = min(len(valid), allowed)
-    cited = len(given.parsed.keyframes) + given.parsed.unreadable_keyframes
+    cited = len(inputs.parsed.keyframes) + inputs.parsed.unreadable_keyframes
     return min(1.0, max(0.0, (good - (cited - good)) / (1 + good)))
 
 
-def cited_evidence(given: RewardInput) -> float | None:
-    """Share of the cited frames that lie in a true span; 0 where none is cited, None where the sample has no span.
+def cited_evidence(inputs: RewardInput) -> float | None:
+    """Share of the cited frames that lie in a true span; 0 if none is cited, None if the sample has no span.
 
-    Our definition, for the reader of metrics and for who has spans to reward: closes "cite anything".
+    Our definition, as a metric or as a reward for data with spans: citing anything no longer pays.
     """
-    if not given.sample.spans:
+    if not inputs.sample.spans:
         return None
-    valid = valid_frames(given)
-    return sum(in_spans(given.sample, given.timestamps_s[k - 1]) for k in valid) / len(valid) if valid else 0.0
+    valid = valid_frames(inputs)
+    return sum(in_spans(inputs.sample, inputs.timestamps_s[k - 1]) for k in valid) / len(valid) if valid else 0.0
 
 
-def valid_frames(given: RewardInput) -> list[int]:
-    """Cited numbers of frames that exist, each once, in the order of citation."""
-    cited = given.parsed.keyframes if given.parsed is not None else ()
-    return [k for k in dict.fromkeys(cited) if 1 <= k <= len(given.timestamps_s)]
+def valid_frames(inputs: RewardInput) -> list[int]:
+    """Return the cited numbers of frames that exist, each once, in the order of citation."""
+    cited = inputs.parsed.keyframes if inputs.parsed is not None else ()
+    return [k for k in dict.fromkeys(cited) if 1 <= k <= len(inputs.timestamps_s)]
 
 
-def think_transparency(given: RewardInput) -> float:
+def think_transparency(inputs: RewardInput) -> float:
     """sin^2(pi * L), L the length of the thinking scaled to [0, 1]: best in the middle, 0 at both ends.
 
     Ours: L runs over reward.thinking_tokens = [least, most] in tokens of the thinking. No thinking: 0.
     """
-    least, most = given.rules.thinking_tokens
-    scaled = (given.num_thinking_tokens - least) / (most - least)
+    least, most = inputs.config.thinking_tokens
+    scaled = (inputs.num_thinking_tokens - least) / (most - least)
     return math.sin(math.pi * min(1.0, max(0.0, scaled))) ** 2
 
 
-def anti_repetition(given: RewardInput) -> float:
+def anti_repetition(inputs: RewardInput) -> float:
     """-rho, rho the share of n-grams of the thinking that repeat an earlier one; in [-1, 0]."""
-    thinking = given.parsed.thinking if given.parsed is not None else ""
-    return -repetition(thinking, given.rules.repetition_n)
+    thinking = inputs.parsed.thinking if inputs.parsed is not None else ""
+    return -repetition(thinking, inputs.config.repetition_n)
 
 
 def repetition(text: str, n: int) -> float:
     """1 - distinct / all word n-grams; 0 for a text of fewer than n words.
 
     Ours: case folded, ASCII punctuation stripped from word ends, at most 8000 words; a text without any space is
-    looked at in grams of six characters.
+    split into n-grams of six characters.
     """
     pieces = [stripped for word in text.casefold().split() if (stripped := word.strip(string.punctuation))]
     units: list[str] = pieces[:_MAX_WORDS]

@@ -1,15 +1,17 @@
-"""Does the completion have the form that its task asks for? Says nothing about its content."""
+"""Whether the completion has the form that its task asks for. Ignores its content."""
 
-from vrl.reward.record import RewardInput
+from vrl.reward.inputs import RewardInput
 
 
-def format_reward(given: RewardInput) -> float:
-    """1.0 where the completion ended by itself, its task can read it and finds it well formed; else 0.0.
+def format_reward(inputs: RewardInput) -> float:
+    """1.0 if the completion ended with the end token and its task parses it as well formed; else 0.0.
 
     Our definition, one step stricter than VideoReasoner's (both event tokens in order, anywhere).
     """
-    parsed = given.parsed
-    return float(parsed is not None and given.finish_reason == "stop" and given.task.well_formed(given.sample, parsed))
+    parsed = inputs.parsed
+    return float(
+        parsed is not None and inputs.finish_reason == "stop" and inputs.task.well_formed(inputs.sample, parsed)
+    )
 
 
 REWARDS = {"format": format_reward}

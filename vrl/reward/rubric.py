@@ -1,5 +1,5 @@
-"""The rubric: which rewards count for a task, with what weight, under what condition; and what to do where a value is
-missing. Does not compute values and does not touch actors.
+"""The rubric: which rewards count for a task, with what weight, under what condition, and what a missing value does.
+Does not compute values and does not touch actors.
 """
 
 import math
@@ -19,7 +19,7 @@ _CONDITION = re.compile(r"(\w+)>=(-?\d+(?:\.\d+)?)")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
-    """A reward has at least this value."""
+    """A lower bound on a reward's value."""
 
     name: str
     at_least: float
@@ -30,7 +30,7 @@ class Term:
     """One reward of a task's rubric."""
 
     name: str
-    weight: float  # 0: shown only
+    weight: float  # 0: logged only
     when: tuple[Condition, ...] = ()
 
 
@@ -41,21 +41,21 @@ class Rubric:
     terms: Mapping[str, tuple[Term, ...]]  # by task
 
     def names(self, task: str) -> list[str]:
-        """Every reward to compute for a task: its terms, then what their conditions read and no term is."""
+        """Return every reward to compute for a task: its terms, then those that only conditions read."""
         terms = self.terms[task]
         read = [condition.name for term in terms for condition in term.when]
         return list(dict.fromkeys([*(term.name for term in terms), *read]))
 
     def asks(self, task: str) -> set[str]:
-        """What a judge has to find in a completion of this task."""
+        """Return the judgement fields that the rewards of this task need."""
         return {field for name in self.names(task) for field in ASKS.get(name, ())}
 
     def counts_tokens(self) -> bool:
-        """Does any reward read the length of the thinking?"""
+        """Return whether any reward reads the length of the thinking."""
         return any(COUNTS_TOKENS & set(self.names(task)) for task in self.terms)
 
     def with_diagnostics(self) -> "Rubric":
-        """The same rewards and, beside them at weight 0, the diagnostics of every task that thinks."""
+        """Return the same rubric plus, at weight 0, the diagnostics of every task that thinks."""
         extra = tuple(Term(name=name, weight=0.0) for name in DIAGNOSTICS)
         return Rubric(
             terms={
@@ -68,11 +68,11 @@ class Rubric:
         )
 
     def combine(self, task: str, values: Mapping[str, float | None]) -> Reward:
-        """The weighted sum of a task's reward values; the breakdown holds every value as it counted.
+        """Return the weighted sum of a task's reward values; the breakdown holds every value as it counted.
 
         A term whose condition does not hold is 0. A missing value (None), or one whose condition is missing, stays None
-        in the breakdown and leaves the sum: the others are scaled up to the full weight, so that a judge that failed
-        does not act as a zero (our definition). Raises RewardError where every value that has a weight is missing.
+        in the breakdown and leaves the sum: the others are scaled up to the full weight, so a failed judge is not a
+        zero (our definition). Raises RewardError if every value that has a weight is missing.
         """
         terms = self.terms[task]
         counted = {term.name: _gated(term, values) for term in terms}
@@ -92,9 +92,9 @@ def _gated(term: Term, values: Mapping[str, float | None]) -> float | None:
 
 
 def build_rubric(task_configs: Sequence[TaskConfig], dataset_tasks: Iterable[str] = ()) -> Rubric:
-    """The rubric of a run. Raises ConfigError that lists every problem: see `check_rubric`.
+    """Return the rubric of a run. Raises ConfigError that lists every problem, see `check_rubric`.
 
-    No task configs at all: every task with its own default rewards. A task config without rewards: likewise for it.
+    Without task configs, every task has its own default rewards; so has a task config without rewards.
     """
     problems = check_rubric(task_configs, dataset_tasks)
     if problems:
@@ -104,8 +104,8 @@ def build_rubric(task_configs: Sequence[TaskConfig], dataset_tasks: Iterable[str
 
 
 def check_rubric(task_configs: Sequence[TaskConfig], dataset_tasks: Iterable[str] = ()) -> list[str]:
-    """Every fault: unknown task or reward, a reward twice, a weight below 0, no weight at all, a condition that
-    cannot be read, a dataset task without rubric.
+    """Return every fault: an unknown task or reward, a reward twice, a weight below 0, no weight above 0, a condition
+    that cannot be parsed, a dataset task without a rubric.
     """
     problems = []
     for i, config in enumerate(task_configs):
@@ -115,7 +115,7 @@ def check_rubric(task_configs: Sequence[TaskConfig], dataset_tasks: Iterable[str
     known = {config.task for config in task_configs} or set(TASKS)
     problems += [
         f"tasks: got task {name!r} in the dataset, wanted one of {sorted(known)}; "
-        "give it a rubric in tasks, or leave its rows out by data.tasks"
+        "give it a rubric in tasks, or exclude its rows with data.tasks"
         for name in sorted(set(dataset_tasks) - known)
     ]
     return problems
@@ -156,5 +156,5 @@ def _terms(config: TaskConfig) -> tuple[Term, ...]:
 
 def _condition(text: str) -> Condition:
     written = _CONDITION.fullmatch(text.replace(" ", ""))
-    assert written is not None  # check_rubric has read it
+    assert written is not None  # check_rubric has checked it
     return Condition(name=written[1], at_least=float(written[2]))

@@ -1,6 +1,6 @@
-"""How alike two sentences are: by a sentence encoder, or by the words they share.
+"""Similarity of two sentences: by a sentence encoder, or by the words they share.
 
-Which of both is the configuration's choice; neither stands in for the other.
+The configuration chooses; neither is a fallback for the other.
 """
 
 import math
@@ -20,12 +20,12 @@ Similarity = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 
 
 def make_similarity(config: RewardConfig) -> Similarity:
-    """The configured measure. Raises ConfigError where reward.embedding_model cannot be loaded."""
+    """Return the configured measure. Raises ConfigError if reward.embedding_model cannot be loaded."""
     return lexical if config.similarity == "lexical" else _embedding(config.embedding_model)
 
 
 def lexical(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
-    """Cosine of word counts (our definition); 0 for a sentence without words."""
+    """Return the cosine of word counts (our definition); 0 for a sentence without words."""
     counts = [[Counter(words(text)) for text in side] for side in (first, second)]
     return np.array([[_cosine(a, b) for b in counts[1]] for a in counts[0]]).reshape(len(first), len(second))
 
@@ -38,7 +38,7 @@ def _cosine(a: Counter[str], b: Counter[str]) -> float:
 
 def _embedding(model: str) -> Similarity:
     """Cosine of mean-pooled token vectors, as all-MiniLM-L6-v2 is trained; at most 256 tokens of a sentence."""
-    from transformers import AutoModel, AutoTokenizer  # here only: the lexical measure does without
+    from transformers import AutoModel, AutoTokenizer  # slow to import; the lexical measure does not need it
 
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(model)

@@ -1,35 +1,36 @@
-"""Is what a thinking says to be seen, and when, true? Video-R2's temporal alignment.
+"""Video-R2's temporal alignment: whether what the thinking claims to see at a time is true.
 
-Source: Video-R2's public training code (arXiv 2511.23478). Pure: works on claims that a judge
-extracted and on similarities that were computed before.
+Source: Video-R2's public training code (arXiv 2511.23478). Pure: takes claims that a judge extracted and similarities
+that were computed before.
 """
 
 import numpy as np
 
-from vrl.reward.record import Claim, RewardInput
+from vrl.reward.inputs import Claim, RewardInput
 from vrl.types import Caption
 
 
-def temporal(given: RewardInput) -> float | None:
+def temporal(inputs: RewardInput) -> float | None:
     """Share of the claims that a caption confirms (precision); with reward.temporal_score=f1, the F1 over both sides.
 
-    A claim is confirmed by a caption within +-2 x reward.temporal_slack_s of it and at least reward.min_similarity like
-    it; no caption confirms two claims. Precision is the paper's: one safe claim earns all of it. F1 closes that (the
-    paper's trainer names it, its definition is ours). No thinking, no claims: 0. None where the sample has no captions
-    or the judge gave no usable answer. The gate on consistency is the rubric's: when: [consistency>=1].
+    A claim is confirmed by a caption within +-2 x reward.temporal_slack_s of it with a similarity of at least
+    reward.min_similarity; no caption confirms two claims. Precision is the paper's: one safe claim earns all of it. F1
+    closes that (the paper's trainer names it, its definition is ours). No thinking or no claims: 0. None if the sample
+    has no captions or the judge gave no usable answer. The gate on consistency belongs to the rubric: when:
+    [consistency>=1].
     """
-    captions = given.sample.captions
+    captions = inputs.sample.captions
     if not captions:
         return None
-    if given.parsed is None or not given.parsed.thinking:
+    if inputs.parsed is None or not inputs.parsed.thinking:
         return 0.0
-    claims, similarity = given.judgement.claims, given.judgement.similarity
+    claims, similarity = inputs.judgement.claims, inputs.judgement.similarity
     if claims is None or similarity is None:
         return None
     if not claims:
         return 0.0
-    matched = len(match(claims, captions, similarity, given.rules.temporal_slack_s, given.rules.min_similarity))
-    if given.rules.temporal_score == "f1":
+    matched = len(match(claims, captions, similarity, inputs.config.temporal_slack_s, inputs.config.min_similarity))
+    if inputs.config.temporal_score == "f1":
         return 2 * matched / (len(claims) + len(captions))
     return matched / len(claims)
 
@@ -41,9 +42,9 @@ def match(
     slack_s: float,
     min_similarity: float,
 ) -> list[tuple[int, int]]:
-    """Pairs (claim, caption), one-to-one, found greedily in the order of the claims' middles.
+    """Return one-to-one pairs (claim, caption), found greedily in the order of the claims' midpoints.
 
-    Candidates are captions not yet taken that overlap the claim after both were widened by `slack_s` on either side;
+    Candidates are captions not yet taken that overlap the claim after both are widened by `slack_s` on either side;
     the most similar one is taken if `similarity` [claims, captions] reaches `min_similarity`; the first of equals.
     """
     pairs: list[tuple[int, int]] = []
@@ -58,7 +59,7 @@ def match(
 
 
 def _gap_s(claim: Claim, caption: Caption) -> float:
-    """Seconds between the two stretches; not above 0 where they touch."""
+    """Return the seconds between claim and caption, 0 or less if they touch."""
     return max(claim.start_s - caption.end_s, caption.start_s - claim.end_s)
 
 

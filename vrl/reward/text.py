@@ -1,4 +1,4 @@
-"""How near one text is to another: word error rate, ROUGE. Pure; rapidfuzz does the counting, so time stays bounded."""
+"""Text similarity: word error rate and ROUGE. Pure; rapidfuzz counts, so time stays bounded."""
 
 import re
 import unicodedata
@@ -8,17 +8,18 @@ from itertools import pairwise
 from rapidfuzz.distance import LCSseq, Levenshtein
 
 _WORD = re.compile(r"\w+")
-_MAX_WORDS = 2000  # of a text that are compared; an answer that long is near to nothing
+_MAX_WORDS = 2000  # of a text that are compared
 
 
 def words(text: str) -> list[str]:
-    """Words for comparison: NFKC, case folded, letters and digits only, the first 2000 of them."""
+    """Return words for comparison: NFKC, case folded, letters and digits only, the first 2000 of them."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return [found[0] for found, _ in zip(_WORD.finditer(folded), range(_MAX_WORDS), strict=False)]
 
 
 def word_error_rate(answer: str, truth: str) -> float:
-    """Word edits that turn the answer into the truth, over the words of the truth; in [0, inf).
+    """Return the word edits that turn the answer into the truth, divided by the words of the truth; in
+    [0, inf).
 
     Both empty: 0. The truth alone empty: 1.
     """
@@ -29,10 +30,10 @@ def word_error_rate(answer: str, truth: str) -> float:
 
 
 def rouge(answer: str, truth: str) -> float:
-    """Mean of the F1 of ROUGE-1, ROUGE-2 and ROUGE-L, in [0, 1]; words as `words` gives them, no stemming.
+    """Return the mean of the F1 of ROUGE-1, ROUGE-2 and ROUGE-L, in [0, 1]; words as from `words`, no stemming.
 
-    Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries", F1 form. A text without two words has no word
-    pairs: its ROUGE-2 is 0, as in the usual implementations.
+    Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries", F1 form. A text of fewer than two words has
+    a ROUGE-2 of 0, as in the usual implementations.
     """
     got, wanted = words(answer), words(truth)
     pairs = Counter(pairwise(got)), Counter(pairwise(wanted))

@@ -1,7 +1,7 @@
 """The reward worker: scores the completions of a group. A plain class; the pool makes it an actor.
 
-Asks the judge first, all questions of a group at once, then computes pure functions. A judge that fails leaves values
-missing; a reward function that fails fails the group.
+Asks the judge first, all questions of a group concurrently, then computes pure functions. A judge that fails leaves
+values missing; a reward function that raises fails the group.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from vrl.observability.spans import timed
 from vrl.observability.telemetry import start_telemetry
 from vrl.reward import GROUP_REWARDS, REWARDS, add_modules
 from vrl.reward.accuracy import accuracy
+from vrl.reward.inputs import Claim, GroupInput, Judgement, RewardInput, Values
 from vrl.reward.judge import make_judge
-from vrl.reward.record import Claim, GroupInput, Judgement, RewardInput, Values
 from vrl.reward.rubric import Rubric, build_rubric
 from vrl.reward.similarity import make_similarity
 from vrl.tasks import TASKS
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class RewardWorker:
-    """Holds the rubric of the run and its judge. Any worker may score any group.
+    """Holds the run's rubric and judge. Any worker may score any group.
 
     Example: `rewards = await RewardWorker(config.tasks, config.reward, model_path).score(prompt, completions)`.
     """
@@ -45,10 +45,10 @@ class RewardWorker:
         model_path: str = "",
         judge_engines: Sequence[Any] = (),
     ) -> None:
-        """`model_path`: the folder of the policy, whose tokenizer counts tokens for rewards that look at length.
+        """`model_path`: the folder of the policy, whose tokenizer counts tokens for rewards that depend on length.
         `judge_engines`: actors of a judge of kind `vllm`.
 
-        Raises ConfigError for a rubric at fault, a missing key of the judge, a missing package or tokenizer.
+        Raises ConfigError for a faulty rubric, or a missing judge key, package or tokenizer.
         """
         start_telemetry()
         self._config = config or RewardConfig()
@@ -69,11 +69,11 @@ class RewardWorker:
         *,
         diagnose: bool = False,
     ) -> tuple[Reward, ...]:
-        """One reward a completion, in order. `shuffled`: completions on permuted frames, for T-GRPO; never scored.
-        `diagnose`: the breakdown holds the diagnostics of a task that thinks, too; the reward is the same.
+        """Return one reward per completion, in order. `shuffled`: completions on permuted frames (T-GRPO), not scored.
+        `diagnose`: add the diagnostics of a thinking task to the breakdown; the reward is the same.
 
-        Raises RewardError that names reward, sample and cause where a reward function raises or returns a number that
-        is not finite, where every value of a completion is missing, and where the sample's task has no rubric.
+        Raises RewardError that names reward, sample and cause if a reward function raises or returns a non-finite
+        number, if every value of a completion is missing, or if the sample's task has no rubric.
         """
         sample = prompt.sample
         if sample.task not in self._rubric.terms:
@@ -82,35 +82,35 @@ class RewardWorker:
                 f"{sorted(self._rubric.terms)}"
             )
         rubric = self._watched if diagnose else self._rubric
-        given = [self._read(prompt, completion) for completion in completions]
-        measured = await self._measure(rubric, given, [self._read(prompt, completion) for completion in shuffled])
+        inputs = [self._read(prompt, completion) for completion in completions]
+        measured = await self._measure(rubric, inputs, [self._read(prompt, completion) for completion in shuffled])
         rewards = tuple(
             replace(
                 rubric.combine(sample.task, values),
                 readable=one.parsed is not None,
                 judge_failures=failures,
             )
-            for one, (values, failures) in zip(given, measured, strict=True)
+            for one, (values, failures) in zip(inputs, measured, strict=True)
         )
         for reward in rewards:
             observe("vrl_reward_value", reward.value, task=sample.task)
         return rewards
 
     async def measure(
-        self, given: Sequence[RewardInput], shuffled: Sequence[RewardInput] = ()
+        self, inputs: Sequence[RewardInput], shuffled: Sequence[RewardInput] = ()
     ) -> list[tuple[Values, int]]:
-        """For each completion of one prompt: every reward of its task's rubric, uncombined, and how many questions the
-        judge left open. Their `rules`, `num_thinking_tokens` and `judgement` are filled in here.
+        """Return, for each completion of one prompt, every reward of its task's rubric, uncombined, and the number of
+        questions that the judge left unanswered. Fills in `config`, `num_thinking_tokens` and `judgement`.
 
         Raises RewardError as `score` does.
         """
-        return await self._measure(self._rubric, given, shuffled)
+        return await self._measure(self._rubric, inputs, shuffled)
 
     async def _measure(
-        self, rubric: Rubric, given: Sequence[RewardInput], shuffled: Sequence[RewardInput]
+        self, rubric: Rubric, inputs: Sequence[RewardInput], shuffled: Sequence[RewardInput]
     ) -> list[tuple[Values, int]]:
-        judged = await asyncio.gather(*(self._judged(rubric, self._ruled(one)) for one in given))
-        values = self._values(rubric, [one for one, _ in judged], [self._ruled(one) for one in shuffled])
+        judged = await asyncio.gather(*(self._judged(rubric, self._configured(one)) for one in inputs))
+        values = self._values(rubric, [one for one, _ in judged], [self._configured(one) for one in shuffled])
         return [(mine, failures) for mine, (_, failures) in zip(values, judged, strict=True)]
 
     def _read(self, prompt: Prompt, completion: Completion) -> RewardInput:
@@ -126,20 +126,20 @@ class RewardWorker:
             num_tokens=len(completion.token_ids),
         )
 
-    def _ruled(self, given: RewardInput) -> RewardInput:
-        """The input with the run's rules and the length of its thinking."""
-        thinking = given.parsed.thinking if given.parsed is not None else ""
+    def _configured(self, inputs: RewardInput) -> RewardInput:
+        """Return the input with the run's configuration and the length of its thinking."""
+        thinking = inputs.parsed.thinking if inputs.parsed is not None else ""
         num_tokens = len(self._tokenizer.encode(thinking).ids) if self._tokenizer is not None else 0
-        return replace(given, rules=self._config, num_thinking_tokens=num_tokens)
+        return replace(inputs, config=self._config, num_thinking_tokens=num_tokens)
 
-    async def _judged(self, rubric: Rubric, given: RewardInput) -> tuple[RewardInput, int]:
-        """The input with what the judge found, and how many questions it left open.
+    async def _judged(self, rubric: Rubric, inputs: RewardInput) -> tuple[RewardInput, int]:
+        """Return the input with the judge's findings, and the number of questions left unanswered.
 
-        Without thinking, or without an answer, nobody is asked about it.
+        A completion without thinking, or without an answer, raises no question about it.
         """
-        if given.parsed is None:
-            return given, 0
-        sample, thinking, answer = given.sample, given.parsed.thinking, given.parsed.answer
+        if inputs.parsed is None:
+            return inputs, 0
+        sample, thinking, answer = inputs.sample, inputs.parsed.thinking, inputs.parsed.answer
         questions: dict[str, Any] = {}
         if answer:
             questions["same"] = lambda: self._judge.same(sample, answer)
@@ -150,30 +150,30 @@ class RewardWorker:
                 "conclusion": lambda: self._judge.conclusion(sample, thinking),
                 "visual": lambda: self._judge.visual(sample, thinking),
             }
-        asked = sorted(rubric.asks(given.task.name) & questions.keys())
+        asked = sorted(rubric.asks(inputs.task.name) & questions.keys())
         replies = await asyncio.gather(*(_answered(questions[name]()) for name in asked))
         found = dict(zip(asked, replies, strict=True))
         claims: tuple[Claim, ...] | None = found.get("claims")
         similarity: np.ndarray | None = None
         if claims is not None:
-            told = [caption.text for caption in sample.captions]
-            similarity = await asyncio.to_thread(self._similarity, [claim.text for claim in claims], told)
+            captions = [caption.text for caption in sample.captions]
+            similarity = await asyncio.to_thread(self._similarity, [claim.text for claim in claims], captions)
         judgement = Judgement(**found, similarity=similarity)
-        return replace(given, judgement=judgement), sum(reply is None for reply in replies)
+        return replace(inputs, judgement=judgement), sum(reply is None for reply in replies)
 
     def _values(
-        self, rubric: Rubric, given: list[RewardInput], shuffled: list[RewardInput]
+        self, rubric: Rubric, inputs: list[RewardInput], shuffled: list[RewardInput]
     ) -> list[dict[str, float | None]]:
-        """Every reward of the rubric for every completion, single ones first."""
-        names = rubric.names(given[0].task.name) if given else []
+        """Return every reward of the rubric for every completion, those of single completions first."""
+        names = rubric.names(inputs[0].task.name) if inputs else []
         grouped = [name for name in names if name in GROUP_REWARDS]
-        values = [{name: _value(name, one) for name in names if name in REWARDS} for one in given]
+        values = [{name: _value(name, one) for name in names if name in REWARDS} for one in inputs]
         if grouped:
             group = GroupInput(
-                given=tuple(given),
-                accuracy=tuple(accuracy(one) for one in given),
+                inputs=tuple(inputs),
+                accuracy=tuple(accuracy(one) for one in inputs),
                 shuffled_accuracy=tuple(accuracy(one) for one in shuffled),
-                rules=self._config,
+                config=self._config,
             )
             for name in grouped:
                 for mine, value in zip(values, GROUP_REWARDS[name](group), strict=True):
@@ -181,11 +181,11 @@ class RewardWorker:
         return values
 
 
-def _value(name: str, given: RewardInput) -> float | None:
-    where = f"reward {name}, sample {given.sample.sample_id} (task {given.sample.task})"
+def _value(name: str, inputs: RewardInput) -> float | None:
+    where = f"reward {name}, sample {inputs.sample.sample_id} (task {inputs.sample.task})"
     try:
-        value = REWARDS[name](given)
-    except Exception as error:  # whatever a reward may raise: the run must learn which one failed, and on what
+        value = REWARDS[name](inputs)
+    except Exception as error:  # a reward may raise anything; say which one failed, and on what
         raise RewardError(f"{where}: {type(error).__name__}: {error}") from error
     if value is not None and not math.isfinite(value):
         raise RewardError(f"{where}: got {value}, wanted a finite number, or None for a missing value")
@@ -193,7 +193,7 @@ def _value(name: str, given: RewardInput) -> float | None:
 
 
 async def _answered(question: Awaitable[Any]) -> Any:
-    """The judge's answer, or None where it has none."""
+    """Return the judge's answer, or None if it has none."""
     try:
         answer = await question
     except JudgeError as error:

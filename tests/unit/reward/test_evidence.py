@@ -12,7 +12,7 @@ from vrl.errors import ConfigError
 from vrl.reward import REWARDS
 from vrl.reward.evidence import repetition
 from vrl.reward.group import length_band, temporal_order
-from vrl.reward.record import Claim, GroupInput, Judgement, RewardInput
+from vrl.reward.inputs import Claim, GroupInput, Judgement, RewardInput
 from vrl.reward.similarity import lexical, make_similarity
 from vrl.reward.temporal import match
 from vrl.reward.text import rouge, word_error_rate
@@ -23,7 +23,9 @@ from vrl.types import Caption, Sample
 FRAMES = tuple(float(second) for second in range(16))
 
 
-def given(parsed: Parsed | None = None, *, judgement: Judgement | None = None, tokens: int = 0, **rules) -> RewardInput:
+def inputs(
+    parsed: Parsed | None = None, *, judgement: Judgement | None = None, tokens: int = 0, **config
+) -> RewardInput:
     sample = Sample(
         sample_id="s1",
         task="think_keyframes",
@@ -44,7 +46,7 @@ def given(parsed: Parsed | None = None, *, judgement: Judgement | None = None, t
         finish_reason="stop",
         num_tokens=tokens,
         num_thinking_tokens=tokens,
-        rules=RewardConfig(**rules),
+        config=RewardConfig(**config),
         judgement=judgement or Judgement(),
     )
 
@@ -68,23 +70,23 @@ def cites(*numbers: int, unreadable: int = 0) -> Parsed:
     ],
 )
 def test_frame_sensitive(parsed: Parsed | None, value: float) -> None:
-    assert REWARDS["frame_sensitive"](given(parsed)) == pytest.approx(value)
+    assert REWARDS["frame_sensitive"](inputs(parsed)) == pytest.approx(value)
 
 
 def test_citing_every_frame_pays_until_max_cited_closes_it() -> None:
     everything, honest = cites(*range(1, 17)), cites(3, 4, 5)
     both = (everything, honest)
-    paid, closed = ([REWARDS["frame_sensitive"](given(one, max_cited=m)) for one in both] for m in (1, 0.5))
+    paid, closed = ([REWARDS["frame_sensitive"](inputs(one, max_cited=m)) for one in both] for m in (1, 0.5))
     assert paid == pytest.approx([16 / 17, 3 / 4])  # the hack wins
     assert closed == pytest.approx([0.0, 3 / 4])  # (8 - 8) / 9
-    assert REWARDS["cited_evidence"](given(everything)) == pytest.approx(3 / 16)
-    assert REWARDS["cited_evidence"](given(honest)) == 1.0  # frames 3, 4, 5 are at 2, 3, 4 s, the span is [2, 5)
-    assert REWARDS["cited_evidence"](given(cites(1, 99))) == 0.0
+    assert REWARDS["cited_evidence"](inputs(everything)) == pytest.approx(3 / 16)
+    assert REWARDS["cited_evidence"](inputs(honest)) == 1.0  # frames 3, 4, 5 are at 2, 3, 4 s, the span is [2, 5)
+    assert REWARDS["cited_evidence"](inputs(cites(1, 99))) == 0.0
 
 
 @pytest.mark.parametrize(("tokens", "value"), [(0, 0), (100, 0.158), (200, 0.533), (384, 1), (600, 0.402), (9999, 0)])
 def test_think_transparency_peaks_in_the_middle(tokens: int, value: float) -> None:
-    assert REWARDS["think_transparency"](given(cites(1), tokens=tokens)) == pytest.approx(value, abs=5e-4)
+    assert REWARDS["think_transparency"](inputs(cites(1), tokens=tokens)) == pytest.approx(value, abs=5e-4)
 
 
 def test_repetition() -> None:
@@ -93,19 +95,19 @@ def test_repetition() -> None:
     assert repetition("Go, go! GO go.", 3) == pytest.approx(1 / 2)
     assert repetition("a b", 3) == repetition("", 3) == 0.0
     assert repetition("看" * 12, 3) == pytest.approx(6 / 7)  # seven grams of six characters, one kind
-    assert REWARDS["anti_repetition"](given(Parsed(answer="B", thinking="a b c a b c"))) == pytest.approx(-1 / 4)
-    assert REWARDS["anti_repetition"](given(None)) == 0.0
+    assert REWARDS["anti_repetition"](inputs(Parsed(answer="B", thinking="a b c a b c"))) == pytest.approx(-1 / 4)
+    assert REWARDS["anti_repetition"](inputs(None)) == 0.0
 
 
 def claim(start_s: float, end_s: float, text: str) -> Claim:
     return Claim(start_s=start_s, end_s=end_s, text=text)
 
 
-def aligned(*claims: Claim, **rules: Any) -> float | None:
-    one = given(Parsed(answer="B", thinking="x"), **rules)
+def aligned(*claims: Claim, **config: Any) -> float | None:
+    one = inputs(Parsed(answer="B", thinking="x"), **config)
     similarity = lexical([c.text for c in claims], [c.text for c in one.sample.captions])
     judgement = Judgement(claims=claims, similarity=similarity)
-    return REWARDS["temporal"](given(Parsed(answer="B", thinking="x"), judgement=judgement, **rules))
+    return REWARDS["temporal"](inputs(Parsed(answer="B", thinking="x"), judgement=judgement, **config))
 
 
 @pytest.mark.parametrize(
@@ -142,25 +144,25 @@ def test_matching_is_greedy_in_the_order_of_time_and_takes_the_most_similar() ->
 def test_a_missing_judgement_is_missing_and_a_missing_thinking_is_zero() -> None:
     thoughtful, blunt = Parsed(answer="B", thinking="x"), Parsed(answer="B")
     for name in ("temporal", "consistency", "visual_evidence", "think_answer_consistency"):
-        assert REWARDS[name](given(thoughtful)) is None
-        assert REWARDS[name](given(blunt)) == 0.0
+        assert REWARDS[name](inputs(thoughtful)) is None
+        assert REWARDS[name](inputs(blunt)) == 0.0
 
 
 def test_consistency_is_measured_among_right_answers_only() -> None:
     right, wrong = Parsed(answer="B", thinking="x"), Parsed(answer="A", thinking="x")
     name = "think_answer_consistency"
-    assert REWARDS[name](given(right, judgement=Judgement(conclusion="B. blue"))) == 1.0
-    assert REWARDS[name](given(right, judgement=Judgement(conclusion="A"))) == 0.0
-    assert REWARDS[name](given(right, judgement=Judgement(conclusion=""))) == 0.0
-    assert REWARDS[name](given(wrong, judgement=Judgement(conclusion="A"))) is None
-    assert REWARDS["consistency"](given(wrong, judgement=Judgement(agrees=True))) == 1.0
-    assert REWARDS["consistency"](given(right, judgement=Judgement(agrees=False))) == 0.0
+    assert REWARDS[name](inputs(right, judgement=Judgement(conclusion="B. blue"))) == 1.0
+    assert REWARDS[name](inputs(right, judgement=Judgement(conclusion="A"))) == 0.0
+    assert REWARDS[name](inputs(right, judgement=Judgement(conclusion=""))) == 0.0
+    assert REWARDS[name](inputs(wrong, judgement=Judgement(conclusion="A"))) is None
+    assert REWARDS["consistency"](inputs(wrong, judgement=Judgement(agrees=True))) == 1.0
+    assert REWARDS["consistency"](inputs(right, judgement=Judgement(agrees=False))) == 0.0
 
 
-def group(accuracy: list[float | None], shuffled: list[float | None], *, tokens: int = 400, **rules) -> GroupInput:
-    one = given(cites(1), tokens=tokens, **rules)
+def group(accuracy: list[float | None], shuffled: list[float | None], *, tokens: int = 400, **config) -> GroupInput:
+    one = inputs(cites(1), tokens=tokens, **config)
     return GroupInput(
-        given=(one,) * len(accuracy), accuracy=tuple(accuracy), shuffled_accuracy=tuple(shuffled), rules=one.rules
+        inputs=(one,) * len(accuracy), accuracy=tuple(accuracy), shuffled_accuracy=tuple(shuffled), config=one.config
     )
 
 

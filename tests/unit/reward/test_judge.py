@@ -14,10 +14,10 @@ from support.judge_cases import down, endpoint, honest, nonsense, slow
 
 from vrl.config import JudgeConfig, RewardConfig, RewardTermConfig, TaskConfig
 from vrl.errors import ConfigError, JudgeError
+from vrl.reward.inputs import Claim
 from vrl.reward.judge import Judge, make_judge
 from vrl.reward.judge.prompts import read_agrees, read_claims, read_visual
 from vrl.reward.judge.rules import RuleJudge
-from vrl.reward.record import Claim
 from vrl.reward.worker import RewardWorker
 from vrl.types import Caption, Completion, Prompt, Sample, VersionSpan
 

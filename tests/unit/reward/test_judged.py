@@ -8,11 +8,10 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from vrl.reward.accuracy import mean_relative_accuracy
+from vrl.reward.accuracy import judged_accuracy, mean_relative_accuracy
 from vrl.reward.consistency import conclusion_accuracy, think_answer_consistency
+from vrl.reward.inputs import Judgement, RewardInput
 from vrl.reward.judge.prompts import ask_same, read_same
-from vrl.reward.judged import judged_accuracy
-from vrl.reward.record import Judgement, RewardInput
 from vrl.reward.text import rouge, word_error_rate
 from vrl.tasks import TASKS
 from vrl.types import Sample

@@ -8,7 +8,7 @@ from vrl.config import RewardConfig
 from vrl.reward import REWARDS
 from vrl.reward.accuracy import mean_relative_accuracy, normalise, relative_accuracy, same_number
 from vrl.reward.grounding import interval_iou, merge
-from vrl.reward.record import RewardInput
+from vrl.reward.inputs import RewardInput
 from vrl.tasks import TASKS
 from vrl.tasks.task import EVENT_END, EVENT_START
 from vrl.types import Sample
@@ -20,20 +20,20 @@ def score(
     *,
     task: str = "vqa",
     finish_reason: str = "stop",
-    rules: RewardConfig | None = None,
+    config: RewardConfig | None = None,
     **fields: object,
 ) -> float | None:
     sample = Sample(**{"sample_id": "s1", "task": task, "question": "?", **fields})  # type: ignore[arg-type]
-    given = RewardInput(
+    inputs = RewardInput(
         task=TASKS[task],
         sample=sample,
         duration_s=10.0,
         text=text,
         parsed=TASKS[task].parse(text),
         finish_reason=finish_reason,
-        rules=rules or RewardConfig(),
+        config=config or RewardConfig(),
     )
-    return REWARDS[reward](given)
+    return REWARDS[reward](inputs)
 
 
 def event(*numbers: float) -> str:
@@ -76,7 +76,7 @@ def test_regression_pays_the_near() -> None:
     assert {got: mean_relative_accuracy(got, 10.0) for got in wanted} == pytest.approx(wanted)
     fields: dict[str, Any] = {"answer_type": "regression", "answer": "10"}
     assert score("accuracy", " 9.0", **fields) == pytest.approx(0.9)
-    assert score("accuracy", " 9.0", rules=RewardConfig(regression="mra"), **fields) == pytest.approx(0.8)
+    assert score("accuracy", " 9.0", config=RewardConfig(regression="mra"), **fields) == pytest.approx(0.8)
     assert score("accuracy", " nine", **fields) == 0.0
 
 

@@ -98,8 +98,8 @@ def test_a_configured_dataset_has_no_faults() -> None:
 
 
 def test_a_raising_reward_is_named_with_sample_and_cause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(REWARDS, "broken", lambda given: {}[given.sample.answer])
-    monkeypatch.setitem(REWARDS, "endless", lambda given: float("nan"))
+    monkeypatch.setitem(REWARDS, "broken", lambda inputs: {}[inputs.sample.answer])
+    monkeypatch.setitem(REWARDS, "endless", lambda inputs: float("nan"))
     with pytest.raises(RewardError, match=r"reward broken, sample s1 .*KeyError: 'B'") as caught:
         score([task("vqa", broken=1.0)], prompt(), [completion(" B")])
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
@@ -152,10 +152,10 @@ def test_thinking_tokens_are_counted_by_the_policy_s_tokenizer(tmp_path: Path) -
 
 
 OUTSIDE = """
-from vrl.reward.record import RewardInput
+from vrl.reward.inputs import RewardInput
 
-def shouting(given: RewardInput) -> float | None:
-    return float(given.text.isupper())
+def shouting(inputs: RewardInput) -> float | None:
+    return float(inputs.text.isupper())
 
 REWARDS = {"shouting": shouting}
 """
@@ -165,7 +165,7 @@ REWARDS = {"shouting": shouting}
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
     """Writes a module of a user's and names it; the registry is as before in the end."""
     monkeypatch.syspath_prepend(tmp_path)
-    kept, taken = dict(REWARDS), set(vrl.reward._taken)
+    kept, taken = dict(REWARDS), set(vrl.reward._registered)
 
     def write(text: str) -> str:
         name = f"outside_{uuid.uuid4().hex}"
@@ -175,8 +175,8 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     yield write
     REWARDS.clear()
     REWARDS.update(kept)
-    vrl.reward._taken.clear()
-    vrl.reward._taken.update(taken)
+    vrl.reward._registered.clear()
+    vrl.reward._registered.update(taken)
 
 
 def test_a_reward_may_live_in_a_module_of_the_users_own(outside: Callable[[str], str]) -> None:

@@ -1,45 +1,43 @@
-"""Judges read what a completion says: claims with times, a conclusion, how much it looks.
+"""Judges read a completion: its claims with times, its conclusion, its use of visual evidence.
 
-Three kinds, one set of questions: `rules` needs no model, `openai` asks any endpoint that speaks the OpenAI protocol,
-`vllm` engines of the run's own.
+Three kinds answer the same questions: `rules` needs no model, `openai` asks any endpoint of the OpenAI protocol, `vllm`
+asks engines of the run's own.
 """
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from vrl.config import JudgeConfig
-from vrl.reward.record import Claim
+from vrl.reward.inputs import Claim
 from vrl.types import Sample
 
 
 class Judge(Protocol):
-    """Every question raises JudgeError where there is no usable answer: never a made-up one."""
+    """Every question raises JudgeError rather than make up an answer."""
 
     async def claims(self, thinking: str) -> tuple[Claim, ...]:
-        """What the thinking says is to be seen at a time; none is an answer too."""
+        """Return what the thinking claims to see, and when; possibly nothing."""
         ...
 
     async def agrees(self, sample: Sample, thinking: str, answer: str) -> bool:
-        """Does the thinking come to the same conclusion as the answer? What cannot be decided does not."""
+        """Return whether the thinking comes to the same conclusion as the answer; False if undecidable."""
         ...
 
     async def conclusion(self, sample: Sample, thinking: str) -> str:
-        """The thinking's last explicit conclusion as an answer (a letter for options); empty where it has none."""
+        """Return the last explicit conclusion of the thinking, as an answer (a letter for options); empty if none."""
         ...
 
     async def visual(self, sample: Sample, thinking: str) -> float:
-        """How much the thinking leans on concrete visual evidence, in [0, 1]."""
+        """Return how much the thinking relies on concrete visual evidence, in [0, 1]."""
         ...
 
     async def same(self, sample: Sample, answer: str) -> bool:
-        """Does the answer say what the sample's true answer says?"""
+        """Return whether the answer says the same as the sample's true answer."""
         ...
 
 
 def make_judge(config: JudgeConfig, engines: Sequence[Any] = ()) -> Judge:
-    """The configured judge; `engines` are the actors of kind `vllm`. Raises ConfigError where its key is named but not
-    in the environment.
-    """
+    """Return the configured judge; `engines` are the actors of kind `vllm`. Raises ConfigError if its key is unset."""
     if config.kind == "rules":
         from vrl.reward.judge.rules import RuleJudge
 

@@ -1,4 +1,4 @@
-"""Replies on disk, by the content of the question: a small file each, written all at once. Safe for many processes."""
+"""Replies on disk, by the content of the question: one small file each, written atomically. Safe across processes."""
 
 import hashlib
 import json
@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 class ReplyCache:
-    """A folder of replies. Example: `cache.put(request, reply)`, later `cache.get(request)`; None for a stranger."""
+    """A folder of replies. Example: `cache.put(request, reply)`, later `cache.get(request)`, None if unknown."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, request: dict[str, object]) -> str | None:
-        """The reply to this very request; a file that cannot be read counts as none."""
+        """Return the reply to exactly this request; None also for a file that cannot be parsed."""
         try:
             stored = json.loads(self._path(request).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
@@ -23,7 +23,7 @@ class ReplyCache:
         return stored["reply"] if isinstance(stored, dict) and isinstance(stored.get("reply"), str) else None
 
     def put(self, request: dict[str, object], reply: str) -> None:
-        """Keep a reply, and the request beside it for whoever looks into the folder."""
+        """Store a reply, with the request for human readers of the folder."""
         path = self._path(request)
         path.parent.mkdir(exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")

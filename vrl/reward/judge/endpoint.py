@@ -10,15 +10,15 @@ from vrl.reward.judge.service import Request
 
 
 class Endpoint:
-    """Sends a request there. Retried by the client, `retries` times."""
+    """Sends requests to the endpoint. The client retries `retries` times."""
 
     def __init__(self, config: JudgeConfig) -> None:
-        """Raises ConfigError where `api_key_env` names a variable that is not set. Does not connect."""
+        """Raises ConfigError if `api_key_env` names a variable that is not set. Does not connect."""
         self._secret = bool(config.api_key_env)
         key = os.environ.get(config.api_key_env) if self._secret else "none"
         if not key:
             raise ConfigError(f"reward.judge.api_key_env: got {config.api_key_env!r}, which is not set; export the key")
-        # The key is always given, so that the client never sends OPENAI_API_KEY to somebody else's endpoint.
+        # Always pass a key: the client would otherwise send OPENAI_API_KEY to somebody else's endpoint.
         self._client = openai.AsyncOpenAI(
             base_url=config.base_url,
             api_key=key,
@@ -27,7 +27,7 @@ class Endpoint:
         )
 
     async def __call__(self, request: Request) -> str:
-        """The reply's text. Raises JudgeError."""
+        """Return the text of the reply. Raises JudgeError."""
         try:
             response = await self._client.chat.completions.create(**request)
         except openai.OpenAIError as error:
@@ -35,9 +35,9 @@ class Endpoint:
         return self._without_key((response.choices[0].message.content if response.choices else "") or "")
 
     def _without_key(self, said: str) -> str:
-        """An endpoint may repeat what it was sent; replies are kept on disk, and quoted where they cannot be read."""
+        """Remove the key: an endpoint may echo it, and replies are kept on disk and quoted in errors."""
         return said.replace(self._client.api_key, "***") if self._secret else said
 
     async def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         await self._client.close()

@@ -1,7 +1,6 @@
 """A judge model on engines of the run's own: Ray actors (vrl.rollout.judge), asked without a network address or a key.
 
-An engine that dies is started again by Ray, since it holds nothing but the model it was started with; what it was asked
-meanwhile has no answer.
+Ray restarts an engine that dies, since it holds nothing but the model it was started with; questions in flight fail.
 """
 
 import asyncio
@@ -18,24 +17,24 @@ from vrl.reward.judge.service import Request
 
 
 class OwnEngines:
-    """Asks them in turn."""
+    """Asks the engines in turn."""
 
     def __init__(self, engines: Sequence[Any]) -> None:
         self._turn = itertools.cycle(engines)
 
     async def __call__(self, request: Request) -> str:
-        """The reply's text. Raises JudgeError, also for an engine that is gone."""
+        """Return the text of the reply. Raises JudgeError, also for an engine that died."""
         try:
             return await next(self._turn).chat.remote(request)
         except RayError as error:
             raise JudgeError(f"{type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
-        """Nothing: the run ends its actors."""
+        """Do nothing: the run ends its actors."""
 
 
 async def end(engines: Sequence[Any], grace_s: float = 10.0) -> None:
-    """Let every engine stop its vLLM, for at most `grace_s` seconds, then end it."""
+    """Give every engine `grace_s` seconds to stop its vLLM, then kill it."""
     if engines:
         goodbyes = [asyncio.ensure_future(_goodbye(engine)) for engine in engines]
         await asyncio.wait(goodbyes, timeout=grace_s)
@@ -44,5 +43,5 @@ async def end(engines: Sequence[Any], grace_s: float = 10.0) -> None:
 
 
 async def _goodbye(engine: Any) -> None:
-    with suppress(RayError):  # it is gone already
+    with suppress(RayError):  # it already died
         await engine.shutdown.remote()

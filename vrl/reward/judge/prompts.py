@@ -1,14 +1,14 @@
-"""What the judge's model is asked, and how its replies are read. Pure; the wording is ours, the tasks are Video-R2's.
+"""Prompts of the judge's model, and parsers of its replies. Pure; the wording is ours, the tasks are Video-R2's.
 
-A completion is quoted between marks and called data: a policy that learns to write orders to its judge must not gain.
-Readers raise ValueError for a reply that is no answer.
+A completion is quoted between marks and called data, so that a policy cannot gain by writing orders to its judge.
+Parsers raise ValueError for a reply that is no answer.
 """
 
 import json
 import math
 from typing import Any
 
-from vrl.reward.record import Claim
+from vrl.reward.inputs import Claim
 from vrl.tasks.answer import choice_letter, question
 from vrl.tasks.clock import mentions
 from vrl.types import Sample
@@ -48,27 +48,27 @@ Messages = list[dict[str, str]]
 
 
 def ask_claims(thinking: str) -> Messages:
-    """For `read_claims`."""
+    """Return the prompt for `read_claims`."""
     return _messages(_CLAIMS.format(), thinking)
 
 
 def ask_agrees(sample: Sample, thinking: str, answer: str) -> Messages:
-    """For `read_agrees`."""
+    """Return the prompt for `read_agrees`."""
     return _messages(_AGREES.format(answer=json.dumps(answer), question=question(sample)), thinking)
 
 
 def ask_conclusion(sample: Sample, thinking: str) -> Messages:
-    """For `read_conclusion`."""
+    """Return the prompt for `read_conclusion`."""
     return _messages(_CONCLUSION.format(question=question(sample)), thinking)
 
 
 def ask_visual(thinking: str) -> Messages:
-    """For `read_visual`."""
+    """Return the prompt for `read_visual`."""
     return _messages(_VISUAL.format(), thinking)
 
 
 def ask_same(sample: Sample, answer: str) -> Messages:
-    """For `read_same`."""
+    """Return the prompt for `read_same`."""
     return _messages(_SAME.format(truth=json.dumps(sample.answer), question=question(sample)), answer)
 
 
@@ -78,9 +78,9 @@ def _messages(task: str, text: str) -> Messages:
 
 
 def read_claims(reply: str) -> tuple[Claim, ...]:
-    """Claims in the order of the reply; an entry whose time cannot be read, such as an open range, is left out.
+    """Return claims in the order of the reply, without entries whose time cannot be parsed, such as an open range.
 
-    That is Video-R2's rule: loose times are read, reversed ranges turned round, open-ended ones dropped.
+    Video-R2's rule: loose times are accepted, reversed ranges swapped, open-ended ones dropped.
     """
     entries = _field(reply, "claims", dict)
     found = []
@@ -93,23 +93,23 @@ def read_claims(reply: str) -> tuple[Claim, ...]:
 
 
 def read_agrees(reply: str) -> bool:
-    """True or false."""
+    """Return true or false."""
     return _field(reply, "agrees", bool)
 
 
 def read_same(reply: str) -> bool:
-    """True or false."""
+    """Return true or false."""
     return _field(reply, "same", bool)
 
 
 def read_conclusion(reply: str, sample: Sample) -> str:
-    """The conclusion as an answer: the letter where it names an option."""
+    """Return the conclusion as an answer: the letter if it names an option."""
     words = _field(reply, "conclusion", str).strip()
     return (choice_letter(words, sample.options) or words) if sample.answer_type == "choice" else words
 
 
 def read_visual(reply: str) -> float:
-    """The score over 10."""
+    """Return the score over 10."""
     score = float(_field(reply, "score", (int, float)))
     if not (math.isfinite(score) and 0 <= score <= 10):
         raise ValueError(f"score: got {score}, wanted 0 to 10")
@@ -117,7 +117,7 @@ def read_visual(reply: str) -> float:
 
 
 def _field(reply: str, name: str, kind: type | tuple[type, ...]) -> Any:
-    """A field of the JSON object that the reply holds, whatever stands around it."""
+    """Return a field of the JSON object in the reply, ignoring text around it."""
     try:
         value = json.loads(reply[reply.find("{") : reply.rfind("}") + 1])
     except (ValueError, RecursionError) as error:

@@ -1,27 +1,27 @@
-"""A judge that needs no model: finds times and conclusions by their form. For tests, the toy world, and the frugal.
+"""A judge that needs no model: finds times and conclusions by their form. For tests and the toy world.
 
-All of it is our definition. It understands `00:02 a red ball appears.` and `So the answer is B.`, and nothing else.
+All of it is our definition. It understands only `00:02 a red ball appears.` and `So the answer is B.`
 """
 
 import re
 
 from vrl.reward.accuracy import normalise, same_number
-from vrl.reward.record import Claim
+from vrl.reward.inputs import Claim
 from vrl.tasks.answer import choice_letter
 from vrl.tasks.clock import mentions
 from vrl.types import Sample
 
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[\n;]")
 _CONCLUDES = re.compile(r"\banswer(?: is|:) ?", re.IGNORECASE)
-_MAX_CLAIMS = 64  # of one thinking
-_FULL_MARKS = 4  # sentences with a time that make a thinking fully visual
+_MAX_CLAIMS = 64  # of one completion
+_FULL_MARKS = 4  # sentences with a time that score 1
 
 
 class RuleJudge:
     """See `Judge`. Never fails."""
 
     async def claims(self, thinking: str) -> tuple[Claim, ...]:
-        """Every sentence that names a time: the first time it names, and its words without times."""
+        """Return, for every sentence that names a time, its first time and its words without times."""
         found = []
         for sentence in _sentences(thinking):
             times = mentions(sentence)
@@ -34,25 +34,25 @@ class RuleJudge:
         return tuple(found)
 
     async def agrees(self, sample: Sample, thinking: str, answer: str) -> bool:
-        """The conclusion and the answer are the same letter, number or words, as the answer type asks."""
+        """Return whether conclusion and answer are the same letter, number or words, by the answer type."""
         return _alike(sample, await self.conclusion(sample, thinking), answer)
 
     async def conclusion(self, sample: Sample, thinking: str) -> str:
-        """What stands behind the last `answer is` or `answer:`, to the end of the sentence."""
+        """Return the text after the last `answer is` or `answer:`, to the end of the sentence."""
         found = list(_CONCLUDES.finditer(thinking))
         return _sentences(thinking[found[-1].end() :])[0].strip() if found else ""
 
     async def visual(self, sample: Sample, thinking: str) -> float:
-        """A quarter for every sentence that names a time, at most 1."""
+        """Return a quarter for every sentence that names a time, at most 1."""
         return min(1.0, len(await self.claims(thinking)) / _FULL_MARKS)
 
     async def same(self, sample: Sample, answer: str) -> bool:
-        """The same letter, number or words as the true answer, as the answer type asks."""
+        """Return whether the answer is the same letter, number or words as the true one, by the answer type."""
         return _alike(sample, answer, sample.answer)
 
 
 def _alike(sample: Sample, first: str, second: str) -> bool:
-    """Are two answers to the sample the same letter, number or words?"""
+    """Return whether two answers to the sample are the same letter, number or words."""
     if sample.answer_type == "choice":
         letter = choice_letter(second, sample.options)
         return letter is not None and choice_letter(first, sample.options) == letter

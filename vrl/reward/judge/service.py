@@ -1,8 +1,8 @@
-"""A judge that is a language model: asks it in words, reads its replies strictly.
+"""A judge that is a language model: prompts it and parses its replies strictly.
 
-Bounded: at most `concurrency` questions under way, each with `timeout_s` for waiting, retries and all. Deterministic as
-far as the model's engine is: temperature 0, a fixed seed, replies kept on disk by content. Where the model is, others
-know: vrl.reward.judge.endpoint and vrl.reward.judge.engines.
+Bounded: at most `concurrency` questions in flight, each with `timeout_s` for waiting and retries. As deterministic as
+the model's engine: temperature 0, a fixed seed, replies cached on disk by content. Does not know where the model runs:
+vrl.reward.judge.endpoint and vrl.reward.judge.engines do.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from typing import Any, Protocol, TypeVar
 
 from vrl.config import JudgeConfig
 from vrl.errors import JudgeError
+from vrl.reward.inputs import Claim
 from vrl.reward.judge import prompts
 from vrl.reward.judge.cache import ReplyCache
-from vrl.reward.record import Claim
 from vrl.types import Sample
 
 T = TypeVar("T")
@@ -23,19 +23,19 @@ _SEED = 0
 
 
 class Chat(Protocol):
-    """Where the model is."""
+    """The connection to the model."""
 
     async def __call__(self, request: Request) -> str:
-        """The reply's text. Raises JudgeError."""
+        """Return the text of the reply. Raises JudgeError."""
         ...
 
     async def close(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
         ...
 
 
 class ServiceJudge:
-    """See `Judge`. Raises JudgeError for a model that is gone, too slow, or talks nonsense."""
+    """See `Judge`. Raises JudgeError for a model that is unreachable, too slow, or replies in another form."""
 
     def __init__(self, config: JudgeConfig, chat: Chat) -> None:
         self._config = config
@@ -44,29 +44,29 @@ class ServiceJudge:
         self._cache = ReplyCache(Path(config.cache_dir)) if config.cache_dir else None
 
     async def claims(self, thinking: str) -> tuple[Claim, ...]:
-        """What the thinking says is to be seen at a time."""
+        """Return what the thinking claims to see, and when."""
         return await self._ask(prompts.ask_claims(thinking), prompts.read_claims)
 
     async def agrees(self, sample: Sample, thinking: str, answer: str) -> bool:
-        """Does the thinking come to the same conclusion as the answer?"""
+        """Return whether the thinking comes to the same conclusion as the answer."""
         return await self._ask(prompts.ask_agrees(sample, thinking, answer), prompts.read_agrees)
 
     async def conclusion(self, sample: Sample, thinking: str) -> str:
-        """The thinking's last explicit conclusion as an answer."""
+        """Return the last explicit conclusion of the thinking, as an answer."""
         return await self._ask(
             prompts.ask_conclusion(sample, thinking), lambda reply: prompts.read_conclusion(reply, sample)
         )
 
     async def visual(self, sample: Sample, thinking: str) -> float:
-        """How much the thinking leans on visual evidence, in [0, 1]."""
+        """Return how much the thinking relies on visual evidence, in [0, 1]."""
         return await self._ask(prompts.ask_visual(thinking), prompts.read_visual)
 
     async def same(self, sample: Sample, answer: str) -> bool:
-        """Does the answer say what the true one says?"""
+        """Return whether the answer says the same as the true one."""
         return await self._ask(prompts.ask_same(sample, answer), prompts.read_same)
 
     async def close(self) -> None:
-        """Let go of the model."""
+        """Close the connection to the model."""
         await self._chat.close()
 
     async def _ask(self, messages: prompts.Messages, read: Callable[[str], T]) -> T:

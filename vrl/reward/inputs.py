@@ -1,4 +1,4 @@
-"""What a reward function is given, and the types of reward functions."""
+"""The inputs of reward functions, and the types of reward functions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from vrl.types import Sample
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """What a thinking says is to be seen in [start_s, end_s]; a moment has equal ends."""
+    """What the thinking claims to see in [start_s, end_s]; a moment has equal ends."""
 
     start_s: float
     end_s: float
@@ -26,14 +26,14 @@ class Judgement:
     claims: tuple[Claim, ...] | None = None
     similarity: np.ndarray | None = None  # float [claims, captions of the sample], cosine or its like
     agrees: bool | None = None  # thinking and answer come to the same conclusion
-    conclusion: str | None = None  # what the thinking concludes, in the words of an answer; empty: nothing
-    visual: float | None = None  # [0, 1]: how much the thinking leans on what is to be seen
+    conclusion: str | None = None  # what the thinking concludes, as an answer; empty: nothing
+    visual: float | None = None  # [0, 1]: how much the thinking relies on visual evidence
     same: bool | None = None  # the answer says the same as the true one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RewardInput:
-    """One completion beside the truth."""
+    """One completion with the truth."""
 
     task: Task
     sample: Sample
@@ -44,26 +44,26 @@ class RewardInput:
     finish_reason: str  # "stop" or "length"
     num_tokens: int = 0  # of the completion
     num_thinking_tokens: int = 0  # of parsed.thinking alone
-    rules: RewardConfig = field(default_factory=RewardConfig)
+    config: RewardConfig = field(default_factory=RewardConfig)
     judgement: Judgement = field(default_factory=Judgement)
 
 
 RewardFunction = Callable[[RewardInput], float | None]
-"""The value, or None where the reward does not apply or could not be had. Raising fails the whole group."""
+"""Returns the value, or None if the reward does not apply or is missing. Raising fails the whole group."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupInput:
-    """All completions of one prompt: what a reward that looks at the whole group is given. G completions."""
+    """All G completions of one prompt, for rewards that compare them."""
 
-    given: tuple[RewardInput, ...]  # G
+    inputs: tuple[RewardInput, ...]  # G
     accuracy: tuple[float | None, ...]  # G, of the same completions
     shuffled_accuracy: tuple[float | None, ...] = ()  # of completions on permuted frames; empty: none were drawn
-    rules: RewardConfig = field(default_factory=RewardConfig)
+    config: RewardConfig = field(default_factory=RewardConfig)
 
 
 GroupRewardFunction = Callable[[GroupInput], Sequence[float | None]]
-"""One value a completion, in order; None as above."""
+"""Returns one value per completion, in order; None as above."""
 
 Values = Mapping[str, float | None]
 """Reward values of one completion by name."""
