@@ -3,17 +3,16 @@
     python benchmarks/ablations.py [--quick] [--only abcde] [--jobs 2] [--out runs/ablations]
 
     a  VideoReasoner   RL on questions and events together against each of them alone: the mean of both skills
-    b  RLER            each evidence reward against the run without it: what it names, and accuracy
-    c  Video-R2        accuracy and form against the gated temporal reward: consistency of thought and answer (TAC)
-    d  VideoReasoner   RL on events against more cold start for as many seconds, with true labels and with half of them
-                       another row's
+    b  RLER            each evidence reward against the run without it: the measure it names, and accuracy
+    c  Video-R2        accuracy and format against the gated temporal reward: think-answer consistency (TAC)
+    d  VideoReasoner   RL on events against a longer cold start of equal duration, with true labels and with half of the
+                       labels taken from other rows
     e  ours            asynchronous RL, corrected, against synchronous: the mean of both skills, and seconds of training
 
-Questions a, d and e begin where the demo does and train as it does; seconds are worth something with --jobs 1 only.
-Variants are rows of a table below: a name, what to start from, and overrides. Every run is `vrl sft` or `vrl train` in
-a process of its own, --jobs of them at a time, half of whose minutes are imports; one that is there already and
-finished is not repeated, so an interrupted benchmark goes on. --quick takes one seed and few steps: it shows that all
-of it runs, and too little for conclusions.
+Questions a, d and e start from the demo's cold start and train like it; timings are meaningful only with --jobs 1.
+Variants are rows of the table below: a name, a starting point, and overrides. Every run is `vrl sft` or `vrl train` in
+its own process, --jobs at a time; half of their time is imports. A finished run is not repeated, so an interrupted
+benchmark resumes. --quick takes one seed and few steps: it shows that all of it runs, too small for conclusions.
 """
 
 import argparse
@@ -38,18 +37,18 @@ from vrl.types import Sample
 
 QUIET = ("log.samples_every=0", "log.tensorboard=false", "gate.enabled=false", "checkpoint.keep_last=1")
 EVIDENCE = {"frame_sensitive": 0.2, "think_transparency": 0.3, "anti_repetition": 0.3}
-MANY = "val.samples=384"  # held-out questions: what a rare thing is the mean of
+MANY = "val.samples=384"  # held-out questions, enough for the mean of a rare event
 WHEN = {"frame_sensitive": ["accuracy>=0.6", "format>=1"], "think_transparency": ["format>=1"]}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Size:
-    """How much of everything; the empty ones leave it at what the configurations say."""
+    """Sizes of the benchmark; an empty field keeps the value of the configuration."""
 
-    clips: int  # 0: the demo's
+    clips: int  # 0 keeps the demo's
     seeds: int
     cold: tuple[str, ...] = ()  # overrides of a cold start
-    rl: tuple[str, ...] = ()  # overrides of RL, and of the cold start that goes on for as many seconds
+    rl: tuple[str, ...] = ()  # overrides of RL, and of the cold start continued for the same time
 
 
 QUICK = Size(
@@ -62,7 +61,7 @@ QUICK = Size(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
-    """One row: what is trained, and which held-out numbers matter. A number of several names is their mean."""
+    """One row: what is trained, and which held-out numbers matter. A number with several names is their mean."""
 
     question: str  # a to e
     name: str
@@ -75,19 +74,19 @@ class Variant:
 
 
 def rubric(task: str, rewards: Mapping[str, float], when: Mapping[str, list[str]]) -> str:
-    """An override that replaces the rubric; weight 0 measures only."""
+    """Return an override that replaces the rubric; a part of weight 0 is only measured."""
     terms = [{"reward": name, "weight": weight, "when": when.get(name, [])} for name, weight in rewards.items()]
     return f"tasks={json.dumps([{'task': task, 'rewards': terms}])}"
 
 
 def rler(without: tuple[str, ...]) -> tuple[str, ...]:
-    """RLER's rewards, some of them only measured."""
+    """Return RLER's rewards, some of them only measured."""
     evidence = {name: 0.0 if name in without else weight for name, weight in EVIDENCE.items()}
     return (rubric("think_keyframes", {"accuracy": 0.1, "format": 0.1, **evidence}, WHEN), MANY)
 
 
 def video_r2(weight: float) -> tuple[str, ...]:
-    """Video-R2's rewards with this weight of the gated temporal one."""
+    """Return Video-R2's rewards with the given weight for the gated temporal reward."""
     rewards = {"accuracy": 1.0, "format": 1.0, "temporal": weight}
     return (rubric("think_timestamps", rewards, {"temporal": ["consistency>=1"]}), MANY)
 
@@ -101,7 +100,7 @@ CITED = {name: (f"{name}/think_keyframes",) for name in ("accuracy", *EVIDENCE)}
 TIMED = {"tac": ("tac",), "temporal": ("temporal/think_timestamps",), "accuracy": ("accuracy/think_timestamps",)}
 EVENTS = {"iou": SKILLS["iou"]}
 TRAINED = {**SKILLS, "train_s": ()}  # and the seconds of all steps
-# In turns, as in the demo's configuration, engine and learner have both cores; side by side each has one.
+# Taking turns, as in the demo's configuration, engine and learner have both cores; in parallel each has one.
 ONE_THREAD = ("rollout.threads=1", "learner.threads=1")
 ASYNCHRONOUS = ("algo.max_policy_age=2", "algo.correction=token_truncate", *ONE_THREAD)
 COLD_STARTS = {"direct": "conf/toy/sft.yaml", "thinking": "conf/toy/thinking_sft.yaml"}
@@ -110,7 +109,7 @@ ROWS = {"direct": "_basic", "thinking": ""}  # which rows of the world are asked
 
 
 def variants(out: Path) -> tuple[Variant, ...]:
-    """The table."""
+    """Return the rows of the table."""
 
     def row(
         question: str,
@@ -160,7 +159,7 @@ def variants(out: Path) -> tuple[Variant, ...]:
 
 
 def main(arguments: list[str]) -> None:
-    """Run what is not there yet, print the table and the record."""
+    """Run what is missing, then print the table and the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed, few steps")
     parser.add_argument("--only", default="abcde", help="the questions to ask")
@@ -194,7 +193,7 @@ def main(arguments: list[str]) -> None:
 
 
 def make_data(out: Path, size: Size) -> None:
-    """The toy world, and its basic training rows by task."""
+    """Make the toy world, and split its basic training rows by task."""
     toy = out / "toy"
     make_toy(toy, clips=size.clips, difficulty=0, seed=0, workers=2)
     rows = {task: read_samples(toy / "train_basic.parquet", [task]) for task in ("vqa", "grounding")}
@@ -204,26 +203,26 @@ def make_data(out: Path, size: Size) -> None:
 
 
 def half_wrong(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """Every second row has the span of another one, drawn at random: some of them are right by chance."""
+    """Give every second row the span of another row, drawn at random; some are correct by chance."""
     wrong = samples[::2]
     others = random.Random(0).sample(wrong, len(wrong))
-    told = {to.sample_id: other.spans for to, other in zip(wrong, others, strict=True)}
-    return tuple(replace(sample, spans=told.get(sample.sample_id, sample.spans)) for sample in samples)
+    spans_by_id = {to.sample_id: other.spans for to, other in zip(wrong, others, strict=True)}
+    return tuple(replace(sample, spans=spans_by_id.get(sample.sample_id, sample.spans)) for sample in samples)
 
 
 def cold_start(out: Path, name: str, size: Size) -> Path:
-    """The cold start that RL begins from, the same for all seeds."""
+    """Return the cold start that RL begins from, the same for all seeds."""
     return run(out, "sft", name, COLD_STARTS[name], f"cold-{name}", [f"model.path={out}/toy/model", *size.cold])
 
 
 def train(out: Path, row: Variant, start: Path, seed: int, size: Size) -> Path:
-    """One RL run of a row."""
+    """Return one RL run of a row."""
     overrides = [f"model.path={start}", f"seed={seed}", "checkpoint.export=false", *row.overrides, *size.rl]
     return run(out, "train", row.start, row.conf, f"{row.folder}-{seed}", overrides)
 
 
 def more_cold_start(out: Path, row: Variant, start: Path, seed: int, size: Size) -> Path:
-    """Supervised steps that take as many seconds as the RL run of a row, which is there, on the same data."""
+    """Run supervised steps on the same data for as long as the finished RL run of the row took."""
     rl = f"{row.folder}-{seed}"
     each = statistics.median(step["step/seconds"] for step in steps(start))
     overrides = [
@@ -241,9 +240,7 @@ def more_cold_start(out: Path, row: Variant, start: Path, seed: int, size: Size)
 
 
 def run(out: Path, command: str, rows: str, conf: str, name: str, overrides: list[str]) -> Path:
-    """The folder of a run that finished; runs it in a process of its own where there is none. Ends the benchmark where
-    it fails.
-    """
+    """Return the folder of a finished run, running it in its own process if needed. Exit if it fails."""
     folder = out / name
     if not (folder / "summary.json").is_file() or summary(folder)["ended"] != "finished":
         kinds = {kind: f"{out}/toy/{kind}{ROWS[rows]}.parquet" for kind in ("train", "val")}
@@ -257,7 +254,7 @@ def run(out: Path, command: str, rows: str, conf: str, name: str, overrides: lis
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """What a run wrote at its end."""
+    """Return the summary of a run."""
     return json.loads((folder / "summary.json").read_text())
 
 
@@ -272,9 +269,9 @@ def train_seconds(folder: Path) -> float:
 
 
 def results(folder: Path, shows: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, float], dict[str, float]]:
-    """The numbers of a row before and after a run: means of held-out ones, and its seconds where they are asked for.
+    """Return the numbers of a row before and after a run: means of held-out metrics and, if requested, its seconds.
 
-    One that does not apply (no right answer: no TAC) is left out.
+    A number that does not apply (no TAC without a correct answer) is left out.
     """
     vals = summary(folder)
     before, after = (shown(vals.get(when, {}), shows) for when in ("val_before", "val_after"))
@@ -282,7 +279,7 @@ def results(folder: Path, shows: Mapping[str, tuple[str, ...]]) -> tuple[dict[st
 
 
 def shown(vals: Mapping[str, float], shows: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
-    """Means over the names of each number."""
+    """Return the mean over the names of each number."""
     return {
         label: statistics.mean(vals[name] for name in names)
         for label, names in shows.items()
@@ -291,7 +288,7 @@ def shown(vals: Mapping[str, float], shows: Mapping[str, tuple[str, ...]]) -> di
 
 
 def report(found: Mapping[tuple[str, str], Mapping[int, dict[str, float]]], size: Size) -> None:
-    """One table for people, one record for programs: mean and spread (standard deviation) over seeds."""
+    """Print one table for people and one record for programs: mean and spread (standard deviation) over seeds."""
     table = Table("", "variant", "numbers", title=f"held out, mean and spread over {size.seeds} seed(s)")
     metrics: dict[str, dict[str, float]] = {}
     for (question, name), seeds in sorted(found.items()):

@@ -1,9 +1,9 @@
-"""Decoding: our frames a second over raw decord's on good files, and the cache over decoding.
+"""Decoding: our frames per second over raw decord's on intact files, and the cache against decoding.
 
     python benchmarks/bench_decode.py [clips=1] [repeats=5] [frames=32]
 
-Clips are made here (H.264 on which decord is right), of several sizes and keyframe distances. Both sides open each file
-anew and take the same uniform frames; ours adds what makes it safe: the probe, the choice by time, the process hop.
+Clips are generated (H.264 that decord decodes correctly) in several sizes and keyframe distances. Both sides reopen
+each file and take the same uniform frames; ours adds safety: the probe, selection by time, the process hop.
 `decord_ratio` is the median over clips and repeats of raw time over ours, pair by pair.
 `cache_speedup` is a data worker's second epoch over its first, prompts and processor included, in the median of pairs;
 `decodes_over_clips` is 1 when no clip was decoded twice.
@@ -30,7 +30,7 @@ from vrl.data.worker import DataWorker
 from vrl.toyworld.model import build_family
 from vrl.types import Media, Sample
 
-SHAPES = ((640, 360, 30, 10), (1280, 720, 30, 3), (640, 360, 250, 10))  # width, height, frames a keyframe, seconds
+SHAPES = ((640, 360, 30, 10), (1280, 720, 30, 3), (640, 360, 250, 10))  # width, height, frames per keyframe, seconds
 RATE = 30
 
 
@@ -49,7 +49,7 @@ def main(overrides: list[str]) -> None:
 
 
 def write_clip(path: Path, width: int, height: int, gop: int, seconds: int, seed: int) -> Path:
-    """A clip of drifting waves with a grain that no codec can skip."""
+    """Write a clip of drifting waves with a grain that no codec can skip."""
     rng, (y, x) = np.random.default_rng(seed), np.mgrid[:height, :width]
     grain = rng.integers(0, 12, (height, width, 3))
     with av.open(str(path), "w") as container:
@@ -65,7 +65,7 @@ def write_clip(path: Path, width: int, height: int, gop: int, seconds: int, seed
 
 
 def compare_with_decord(paths: list[Path], config: dict[str, int]) -> dict[str, float]:
-    """Pairs of raw decord and our killable decoder on the same frames of the same file, in turn."""
+    """Time raw decord and our killable decoder in turn on the same frames of the same file."""
     frames = FrameConfig(fps=1000.0, min_frames=2, max_frames=config["frames"])
     decoder, media = Decoder(DataConfig(train="", frames=frames)), Media(kind="video", path="")
     ratios, raw_rates, our_rates = [], [], []
@@ -88,18 +88,18 @@ def compare_with_decord(paths: list[Path], config: dict[str, int]) -> dict[str, 
 
 
 def indices(path: Path, frames: FrameConfig) -> list[int]:
-    """The frames that our reader takes; decord is told them for free."""
+    """Return the frames that our reader selects; decord gets them at no cost."""
     clip = probe(path)
     return choose_frames(clip.timestamps_s, clip.duration_s, frames).indices.tolist()
 
 
 def raw_decord(path: Path, wanted: list[int]) -> np.ndarray:
-    """Frames as a loader without care takes them: uint8 [T,H,W,3]."""
+    """Decode frames as a careless loader does: uint8 [T,H,W,3]."""
     return decord.VideoReader(str(path), num_threads=1).get_batch(wanted).asnumpy()
 
 
 def compare_with_cache(folder: Path, paths: list[Path], config: dict[str, int]) -> dict[str, float]:
-    """Epochs of one data worker: the first decodes, the second finds everything in the cache."""
+    """Time two epochs of one data worker: the first decodes, the second hits the cache."""
     build_family(folder / "model", "qwen2_vl", sharp=False)
     samples = [
         Sample(
@@ -129,7 +129,7 @@ def compare_with_cache(folder: Path, paths: list[Path], config: dict[str, int]) 
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds of a call, and what it returned."""
+    """Return the seconds of a call and its result."""
     start = time.perf_counter()
     result = work()
     return time.perf_counter() - start, result

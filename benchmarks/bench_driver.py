@@ -1,14 +1,14 @@
-"""What the driver costs, and what it hides: the real loops, buffer and runner over simulated engines, rewards, learner.
+"""The cost of the driver and what it hides: the real loops, buffer and runner with simulated engines, rewards, learner.
 
     python benchmarks/bench_driver.py [key=value ...]
 
 `overlap_ratio` is the wall time of an asynchronous run over that of its slowest stage alone, the worst of
-max_policy_age 1 and 2; stages are simulated by sleeping, alone means that the others take no time. Whatever the driver
-does, a bound on policy age holds a step to (rollout_s + reward_s + learn_s) / (max_policy_age + 1) seconds at least:
-what it trains on may start only when the step so many before it has landed. The defaults make that, at an age of 1,
-just as long as the slowest stage, so nothing that the driver loses is hidden; `age_bound_ratio` is what it allows.
-`groups_per_s` is what the loops carry over 256 engines that take a tenth of a second a group, with a learner that takes
-none, and `rss_growth_mb` what the process grew by over the last two thirds of that run. Keys: steps, groups_per_step,
+max_policy_age 1 and 2; stages are simulated by sleeping, and alone means that the others take no time. For any driver,
+a bound on policy age limits a step to at least (rollout_s + reward_s + learn_s) / (max_policy_age + 1) seconds, because
+its rollouts may start only after the step max_policy_age + 1 before it has finished. At an age of 1 the defaults make
+this as long as the slowest stage, so that no loss in the driver is hidden; `age_bound_ratio` is what the bound allows.
+`groups_per_s` is the throughput of the loops with 256 engines that take 0.1 s per group and a learner that takes no
+time; `rss_growth_mb` is the growth of the process over the last two thirds of that run. Keys: steps, groups_per_step,
 engines, scale_steps, rollout_s, reward_s, learn_s.
 """
 
@@ -37,7 +37,7 @@ GROUP_SIZE, TOKENS = 4, 16
 
 @dataclass(frozen=True, kw_only=True)
 class Stages:
-    """How long everything takes."""
+    """Duration of every stage, and sizes."""
 
     rollout_s: float = 0.2  # one group on one engine, which does one at a time
     reward_s: float = 0.05  # one group
@@ -50,7 +50,7 @@ class Stages:
 
 
 class Engines:
-    """Simulated engines, one group at a time each."""
+    """Simulated engines; each takes one group at a time."""
 
     def __init__(self, count: int, group_s: float) -> None:
         self.version = 0
@@ -68,7 +68,7 @@ class Engines:
 
 
 class Rewards:
-    """Simulated reward workers, as many as it takes."""
+    """Simulated reward workers without a limit."""
 
     def __init__(self, group_s: float) -> None:
         self._group_s = group_s
@@ -82,7 +82,7 @@ class Rewards:
 
 
 class Learner:
-    """A simulated learner; its time is that of one step."""
+    """A simulated learner with a fixed time per step."""
 
     def __init__(self, step_s: float) -> None:
         self.updates = 0
@@ -131,7 +131,7 @@ def main(overrides: list[str]) -> None:
 
 
 def wall_s(stages: Stages, age: int = 1, memory_mb: list[float] | None = None) -> float:
-    """Seconds of a whole run; resident memory after each step goes to `memory_mb`."""
+    """Return the seconds of a whole run, and append resident memory after each step to `memory_mb`."""
     with tempfile.TemporaryDirectory(prefix="vrl-bench-") as folder:
         return asyncio.run(_train(Path(folder), stages, age, memory_mb if memory_mb is not None else []))
 
@@ -143,7 +143,7 @@ async def _train(folder: Path, stages: Stages, age: int, memory_mb: list[float])
     stream = SampleStream(samples, seed=0, shuffle=True)
     feed = PromptPrefetcher(stream, _prepare, prefetch=2 * stages.groups_per_step, max_bad_fraction=0.0)
     engines, process = Engines(stages.engines, stages.rollout_s), psutil.Process()
-    log = RunLog(folder, LogConfig(tensorboard=False), steps=0)  # it says nothing about steps beyond these
+    log = RunLog(folder, LogConfig(tensorboard=False), steps=0)  # prints no step lines
 
     async def push(version: int) -> int:
         engines.version = version

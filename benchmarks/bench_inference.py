@@ -1,19 +1,19 @@
-"""What answers cost: `single` against raw vLLM at saturation, each strategy against `single`, and encoder runs counted.
+"""The cost of answers: `single` against raw vLLM at saturation, each strategy against `single`, and encoder runs.
 
     python benchmarks/bench_inference.py [model=FOLDER] [clips=32] [max_tokens=256] [repetitions=3] ...
 
-  single_vs_raw_vllm     tokens a second of `single`, all questions at once, from questions to answers (prompts, Ray,
+  single_vs_raw_vllm     tokens per second of `single`, all questions together, from questions to answers (prompts, Ray,
                          log-probs, records), over those of a plain AsyncLLM with the same engine settings. Neither
-                         decodes: `single` finds its clips in `media.cache`, vLLM is given decoded frames. Each runs
-                         alone; medians of the repetitions. The shorter answers are, the more counts what a question
-                         costs beside its tokens; 256 tokens are a short thinking
-  first_pass_vs_raw_vllm the same of the very first pass, which decodes all clips on these cores and finds a cold engine
+                         decodes: `single` finds its clips in `media.cache`, vLLM gets decoded frames. Each runs
+                         alone; medians of the repetitions. The shorter the answers, the more the fixed cost per
+                         question weighs; 256 tokens are a short chain of thought
+  first_pass_vs_raw_vllm the same for the first pass, which decodes all clips on these cores and has a cold engine
   encoder_runs_per_clip  of the four strategies: clips that went through the vision tower, over (clip, frame set) pairs
                          that were shown; 1 where every call that shares frames shares their encoding
-  cost_majority ...      wall seconds of a strategy over those of `single`, all questions at once, in turns
+  cost_majority ...      wall seconds of a strategy over those of `single`, all questions together, alternating
 
-Without `model` it is an untrained one: `election` then draws as many candidates as it may, its most expensive case, and
-back-fill falls back to its first frames where nothing can be parsed; `candidates_election` says how many were drawn.
+Without `model` it uses an untrained one: `election` then draws as many candidates as allowed, its worst case, and
+back-fill falls back to its first frames where nothing can be parsed; `candidates_election` is the number drawn.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
-    """What both engines are given."""
+    """The settings that both engines get."""
 
     model: ModelConfig
     media: MediaConfig
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> None:
 
 
 def prepare(settings: Settings, world: Path) -> Parts:
-    """Visual questions about every clip."""
+    """Return visual questions about every clip."""
     frames = FrameConfig(fps=2.0, min_frames=16, max_frames=16, min_pixels=3136, max_pixels=3136)
     questions = world / "train.parquet"
     return Parts(
@@ -113,7 +113,7 @@ def prepare(settings: Settings, world: Path) -> Parts:
 
 
 async def measure_desk(parts: Parts, repetitions: int) -> dict[str, float]:
-    """Every strategy over all questions, in turns."""
+    """Run every strategy over all questions, alternating."""
     from vrl.inference.client import start_inference
 
     data = data_config(parts.media, parts.questions)
@@ -145,24 +145,24 @@ async def measure_desk(parts: Parts, repetitions: int) -> dict[str, float]:
 
 
 async def ask_all(client: InferenceClient, samples: tuple[Sample, ...], name: str) -> tuple[list[Answer], float]:
-    """All at once: the answers, and the seconds that they took."""
+    """Ask all questions together; return the answers and the seconds."""
     started = time.perf_counter()
     answers = await asyncio.gather(*(answer_question(s, client, StrategyConfig(name=name)) for s in samples))
     return answers, time.perf_counter() - started
 
 
 def tokens_per_s(answers: Sequence[Answer], took_s: float) -> float:
-    """Sampled tokens a second."""
+    """Return sampled tokens per second."""
     return sum(answer.num_tokens for answer in answers) / took_s
 
 
 def unseen(samples: tuple[Sample, ...], name: str) -> tuple[Sample, ...]:
-    """The same questions in words that no prefix cache has seen behind the clip: with a name in front."""
+    """Return the same questions with a name in front, so that no prefix cache holds their text after the clip."""
     return tuple(replace(sample, question=f"{name} {sample.question}") for sample in samples)
 
 
 async def measure_raw(parts: Parts, repetitions: int) -> float:
-    """Tokens a second of vLLM alone: its own processor, frames decoded before the clock starts."""
+    """Return tokens per second of vLLM alone: its own processor, frames decoded before the clock starts."""
     from transformers import AutoTokenizer
     from vllm import AsyncEngineArgs, SamplingParams
     from vllm.sampling_params import RequestOutputKind

@@ -1,15 +1,15 @@
-"""What the grouped forward saves: forward+backward of one group, ours against one row a completion and against a limit.
+"""The saving of the grouped forward: one group, ours against one row per completion and against a limit.
 
     python benchmarks/bench_learner.py [family=qwen2_5_vl] [repetitions=9] [threads=2] ...
 
-Three ways over the same weights, prompt, clip and completions, in turns, the fastest of the repetitions (what else the
-machine does only adds time; one thread by default, because two that wait for each other feel it most):
-  grouped  vrl's policy: prompt and clip once, completions behind it (vrl/learner)
-  rows     one padded batch, a row for each completion with the whole prompt, the clip through the tower for each; plain
+Three ways over the same weights, prompt, clip and completions, alternating, the fastest of the repetitions (other load
+only adds time; one thread by default, because two threads that wait for each other suffer most):
+  grouped  vrl's policy: prompt and clip once, completions after it (vrl/learner)
+  rows     one padded batch, one row per completion with the whole prompt, the clip through the tower for each; plain
            transformers with its causal SDPA, log-probs of completion positions only (logits_to_keep)
   limit    one plain row with the prompt and the clip, and a plain batch of the completions alone: no sharing to pay for
 
-`speedup_cN` is rows / grouped at N tokens a completion, `limit_ratio_cN` is grouped / limit. Log-probs of grouped and
+`speedup_cN` is rows / grouped at N tokens per completion, `limit_ratio_cN` is grouped / limit. Log-probs of grouped and
 rows are compared before any timing. On a GPU the model has Qwen2-VL-7B's shape in bfloat16, and peak memory and MFU
 (model FLOPs of the grouped tokens over the device's dense bf16 peak) are added; one of 80 GB needs
 gradient_checkpointing=true for the rows.
@@ -45,7 +45,7 @@ class Settings:
     family: str = "qwen2_vl"
     group_size: int = 8
     visual_tokens: int = 512
-    text_tokens: int = 40  # of the prompt, beside the clip
+    text_tokens: int = 40  # of the prompt, besides the clip
     completion_tokens: tuple[int, ...] = (64, 256)
     repetitions: int = 3
     threads: int = 1
@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> None:
 
 
 def measure(policy: GroupedPolicy, case: Case, repetitions: int) -> dict[str, float]:
-    """Seconds of the three ways and their ratios. Raises SystemExit where grouped and rows disagree."""
+    """Return the seconds of the three ways and their ratios. Raise SystemExit if grouped and rows disagree."""
     ways = {"grouped": Grouped(policy, case), "rows": Rows(policy, case), "limit": Limit(policy, case)}
     with torch.no_grad():
         found, wanted = (ways[name].logprobs() for name in ("grouped", "rows"))
@@ -159,7 +159,7 @@ class Rows:
 
 
 class Limit:
-    """The prompt with its clip, and a batch of the completions alone: the work that is left when sharing is free."""
+    """The prompt with its clip, and a batch of the completions alone: the work that remains if sharing is free."""
 
     def __init__(self, policy: GroupedPolicy, case: Case) -> None:
         self._model = policy.hf
@@ -182,12 +182,12 @@ class Limit:
 
 
 def to(model: PreTrainedModel, array: np.ndarray) -> Tensor:
-    """An array as a tensor beside the model."""
+    """Return an array as a tensor on the model's device."""
     return torch.from_numpy(np.ascontiguousarray(array)).to(model.device)
 
 
 def clip_inputs(policy: GroupedPolicy, case: Case, copies: int) -> dict[str, Tensor]:
-    """transformers' inputs for the clip, once for each row: pixels normalised ahead of time, as a processor does."""
+    """transformers' inputs for the clip, once per row: pixels normalised ahead of time, as a processor does."""
     channels = to(policy.hf, case.patches).unflatten(1, (3, -1)).float()
     pixels = (channels * policy.pixel_weight + policy.pixel_bias).flatten(1).to(policy.hf.dtype)
     grid = torch.tensor([case.group.vision[0].grid_thw], device=pixels.device)
@@ -201,7 +201,7 @@ def select(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def model_flops(model: PreTrainedModel, case: Case) -> float:
-    """6 a weight and token (arXiv 2001.08361, section 2.1); tower on patches, head on scored tokens; no attention."""
+    """6 per weight and token (arXiv 2001.08361, section 2.1); tower on patches, head on scored tokens; no attention."""
     sizes = {"layers": 0, "visual": 0}
     for name, parameter in model.named_parameters():
         part = "visual" if "visual" in name else "layers" if ".layers." in name else ""
@@ -216,7 +216,7 @@ def model_flops(model: PreTrainedModel, case: Case) -> float:
 
 
 def peak_flops() -> float:
-    """The device's dense bf16 peak; NaN where the table does not know it."""
+    """The device's dense bf16 peak; NaN if it is not in the table."""
     name = torch.cuda.get_device_name()
     return next((flops for known, flops in PEAK_FLOPS.items() if known in name), float("nan"))
 

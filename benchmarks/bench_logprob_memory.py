@@ -1,11 +1,11 @@
-"""What the log-probs of completions cost in memory: ours against one logits tensor for the whole row.
+"""Memory for the log-probs of completions: ours against one logits tensor for the whole row.
 
     python benchmarks/bench_logprob_memory.py [vocabularies=[65536,151936]] [hidden=64] ...
 
 Forward and backward from the row's hidden states to the summed log-probs, at every vocabulary x prompt length; each
-case in a fresh process, whose peak of resident memory beyond what it held before is the measure (on a GPU the
-allocator's). `growth_prompt` and `growth_vocabulary` are our peak at the largest over the smallest prompt and
-vocabulary; the head's weight gradient, vocabulary x hidden, is taken off the latter: any learner has it.
+case in a fresh process, measured by its peak resident memory beyond what it held before (on a GPU, the allocator's
+peak). `growth_prompt` and `growth_vocabulary` are our peak at the largest over the smallest prompt and
+vocabulary; the head's weight gradient, vocabulary x hidden, is subtracted from the latter: any learner has it.
 """
 
 import sys
@@ -82,7 +82,7 @@ def peak_bytes(ours: bool, vocabulary: int, prompt: int, completion: int, hidden
 
 
 def reset_peak() -> int:
-    """Forget the peak so far; returns the memory in use."""
+    """Reset the peak and return the memory in use."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()

@@ -1,13 +1,13 @@
-"""What watching costs: steps of one real toy run, with and without metrics, spans and the report's sample files.
+"""The cost of telemetry: steps of one real toy run, with and without metrics, spans and the report's sample files.
 
     python benchmarks/bench_observability.py [pairs=100] [key=value ...]
 
-The run is the demo's RL from the demo's cold start (`make demo` first, or name another by model.path), with a policy
-that stands still, so that all steps are alike. Between two steps, while no actor works, watching is turned on or off in
-every process: series and spans, the driver's row in all its forms, a sample file for every tenth watched step. Order
-within pairs alternates: on off, off on. What Prometheus' own scrapes cost is not in it. Prints one JSON record:
-`overhead_cpu_share` is the mean difference of a pair in CPU seconds of all processes over the mean unwatched step,
-`standard_error` its own; wall time is told beside it, and is noise on a machine that does other things.
+The run is the demo's RL from the demo's cold start (`make demo` first, or name another by model.path), with a
+frozen policy, so that all steps are alike. Between two steps, while no actor works, telemetry is switched on or off in
+every process: series and spans, all outputs of the driver's row, a sample file for every tenth such step. Order
+within pairs alternates: on off, off on. The cost of Prometheus' own scrapes is not included. Prints one JSON record:
+`overhead_cpu_share` is the mean difference of a pair in CPU seconds of all processes over the mean step without
+telemetry, `standard_error` its standard error; wall time is reported as well, but is noise on a busy machine.
 """
 
 import json
@@ -37,12 +37,12 @@ DEMO = ["model.path=runs/toy-sft", "data.cache.dir=runs/cache"]
 STILL = ["learner.lr=1e-12", "data.val=''", "gate.enabled=false", "checkpoint.export=false"]
 WARM_UP_STEPS = 6
 ORDER = (True, False, False, True)
-SAMPLES_EVERY = 10  # watched steps, as log.samples_every
+SAMPLES_EVERY = 10  # steps with telemetry, as log.samples_every
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """What one step took."""
+    """The time of one step."""
 
     watched: bool
     wall_s: float
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
 
 
 async def train(config: RunConfig, stop: Stop, taken: list[Step]) -> None:
-    """vrl.training.rl's loop without gate and validation; every step is added to `taken`."""
+    """vrl.training.rl's loop without gate and validation; every step is appended to `taken`."""
     from vrl.report.samples import write_samples
     from vrl.training.driver import Driver
     from vrl.training.session import open_session
@@ -88,7 +88,7 @@ async def train(config: RunConfig, stop: Stop, taken: list[Step]) -> None:
             return {}
 
         class Log:
-            """The session's, while watching is on."""
+            """The session's log, while telemetry is on."""
 
             def log(self, step: int, metrics: Mapping[str, float]) -> None:
                 if switch.on:
@@ -115,7 +115,7 @@ async def train(config: RunConfig, stop: Stop, taken: list[Step]) -> None:
 
 
 class Switch:
-    """Turns watching on and off in the driver and in every actor, and takes the time between two turns."""
+    """Switches telemetry on and off in the driver and every actor, and measures the time between two switches."""
 
     def __init__(self, config: RunConfig, actors: Sequence[Any]) -> None:
         self.on = False
@@ -130,7 +130,7 @@ class Switch:
         self._since = self._now()
 
     def step(self) -> Step:
-        """What was taken since the last turn."""
+        """Return the time since the last switch."""
         wall_s, cpu_s = (now - then for now, then in zip(self._now(), self._since, strict=True))
         return Step(watched=self.on, wall_s=wall_s, cpu_s=cpu_s)
 
@@ -140,7 +140,7 @@ class Switch:
 
 
 def _turn(_actor: Any, on: bool) -> int:
-    """In the process of an actor; returns its pid."""
+    """Switch telemetry in the process of an actor and return its pid."""
     own = json.loads(os.environ["VRL_TELEMETRY"])
     _turn_this(own["role"], own["rank"], Path(own["run_dir"]), on)
     return os.getpid()
@@ -155,7 +155,7 @@ def _turn_this(role: str, rank: int, run_dir: Path, on: bool) -> None:
 
 
 def report(config: RunConfig, taken: Sequence[Step]) -> None:
-    """Differences within pairs, in words and as a record."""
+    """Print the differences within pairs and the record."""
     pairs = [taken[i : i + 2] for i in range(0, len(taken) - 1, 2)]
     metrics: dict[str, float] = {"pairs": len(pairs)}
     for clock in ("cpu", "wall"):

@@ -1,10 +1,10 @@
-"""Where a synchronous RL step goes: shares of rollout, reward, learning, push and idle time, and samples a second.
+"""The time of a synchronous RL step: fractions of rollout, reward, learning, push and idle time; samples per second.
 
     python benchmarks/bench_step.py [key=value ...]
 
 Trains the toy model for some steps with the real fleets and prints one JSON record. Its first steps (compilation, warm
-caches) are left out, medians are taken over the others. `step_over_parts` is the step's time over the sum of its parts:
-1 when nothing but the parts takes time. Keys are those of the configuration; a cold start is made when there is none.
+caches) are left out; medians are over the rest. `step_over_parts` is the step's time over the sum of its parts:
+1 if only the parts take time. Keys are those of the configuration; a cold start is made if there is none.
 """
 
 import json
@@ -44,7 +44,7 @@ def main(overrides: list[str]) -> None:
 
 
 def run(config: RunConfig) -> None:
-    """Train in this process; a run that does not end well ends the benchmark."""
+    """Train in this process; a run that fails ends the benchmark."""
     guard_private_ray(config.ray_address)
     from vrl.training.rl import train
     from vrl.training.sft import train_sft
@@ -56,7 +56,7 @@ def run(config: RunConfig) -> None:
 
 
 def report(config: RunConfig, rows: list[dict[str, float]]) -> None:
-    """Medians over `rows`, in words and as a record."""
+    """Print medians over `rows` and the record."""
     step_s = statistics.median(row["step/seconds"] for row in rows)
     metrics = {f"{part}_share": median_share(rows, part) for part in (*PARTS, "idle")}
     metrics |= {
@@ -80,7 +80,7 @@ def report(config: RunConfig, rows: list[dict[str, float]]) -> None:
 
 
 def median_share(rows: list[dict[str, float]], part: str) -> float:
-    """Median over steps of the part's share of the step."""
+    """Return the median over steps of the part's fraction of the step."""
     return statistics.median(row[f"{part}/seconds"] / row["step/seconds"] for row in rows)
 
 

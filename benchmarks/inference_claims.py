@@ -1,23 +1,23 @@
-"""Do election and back-fill pay, on toy clips that no model was trained on? Models of several seeds, one record.
+"""Measures the gains of election and back-fill on unseen toy clips: models of several seeds, one record.
 
     python benchmarks/inference_claims.py claim=election models=[runs/a,runs/b,runs/c] questions=toy/test_cited.parquet
     python benchmarks/inference_claims.py claim=backfill models=[...] questions=... encoder=toy-long/encoder
 
-  election   against one greedy pass, and against majority vote: of as many candidates as election drew on average
+  election   against one greedy pass, and against majority vote over as many candidates as election drew on average
              (`majority`; of 3.2 it is 0.8 times the vote of three and 0.2 times that of four), and of election's own
              candidates (`own_majority`: what weights and referee add); wanted: better than all with at most 3.5
              candidates. Models: conf/toy/cited_sft.yaml
   backfill   against uniform frames under the same budget, on questions whose event is at most `max_event_s` long.
              Models: conf/toy/long_sft.yaml
 
-An answer is right where it votes for the same as the truth (vrl.inference.parse_candidate). Differences are of paired
-questions, in shares, with 95 % intervals by bootstrap over clips; a clip is drawn with the answers of all models.
+An answer is correct if it votes for the same as the truth (vrl.inference.parse_candidate). Differences are of paired
+questions, as fractions, with 95 % intervals by bootstrap over clips; a clip is drawn with the answers of all models.
 
 `evidence_auc`, `confidence_auc`, `citations_auc`: of two candidates for one question, one right and one wrong, how
-often the right one has more evidence, confidence, or cited frames in the true span, and of how many such pairs; 0.5 is
-chance, and then no weighing helps.
+often the right one has more evidence, confidence, or cited frames in the true span, and the number of pairs; 0.5 is
+chance, where weighting cannot help.
 
-`answers` is a folder: what a model answered is kept there and not asked again.
+`answers` is a folder that keeps the answers of a model, so that they are not asked again.
 """
 
 import asyncio
@@ -87,15 +87,15 @@ def main(arguments: list[str]) -> None:
     samples = choose(settings)
     runs = [kept(settings, number, samples) for number in range(len(settings.models))]
     metrics = compare(settings.claim, samples, runs)
-    told = [answer for run in runs for answer in run[settings.claim]]
-    metrics |= of_election(samples, runs) if settings.claim == "election" else of_backfill(told)
+    answers = [answer for run in runs for answer in run[settings.claim]]
+    metrics |= of_election(samples, runs) if settings.claim == "election" else of_backfill(answers)
     for name, value in metrics.items():
         print(f"{name:28} {shown(value)}", file=sys.stderr)
     emit("inference_claims", {**asdict(settings), "asked": len(samples)}, metrics)
 
 
 def choose(settings: Settings) -> tuple[Sample, ...]:
-    """The file's questions that are answered with citations; for back-fill visual ones about a short event."""
+    """Return the file's questions that are answered with citations; for back-fill, visual ones about a short event."""
     path = Path(settings.questions)
     if settings.claim == "election":
         return read_samples(path, ["think_keyframes"])[: settings.limit]
@@ -105,7 +105,7 @@ def choose(settings: Settings) -> tuple[Sample, ...]:
 
 
 def kept(settings: Settings, number: int, samples: Sequence[Sample]) -> Run:
-    """The answers of one model: from the folder of answers, or asked now."""
+    """Return the answers of one model, from the folder of answers or from the model."""
     path = Path(settings.answers) / f"{settings.claim}-{number}.json" if settings.answers else None
     if path is not None and path.is_file():
         found = json.loads(path.read_text())
@@ -127,7 +127,7 @@ def kept(settings: Settings, number: int, samples: Sequence[Sample]) -> Run:
 
 
 async def ask_model(settings: Settings, model: str, samples: Sequence[Sample]) -> Run:
-    """The answers of the claimed strategy and of those it is compared with."""
+    """Return the answers of the claimed strategy and of those it is compared with."""
     from vrl.inference.client import start_inference  # imports Ray, which is guarded by now
 
     count = settings.frames
@@ -152,7 +152,7 @@ async def ask_model(settings: Settings, model: str, samples: Sequence[Sample]) -
 
 
 async def ask_all(client: InferenceClient, samples: Sequence[Sample], config: StrategyConfig) -> list[Answer]:
-    """Some at a time, in the order of the samples; a question that cannot be asked ends the measurement."""
+    """Ask some at a time, in sample order; a question that cannot be asked ends the measurement."""
     free = asyncio.Semaphore(UNDER_WAY)
 
     async def ask(sample: Sample) -> Answer:
@@ -180,7 +180,7 @@ def compare(claim: str, samples: Sequence[Sample], runs: Sequence[Run]) -> dict[
 
 
 def scored(samples: Sequence[Sample], run: Run, name: str) -> np.ndarray:
-    """What a strategy's answers are worth, float64 [N]; a majority's as many candidates as election drew on average."""
+    """Return the scores of a strategy's answers, float64 [N]; a majority's number of candidates is election's mean."""
     if name == "majority":
         count = np.mean([answer.num_candidates for answer in run["election"]])
         few, more = (graded(samples, voted(run["majority"], int(n))) for n in (count, np.ceil(count)))
@@ -189,30 +189,30 @@ def scored(samples: Sequence[Sample], run: Run, name: str) -> np.ndarray:
 
 
 def voted(answers: Sequence[Answer], count: int | None = None) -> list[str]:
-    """What most of the first `count` candidates said to every question."""
+    """Return the majority answer of the first `count` candidates to every question."""
     drawn = ([as_candidate(one) for one in answer.trace["candidates"][:count]] for answer in answers)
     return [plurality(candidates).winner.answer for candidates in drawn]
 
 
 def as_candidate(one: Mapping[str, Any]) -> Candidate:
-    """A candidate of a trace, as far as a vote counts it."""
+    """Return a candidate of a trace as a vote counts it."""
     return Candidate(answer=one["answer"], key=one["key"], text=one["text"], confidence=one["confidence"])
 
 
 def graded(samples: Sequence[Sample], answers: Sequence[str]) -> np.ndarray:
-    """1 where an answer votes for the truth, else 0: float64 [N]."""
+    """Return 1 for every answer that votes for the truth, else 0: float64 [N]."""
     pairs = zip(samples, answers, strict=True)
     keys = [(vote_key(sample, answer), vote_key(sample, sample.answer)) for sample, answer in pairs]
     return np.array([float(bool(got) and got == truth) for got, truth in keys])
 
 
-def of_backfill(told: Sequence[Answer]) -> dict[str, Any]:
-    """How often frames were chosen anew."""
-    return {"resampled_frac": float(np.mean([bool(answer.trace["moments_s"]) for answer in told]))}
+def of_backfill(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Return how often frames were resampled."""
+    return {"resampled_frac": float(np.mean([bool(answer.trace["moments_s"]) for answer in answers]))}
 
 
 def of_election(samples: Sequence[Sample], runs: Sequence[Run]) -> dict[str, Any]:
-    """How many candidates it took, whether what weighs them tells right from wrong, and what the referee did."""
+    """Return the number of candidates, how well their weights separate right from wrong, and what the referee did."""
     pairs = [pair for run in runs for pair in zip(samples, run["election"], strict=True)]
     said = [
         (s, a, a.trace["referee"]["said"], a.trace["election"]["leader"] == vote_key(s, s.answer)) for s, a in pairs
@@ -241,7 +241,7 @@ def of_election(samples: Sequence[Sample], runs: Sequence[Run]) -> dict[str, Any
 def told_apart(
     pairs: Sequence[tuple[Sample, Answer]], score: Callable[[Sample, Answer, Mapping[str, Any]], float]
 ) -> list[float | None]:
-    """Share of (right, wrong) pairs of candidates for one question that a score puts in order, ties half; and pairs."""
+    """Return the fraction of (right, wrong) candidate pairs per question that a score orders, ties half; and pairs."""
     wins: list[float] = []
     for sample, answer in pairs:
         truth = vote_key(sample, sample.answer)
@@ -254,13 +254,13 @@ def told_apart(
 
 
 def cited_share(sample: Sample, answer: Answer, one: Mapping[str, Any]) -> float:
-    """Share of a candidate's cited frames that lie in the true span; crops show the same moments."""
+    """Return the fraction of a candidate's cited frames inside the true span; crops show the same moments."""
     inside = [in_spans(sample, answer.timestamps_s[k - 1]) for k in one["keyframes"]]
     return float(np.mean(inside)) if inside else 0.0
 
 
 def shown(value: Any) -> str:
-    """Numbers for the table."""
+    """Format numbers for the table."""
     numbers = value if isinstance(value, list) else [value]
     return "  ".join("-" if number is None else f"{number:.3f}" for number in numbers)
 

@@ -1,4 +1,4 @@
-"""What every benchmark prints: one JSON record {benchmark, config, hardware, versions, commit, metrics}."""
+"""The output of every benchmark: one JSON record {benchmark, config, hardware, versions, commit, metrics}."""
 
 import json
 import os

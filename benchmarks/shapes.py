@@ -1,7 +1,8 @@
 """Models and groups for the learner's benchmarks: random weights in the proportions of real ones. Loads nothing.
 
-`small` keeps what a step's time depends on in the released 2B and 3B checkpoints (vision tower to language model, MLP
-to attention, grouped key heads, head to layers) at a width where matrix products, not Python, take a CPU's time.
+`small` keeps the proportions of the released 2B and 3B checkpoints that a step's time depends on (vision tower to
+language model, MLP to attention, grouped key heads, head to layers) at a width where matrix products,
+not Python, take the time of a CPU.
 `7b` is Qwen2-VL-7B's own shape, for a GPU.
 """
 
@@ -44,7 +45,7 @@ class Case:
 
 
 def build(family: str, shape: str, *, device: str, dtype: torch.dtype, vocab_size: int = 4096) -> PreTrainedModel:
-    """A model of a family and a shape ("small" or "7b") with random weights, the same for the same arguments."""
+    """Return a model of a family and a shape ("small" or "7b") with random weights, fixed by the arguments."""
     config_type, model_type = _MODELS[family]
     text, vision = _shape_7b() if shape == "7b" else _shape_small(family, vocab_size)
     config = config_type(
@@ -60,7 +61,7 @@ def build(family: str, shape: str, *, device: str, dtype: torch.dtype, vocab_siz
 
 
 def make_case(config: Any, *, group_size: int, visual_tokens: int, completion_tokens: int, text_tokens: int) -> Case:
-    """A group of `group_size` completions of one length about one clip of square frames."""
+    """Return a group of `group_size` completions of one length about one clip of square frames."""
     rng, rule = np.random.default_rng(0), position_rule(config)
     side = 8  # merged tokens along an edge of a frame
     steps = visual_tokens // side**2

@@ -56,7 +56,7 @@ def wait_for(what: str, ready, process: subprocess.Popen[bytes], timeout_s: floa
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of a run that is under way, with validations, checkpoints and weights that move."""
+    """The folder of a running run, with validations, checkpoints and changing weights."""
     root = tmp_path_factory.mktemp("live")
     make_toy(root / "toy", clips=12, difficulty=0, seed=0, workers=2)
     process = vrl("train", "conf/toy/rl.yaml", f"data.train={root}/toy/train_basic.parquet", *SMALL, *UNTRAINED,
@@ -87,7 +87,7 @@ def targets(run_dir: Path) -> dict[str, str]:
     return {entry["labels"]["role"]: entry["targets"][0] for entry in entries}
 
 
-def test_what_is_exported_is_the_catalogue_and_the_other_way_round(live: Path):
+def test_the_exported_metrics_are_those_of_the_catalogue(live: Path):
     found = targets(live)
     assert set(found) == {"driver", "data", "rollout", "reward", "learner"}
     assert all(address.startswith("127.0.0.1:") for address in found.values())

@@ -13,7 +13,7 @@ GRAFANA = Path("cluster/grafana")
 
 
 def promtool(*arguments: str) -> str:
-    """What promtool prints; skips without it, unless in CI. Fails where it finds a fault."""
+    """Return what promtool prints; skip without it, except in CI. Fail if it finds a fault."""
     if shutil.which("promtool") is None:
         if os.environ.get("CI"):
             pytest.fail("promtool: got none, wanted Debian's prometheus package (apt-get install prometheus)")
@@ -27,7 +27,7 @@ def test_the_configuration_is_valid():
     assert "SUCCESS" in promtool("check", "config", "prometheus.yml")
 
 
-def test_every_alert_fires_on_what_it_is_for_and_not_before():
+def test_every_alert_fires_on_its_condition_and_not_before():
     rules = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"][0]["rules"]
     cases = yaml.safe_load((FOLDER / "alerts_test.yml").read_text())["tests"]
     checks = [check for case in cases for check in case["alert_rule_test"]]
@@ -45,7 +45,7 @@ def test_an_alert_that_never_fires_is_found(tmp_path: Path):
         promtool("test", "rules", str(tmp_path / "alerts_test.yml"))
 
 
-def test_what_grafana_is_given_fits_together():
+def test_the_grafana_files_fit_together():
     source = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text())
     provider = yaml.safe_load((GRAFANA / "provisioning/dashboards/vrl.yml").read_text())["providers"][0]
     compose = yaml.safe_load((GRAFANA / "compose.yml").read_text())["services"]
