@@ -48,12 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(console: Console, args: argparse.Namespace, error: VrlError) -> int:
-    """Say why a command failed and, of a run, which one goes on from its last checkpoint; the exit code."""
+    """Print why a command failed and how to resume a training run; return the exit code."""
     _explain(console, error)
     if args.run in (_sft, _train):
         kept = [word for word in args.overrides if not word.lstrip("-").startswith("resume=")]
         command = ["vrl", "sft" if args.run is _sft else "train", args.config, *kept, "resume=auto"]
-        console.print(f"  go on with: {shlex.join(command)}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  resume with: {shlex.join(command)}", highlight=False, markup=False, soft_wrap=True)
     return 1
 
 
@@ -68,18 +68,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"vrl {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    toy = commands.add_parser("toy", help="make the embedded world: real clips, questions, a tiny model")
-    toy.add_argument("out", type=Path, help="folder to write")
-    toy.add_argument("--clips", type=int, default=0, help="training clips; 0: enough for the demo")
+    toy = commands.add_parser("toy", help="create the toy world: real clips, questions, a tiny model")
+    toy.add_argument("out", type=Path, help="output folder")
+    toy.add_argument("--clips", type=int, default=0, help="number of training clips; 0: enough for the demo")
     toy.add_argument("--difficulty", type=int, default=0, choices=range(5), help="4: short events in long clips")
     toy.add_argument("--seed", type=int, default=0)
     toy.add_argument("--workers", type=int, default=2)
-    toy.add_argument("--encoder", action="store_true", help="train a dual encoder too, for locate-and-back-fill")
+    toy.add_argument("--encoder", action="store_true", help="also train a dual encoder, for locate-and-back-fill")
     toy.set_defaults(run=_toy)
 
     for name, run, text in (
         ("serve", _serve, "answer questions over HTTP, in the OpenAI protocol, until stopped"),
-        ("infer", _infer, "answer a file of questions by any strategy, traces included"),
+        ("infer", _infer, "answer a file of questions with any strategy, traces included"),
         ("sft", _sft, "cold start: supervised fine-tuning on several tasks"),
         ("train", _train, "group-relative reinforcement learning"),
     ):
@@ -96,42 +96,42 @@ def _parser() -> argparse.ArgumentParser:
     config.add_argument("--list", choices=("rewards", "tasks", "strategies"), help="describe what can be named in keys")
     config.set_defaults(run=_config)
 
-    plan = commands.add_parser("plan", help="what a run will need: tokens, memory, actors; starts nothing")
+    plan = commands.add_parser("plan", help="estimate a run's tokens, memory and actors; starts nothing")
     plan.add_argument("config", help="YAML file")
     plan.add_argument("overrides", nargs="*", help="key=value")
     plan.add_argument("--gpu-gib", type=float, default=80.0, help="memory of one GPU; 0: plan for CPUs")
     plan.set_defaults(run=_plan)
 
-    evaluation = commands.add_parser("eval", help="ask a benchmark, score the answers; or compare two such runs")
+    evaluation = commands.add_parser("eval", help="evaluate on a benchmark, or compare two such runs")
     evaluation.add_argument("config", nargs="?", help="YAML file")
     evaluation.add_argument("overrides", nargs="*", help="key=value, as in benchmark.limit=100")
-    evaluation.add_argument("--compare", nargs=2, type=Path, metavar="RUN", help="two finished runs of the same items")
+    evaluation.add_argument("--compare", nargs=2, type=Path, metavar="RUN", help="two finished runs on the same items")
     evaluation.set_defaults(run=_eval)
 
-    export = commands.add_parser("export", help="a run's newest checkpoint as a Hugging Face folder")
+    export = commands.add_parser("export", help="export a run's newest checkpoint as a Hugging Face folder")
     export.add_argument("run_dir", type=Path)
-    export.add_argument("out", type=Path, help="folder to make")
+    export.add_argument("out", type=Path, help="output folder")
     export.set_defaults(run=_export)
 
     _add_data(commands)
 
-    report = commands.add_parser("report", help="one self-contained HTML page of a run, or of several side by side")
+    report = commands.add_parser("report", help="write a self-contained HTML page of one run, or several side by side")
     report.add_argument("run_dirs", type=Path, nargs="+", metavar="run_dir")
     report.set_defaults(run=_report)
 
-    samples = commands.add_parser("samples", help="rollouts of a run in the terminal")
+    samples = commands.add_parser("samples", help="show rollouts of a run in the terminal")
     samples.add_argument("run_dir", type=Path)
     order = samples.add_mutually_exclusive_group()
-    order.add_argument("--worst", type=int, metavar="N", help="the N of the lowest reward (default: 10)")
-    order.add_argument("--best", type=int, metavar="N", help="the N of the highest reward")
-    samples.add_argument("--task", default="", help="of this task only")
+    order.add_argument("--worst", type=int, metavar="N", help="the N rollouts of lowest reward (default: 10)")
+    order.add_argument("--best", type=int, metavar="N", help="the N rollouts of highest reward")
+    samples.add_argument("--task", default="", help="only of this task")
     samples.set_defaults(run=_samples)
 
-    trace = commands.add_parser("trace", help="where a run's time went: trace.json for Perfetto, and the bottleneck")
+    trace = commands.add_parser("trace", help="show where a run's time went and write trace.json for Perfetto")
     trace.add_argument("run_dir", type=Path)
     trace.set_defaults(run=_trace)
 
-    doctor = commands.add_parser("doctor", help="check this machine, or a checkpoint's engine/learner parity")
+    doctor = commands.add_parser("doctor", help="check this machine, or the engine/learner parity of a checkpoint")
     doctor.add_argument("--parity", metavar="CHECKPOINT", help="compare vLLM with the learner on real clips")
     doctor.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="for --parity")
     doctor.add_argument("--runs-dir", type=Path, default=Path("runs"))
@@ -142,19 +142,19 @@ def _parser() -> argparse.ArgumentParser:
 def _add_data(commands: Any) -> None:
     data = commands.add_parser("data", help="convert published datasets, check the clips of one")
     tools = data.add_subparsers(required=True, metavar="TOOL")
-    convert = tools.add_parser("convert", help="write a published dataset's rows in our schema")
+    convert = tools.add_parser("convert", help="convert a published dataset to our schema")
     convert.add_argument("--from", dest="layout", required=True, choices=_LAYOUTS)
     convert.add_argument("source", type=Path, metavar="SRC", help="annotation file")
     convert.add_argument("out", type=Path, metavar="OUT", help="parquet file to write")
-    convert.add_argument("--root", type=Path, help="folder of the media, where SRC has absolute paths")
+    convert.add_argument("--root", type=Path, help="folder of the media, if SRC has absolute paths")
     convert.set_defaults(run=_data_convert)
 
-    check = tools.add_parser("check", help="decode every clip; exit code 1 where any is bad")
+    check = tools.add_parser("check", help="decode every clip; exit code 1 if any is bad")
     check.add_argument("dataset", type=Path, help="parquet or jsonl")
-    check.add_argument("--root", type=Path, help="folder of the media; its own folder unless given")
-    check.add_argument("--out", type=Path, help="folder of the clean dataset and the report; its own unless given")
+    check.add_argument("--root", type=Path, help="folder of the media; default: the dataset's")
+    check.add_argument("--out", type=Path, help="folder of the clean dataset and report; default: the dataset's")
     check.add_argument("--workers", type=int, default=2, help="decode processes")
-    check.add_argument("--timeout-s", type=float, default=600.0, help="for one file, all of whose frames are decoded")
+    check.add_argument("--timeout-s", type=float, default=600.0, help="seconds to decode all frames of one file")
     check.set_defaults(run=_data_check)
 
 
@@ -263,10 +263,10 @@ def _config(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> int:
     from vrl.config.load import load
-    from vrl.sizing.plan import GIB, plan, show
+    from vrl.sizing.plan import GIB, plan, print_plan
 
     found = plan(load(args.config, args.overrides), gpu_bytes=args.gpu_gib * GIB)
-    show(found, Console())
+    print_plan(found, Console())
     return 1 if found.problems else 0
 
 
@@ -309,7 +309,7 @@ def _trace(args: argparse.Namespace) -> int:
 
 def _doctor(args: argparse.Namespace) -> int:
     if args.parity:
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # the report is what people ask for
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # show the report only
         from vrl.checkpoint import resolve_model
         from vrl.parity.checkpoint import check_checkpoint
 

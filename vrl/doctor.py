@@ -1,7 +1,7 @@
-"""What would stop a run on this machine, and the cure: versions, devices, shared memory, decoder, Ray's auth, disk.
+"""Checks of this machine, with cures: versions, devices, shared memory, decoder, Ray auth, disk.
 
-Each check is a function that returns findings and changes nothing that stays. Starts no engine, no Ray and no learner:
-`vrl doctor --parity` compares those.
+Each check returns findings and leaves nothing changed. Starts no engine, no Ray and no learner: `vrl doctor --parity`
+compares those.
 """
 
 import importlib
@@ -31,16 +31,16 @@ _ENGINE_EXTRAS = ("cpu", "gpu")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing looked at."""
+    """The result of one check."""
 
     topic: str
-    level: str  # ok | warn | fail; fail would stop a run
+    level: str  # ok | warn | fail; fail stops a run
     found: str
-    cure: str = ""  # what to do, where there is something to do
+    cure: str = ""  # what to do, if anything
 
 
 def run_doctor(runs_dir: Path) -> int:
-    """Look at everything, print a table, and return the exit code: 1 where anything would stop a run."""
+    """Run every check, print a table, and return the exit code: 1 if anything would stop a run."""
     findings = examine(runs_dir)
     table = Table(box=None, pad_edge=False)
     for column in ("", "what", "found"):
@@ -55,7 +55,7 @@ def run_doctor(runs_dir: Path) -> int:
 
 
 def examine(runs_dir: Path) -> list[Finding]:
-    """Every finding, in the order in which one would mend them."""
+    """Return every finding, in the order in which to fix them."""
     return [
         *check_versions(own_requirements()),
         *check_imports(("torch", "torchvision", "transformers.models.qwen2_vl.video_processing_qwen2_vl")),
@@ -68,12 +68,12 @@ def examine(runs_dir: Path) -> list[Finding]:
 
 
 def own_requirements() -> list[str]:
-    """What the installed vrl asks for; nothing where it runs from a checkout that was never installed."""
+    """Return the requirements of the installed vrl; none for a checkout that was never installed."""
     return (requires("vrl") or []) if installed_version("vrl") is not None else []
 
 
 def installed_version(package: str) -> str | None:
-    """The version of an installed package, or None."""
+    """Return the version of an installed package, or None."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -81,10 +81,10 @@ def installed_version(package: str) -> str | None:
 
 
 def check_versions(requirements: Iterable[str]) -> list[Finding]:
-    """Installed packages against the requirements of vrl; one of the engine extras is enough, others are left out."""
+    """Compare installed packages with the requirements of vrl; one engine extra is enough, other extras are ignored."""
     wanted = [Requirement(text) for text in requirements]
     if not wanted:
-        cure = "pip install -e '.[cpu]', or '.[gpu]' with a GPU: processes that Ray and vLLM start need it, too"
+        cure = "pip install -e '.[cpu]', or '.[gpu]' with a GPU: processes that Ray and vLLM start need it too"
         return [Finding(topic="versions", level="fail", found="vrl itself is not installed", cure=cure)]
     base = [need for need in wanted if need.marker is None]
     findings = [fault for need in base if (fault := _fault(need)) is not None]
@@ -110,7 +110,7 @@ def _in_extra(need: Requirement, extra: str) -> bool:
 
 
 def _fault(need: Requirement) -> Finding | None:
-    """What is wrong with one requirement here, or None."""
+    """Return the finding if one requirement is not met, else None."""
     installed = installed_version(need.name)
     if installed is None:
         cure = f"pip install '{need.name}{need.specifier}'"
@@ -118,12 +118,12 @@ def _fault(need: Requirement) -> Finding | None:
     if need.specifier.contains(installed, prereleases=True):
         return None
     found = f"{need.name} {installed}, wanted {need.specifier}"
-    cure = f"pip install '{need.name}{need.specifier}'; the engine's and the learner's numbers were compared at that"
+    cure = f"pip install '{need.name}{need.specifier}'; engine and learner were compared at that version"
     return Finding(topic=need.name, level="warn", found=found, cure=cure)
 
 
 def check_imports(modules: Iterable[str]) -> list[Finding]:
-    """Modules that a mixed CPU and CUDA installation breaks."""
+    """Import modules that a mixed CPU and CUDA installation breaks."""
     findings = []
     for name in modules:
         try:
@@ -131,15 +131,15 @@ def check_imports(modules: Iterable[str]) -> list[Finding]:
         except (ImportError, RuntimeError, OSError) as error:
             text = f"{type(error).__name__}: {error}".splitlines()[0]
             cure = (
-                "install vrl itself: its entry point mends the CUDA build of torchvision on a CPU-only torch; "
-                "and pip uninstall torchaudio torchcodec there"
+                "install vrl itself: its entry point fixes the CUDA build of torchvision on a CPU-only torch; "
+                "also pip uninstall torchaudio torchcodec"
             )
             findings.append(Finding(topic=f"import {name}", level="fail", found=text, cure=cure))
     return findings
 
 
 def check_devices() -> Finding:
-    """GPUs, or cores and memory of the CPU path; and whether the installed engine is the one for them."""
+    """Check the GPUs, or cores and memory of a CPU machine, and that the installed engine matches them."""
     import torch
 
     if torch.cuda.is_available():
@@ -163,7 +163,7 @@ def check_devices() -> Finding:
 
 
 def memory_bytes() -> int:
-    """The memory that processes here may use: of the machine, or of the control group where that is less."""
+    """Return the memory that processes may use: the machine's, or the control group's if that is less."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.is_file() else "max"
@@ -171,9 +171,9 @@ def memory_bytes() -> int:
 
 
 def check_shared_memory(path: Path, memory: int) -> Finding:
-    """Room for Ray's object store (patches of every group under way) and for the segments of vLLM and DeepSpeed.
+    """Check the room for Ray's object store (patches of groups in flight) and for segments of vLLM and DeepSpeed.
 
-    `memory`: bytes of the machine. Ray's default store is 30% of it; where that is more than the room, on a disk.
+    `memory`: bytes of the machine. Ray's default store is 30% of it, on disk if shared memory has less room.
     """
     usage, store = shutil.disk_usage(path), 0.3 * memory
     found = f"{path}: {usage.free / GIB:.1f} of {usage.total / GIB:.1f} GiB free"
@@ -181,7 +181,7 @@ def check_shared_memory(path: Path, memory: int) -> Finding:
         return Finding(topic="shared memory", level="ok", found=f"{found}; Ray's object store takes {store / GIB:.1f}")
     cure = "give the container more (docker run --shm-size=8g; Kubernetes: an emptyDir with medium Memory)"
     if usage.free < usage.total / 2:
-        cure += "; or remove segments that killed runs left (psm_*, deepspeed_*)"
+        cure += "; or remove segments left by killed runs (psm_*, deepspeed_*)"
     if usage.free < GIB / 8:
         return Finding(topic="shared memory", level="fail", found=found, cure=cure)
     if usage.free < store:
@@ -210,7 +210,7 @@ def check_decoder() -> Finding:
     shown = np.round(frames.timestamps_s * 8).astype(int)
     gap = np.abs(frames.pixels_THWC.mean(axis=(1, 2, 3)) - shades[shown]).max()
     if gap > 3:  # neighbours are 7 apart
-        found = f"a decoded frame is {gap:.0f} shades off the one that was written: it is another frame"
+        found = f"a decoded frame is {gap:.0f} shades off the one that was written: it is a different frame"
         return Finding(topic="video decoder", level="fail", found=found, cure=cure)
     return Finding(
         topic="video decoder", level="ok", found=f"{len(shown)} frames of an H.264 clip came back as written"
@@ -218,18 +218,18 @@ def check_decoder() -> Finding:
 
 
 def check_ray_auth(environ: Mapping[str, str], home: Path) -> list[Finding]:
-    """Who may run code through Ray. Looks at the environment and at the permissions of token files, not at tokens."""
+    """Check who may run code through Ray. Reads the environment and permissions of token files, not tokens."""
     mode = environ.get("RAY_AUTH_MODE", "")
     findings = []
     if mode == "disabled":
-        found = "RAY_AUTH_MODE=disabled: whoever reaches Ray's ports can run code as you"
-        cure = "unset it (a private Ray then gets a fresh token from vrl), or RAY_AUTH_MODE=token for a cluster"
+        found = "RAY_AUTH_MODE=disabled: anyone who reaches Ray's ports can run code as you"
+        cure = "unset it (vrl then gives a private Ray a fresh token), or RAY_AUTH_MODE=token for a cluster"
         findings.append(Finding(topic="Ray auth", level="warn", found=found, cure=cure))
     elif mode not in ("", "token"):
         found = f"RAY_AUTH_MODE={mode}"
         findings.append(Finding(topic="Ray auth", level="fail", found=found, cure="wanted token or disabled"))
     else:
-        found = "token" if mode else "not set: a private Ray gets a fresh token; a cluster decides for itself"
+        found = "token" if mode else "not set: a private Ray gets a fresh token; a cluster uses its own setting"
         findings.append(Finding(topic="Ray auth", level="ok", found=found))
     named = environ.get("RAY_AUTH_TOKEN_PATH", "")
     path = Path(named) if named else home / ".ray" / "auth_token"
@@ -243,7 +243,7 @@ def check_ray_auth(environ: Mapping[str, str], home: Path) -> list[Finding]:
 
 
 def check_folder(runs_dir: Path) -> Finding:
-    """Can a run be written and renamed there, and is there room? Makes no folder."""
+    """Check that a run can be written and renamed there, and the free space. Creates no folder."""
     folder = next(path for path in (runs_dir.absolute(), *runs_dir.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".vrl-doctor-") as inside:
@@ -251,7 +251,7 @@ def check_folder(runs_dir: Path) -> Finding:
             first.write_bytes(b"x")
             os.replace(first, second)
     except OSError as error:
-        cure = "choose another folder by runs_dir=..., or change its permissions"
+        cure = "choose another folder with runs_dir=..., or change its permissions"
         return Finding(topic="runs folder", level="fail", found=f"cannot write in {folder}: {error}", cure=cure)
     free = shutil.disk_usage(folder).free
     found = f"{runs_dir}: can be written, {free / GIB:.0f} GiB free"

@@ -1,4 +1,4 @@
-"""What no single key can tell: the cross-field checks of a run's configuration."""
+"""Cross-field validation of a run's configuration."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from vrl.config.fields import out_of_range
 
 
 def check(config: RunConfig) -> list[str]:
-    """Every range and cross-field fault of a complete configuration, as 'key: got, wanted'."""
+    """Return every range and cross-field fault of a complete configuration, as 'key: got, wanted'."""
 
     problems = out_of_range(config)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
@@ -52,14 +52,14 @@ def check(config: RunConfig) -> list[str]:
     ):
         problems.append(
             "data.frames.overlay: got time or index with the reward temporal_order, wanted neither: permuted frames "
-            "would carry their true place"
+            "would show their true position"
         )
     judge = config.reward.judge
     problems += judge_problems(judge)
     if judge.timeout_s >= config.reward.timeout_s:
         problems.append(
             f"reward.judge.timeout_s: got {judge.timeout_s}, wanted less than "
-            f"reward.timeout_s={config.reward.timeout_s}, else a slow judge ends the run"
+            f"reward.timeout_s={config.reward.timeout_s}, or a slow judge ends the run"
         )
     if config.learner.offload and config.learner.zero_stage == 0:
         problems.append("learner.offload: got true with learner.zero_stage=0, wanted zero_stage 1, 2 or 3")
@@ -85,7 +85,7 @@ def check(config: RunConfig) -> list[str]:
 
 
 def _ipc_problems(config: RunConfig) -> list[str]:
-    """Handles of memory are good on the GPU they are of: every engine lives on that of a learner rank, in turns."""
+    """Return the faults of push.backend=ipc: memory handles are valid on one GPU, so engines share the ranks' GPUs."""
     if config.push.backend != "ipc":
         return []
     engines, ranks, tensor_parallel = config.rollout.engines, config.learner.ranks, config.rollout.tensor_parallel
@@ -94,7 +94,7 @@ def _ipc_problems(config: RunConfig) -> list[str]:
         (
             tensor_parallel > 1 or engines > ranks,
             f"push.backend: got ipc with rollout.engines={engines} of tensor_parallel={tensor_parallel} and "
-            f"learner.ranks={ranks}, wanted engines of one GPU and no more of them than ranks; or push.backend=nccl",
+            f"learner.ranks={ranks}, wanted engines of one GPU and at most one per rank; or push.backend=nccl",
         ),
         (
             age > 0,
@@ -103,15 +103,15 @@ def _ipc_problems(config: RunConfig) -> list[str]:
         ),
         (
             stage != 2 and not config.learner.offload,
-            f"learner.zero_stage: got {stage} with push.backend=ipc, wanted 2, or learner.offload=true: only so does "
-            "DeepSpeed let the learner's state leave the GPU while the engines generate",
+            f"learner.zero_stage: got {stage} with push.backend=ipc, wanted 2, or learner.offload=true: otherwise "
+            "DeepSpeed keeps the learner's state on the GPU while the engines generate",
         ),
     )
     return [text for wrong, text in rules if wrong]
 
 
 def judge_problems(judge: JudgeConfig) -> list[str]:
-    """What a judge lacks, and keys in places that end up in config.yaml. These are not repeated."""
+    """Return missing keys of the judge, and secrets where config.yaml would store them; secrets are not repeated."""
     problems = []
     if judge.kind == "openai" and not (judge.base_url and judge.model):
         problems.append(
@@ -133,7 +133,7 @@ def judge_problems(judge: JudgeConfig) -> list[str]:
 
 
 def _algo_problems(algo: AlgoConfig) -> list[str]:
-    """Objectives whose parts do not go together, and why."""
+    """Return the faults of objectives whose parts contradict each other."""
     rules = (
         (
             algo.step_wide_baseline and algo.max_refills > 0,
@@ -151,7 +151,7 @@ def _algo_problems(algo: AlgoConfig) -> list[str]:
         ),
         (
             algo.kl_clamp > 0 and algo.kl_in == "reward",
-            f"algo.kl_clamp: got {algo.kl_clamp} with algo.kl_in=reward, wanted 0: it bounds what is in the loss",
+            f"algo.kl_clamp: got {algo.kl_clamp} with algo.kl_in=reward, wanted 0: it bounds the KL in the loss",
         ),
         (
             algo.mini_batches > algo.groups_per_step,
@@ -160,7 +160,7 @@ def _algo_problems(algo: AlgoConfig) -> list[str]:
         (
             algo.updates_per_step > 1 and algo.policy_loss == "reinforce",
             f"algo: got mini_batches={algo.mini_batches}, epochs={algo.epochs} with policy_loss=reinforce, wanted one "
-            "update a step: it knows no ratio to the policy before the step",
+            "update a step: it has no ratio to the policy before the step",
         ),
         (
             algo.correction != "none" and algo.old_logprobs == "rollout",
@@ -169,12 +169,12 @@ def _algo_problems(algo: AlgoConfig) -> list[str]:
         ),
         (
             algo.correction.startswith("token") and algo.policy_loss == "gspo",
-            f"algo.correction: got {algo.correction}, wanted sequence_truncate or sequence_mask: gspo has one ratio a "
-            "completion",
+            f"algo.correction: got {algo.correction}, wanted sequence_truncate or sequence_mask: gspo has one ratio "
+            "per completion",
         ),
         (
             algo.policy_loss == "reinforce" and algo.old_logprobs == "rollout",
-            "algo.old_logprobs: got rollout, wanted learner: reinforce takes no ratio; weigh it with algo.correction",
+            "algo.old_logprobs: got rollout, wanted learner: reinforce has no ratio; weight it with algo.correction",
         ),
     )
     return [text for wrong, text in rules if wrong]

@@ -1,6 +1,6 @@
-"""The size of a model without its weights: from a folder's config.json, or for published models from a table here.
+"""The size of a model without its weights: from a folder's config.json, or from a table of published models.
 
-Parameters are counted on a meta device, so the numbers are exact and cost no memory. Loads no weights, downloads none.
+Parameters are counted on a meta device, so the numbers are exact and cost no memory. Loads and downloads no weights.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ _PUBLISHED: dict[str, tuple[type, tuple[int, ...], int, bool, dict[str, Any]]] =
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelShape:
-    """What memory and token counts depend on."""
+    """The sizes that memory and token counts depend on."""
 
     name: str
     family: str
@@ -72,7 +72,7 @@ class ModelShape:
         return sum(self.parameters.values())
 
     def num_trained(self, frozen_prefixes: list[str], lora: LoraConfig) -> int:
-        """Parameters that train: those whose names start with no prefix, or with LoRA the adapters on them."""
+        """Count the trained parameters: those whose names start with no prefix, or with LoRA their adapters."""
         frozen = tuple(frozen_prefixes)
         if lora.rank:
             chosen = (n for n in self.linears if n.rsplit(".", 1)[-1] in lora.targets and not n.startswith(frozen))
@@ -81,7 +81,7 @@ class ModelShape:
 
 
 def model_shape(path: str) -> ModelShape:
-    """The shape of a Hugging Face folder, or of a published model by its hub name. Nothing is downloaded.
+    """Return the shape of a Hugging Face folder, or of a published model by its hub name. Nothing is downloaded.
 
     Raises ConfigError for a name that is neither, or a family that vrl does not train.
     """
@@ -95,7 +95,7 @@ def model_shape(path: str) -> ModelShape:
     )
 
 
-@lru_cache  # to count billions of parameters takes seconds
+@lru_cache  # counting billions of parameters takes seconds
 def _published_shape(name: str) -> ModelShape:
     return _shape(name, _published(name))
 
@@ -136,5 +136,5 @@ def _shape(path: str, config: Any) -> ModelShape:
 def _published(name: str) -> PretrainedConfig:
     family, sizes, vocabulary, tied, vision = _PUBLISHED[name]
     text = dict(zip(_TEXT, sizes, strict=True)) | {"vocab_size": vocabulary}
-    width = "hidden_size" if family is Qwen2VLConfig else "out_hidden_size"  # of what the tower hands over
+    width = "hidden_size" if family is Qwen2VLConfig else "out_hidden_size"  # width of the tower's output
     return family(text_config=text, vision_config={**vision, width: sizes[0]}, tie_word_embeddings=tied)

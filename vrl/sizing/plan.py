@@ -1,7 +1,7 @@
-"""`vrl plan`: what a run will need, computed from its configuration alone: tokens, patches, memory, actors.
+"""`vrl plan`: the tokens, patches, memory and actors of a run, computed from its configuration alone.
 
-Token and patch counts are upper bounds that follow from the frame settings; memory is our definition, spelt out beside
-each term. Starts nothing, reads no clip and needs no GPU. Whether Ray has the resources is compared at start-up.
+Token and patch counts are upper bounds from the frame settings; memory estimates are our definitions, spelled out at
+each term. Starts nothing, reads no clip and needs no GPU. Whether Ray has the resources is checked at start-up.
 """
 
 from dataclasses import dataclass, replace
@@ -24,15 +24,15 @@ from vrl.tasks import TASKS
 from vrl.tasks.task import Clip
 
 GIB = 2**30
-_TEXT_TOKENS = 256  # question, options, prefix and chat format: our guess where the data set is not at hand
+_TEXT_TOKENS = 256  # question, options, prefix and chat format: our guess if the dataset is not available
 _CHAT_TOKENS = 24  # of the chat format, system message included
 _TIME_TOKENS = 10  # Qwen3-VL writes the time of every time step
-_MEASURED_ROWS = 1000  # of the data set, whose text is measured
-_SOURCE_FRAME_BYTES = 1920 * 1080 * 3  # a decoder holds its frames in the clip's own size: full HD is our guess
+_MEASURED_ROWS = 1000  # of the dataset whose text is measured
+_SOURCE_FRAME_BYTES = 1920 * 1080 * 3  # a decoder holds frames at the clip's own size; full HD is our guess
 _LOGIT_CHUNK = 2**26  # logits that the learner holds at once
 _ENGINE_OVERHEAD = 3 * GIB  # CUDA graphs, activations of a prefill, NCCL buffers: our guess
 _LEARNER_OVERHEAD = 2 * GIB  # CUDA context, NCCL and reduction buffers: our guess
-_ASLEEP = 2 * GIB  # CUDA context and graphs of an engine that sleeps: our guess
+_ASLEEP = 2 * GIB  # CUDA context and graphs of a sleeping engine: our guess
 _STAYS = ("weights", "context and buffers")  # of a learner rank, while an engine has its GPU
 
 
@@ -47,21 +47,21 @@ class Amount:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a run will need, and what of it cannot be had."""
+    """What a run needs, and what does not fit."""
 
     model: ModelShape
     actors: tuple[Role, ...]
     work: tuple[Amount, ...]
     engine: tuple[Amount, ...]  # one GPU of an engine (the process, on a CPU)
     learner: tuple[Amount, ...]  # one rank
-    shared: tuple[Amount, ...]  # a GPU on which a rank and an engine take turns
+    shared: tuple[Amount, ...]  # a GPU that a rank and an engine share in turns
     host: tuple[Amount, ...]  # of the whole run
     problems: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Tokens:
-    """Sizes of one group, at most."""
+    """Upper bounds of the sizes of one group."""
 
     patches: int
     vision: int
@@ -90,9 +90,9 @@ class _EngineMemory:
 
 
 def plan(config: RunConfig, *, gpu_bytes: float) -> Plan:
-    """The plan of an RL run on GPUs of `gpu_bytes`; 0 plans for CPUs, where only the host's memory counts.
+    """Return the plan of an RL run on GPUs of `gpu_bytes`; 0 plans for CPUs, where only the host's memory counts.
 
-    Raises ConfigError where the model's shape is not known, CheckpointError for a run folder without an export.
+    Raises ConfigError if the model's shape is not known, CheckpointError for a run folder without an export.
     """
     if (Path(config.model.path) / "checkpoints").is_dir():
         config = replace(config, model=replace(config.model, path=str(resolve_model(config.model.path))))
@@ -142,7 +142,7 @@ def _tokens(config: RunConfig, shape: ModelShape) -> _Tokens:
 
 
 def _shuffled(config: RunConfig, tokens: _Tokens) -> tuple[Amount, ...]:
-    """What T-GRPO's second request adds to the engines' work; nothing of it trains."""
+    """Return what T-GRPO's second request adds to the engines' work; none of it trains."""
     draws = shuffled_draws(config)
     if not draws.tasks:
         return ()
@@ -151,7 +151,7 @@ def _shuffled(config: RunConfig, tokens: _Tokens) -> tuple[Amount, ...]:
 
 
 def _text_tokens(config: RunConfig) -> int:
-    """The longest text of the first rows of the training set; a guess where it or the tokenizer is not here."""
+    """Return the tokens of the longest text in the first training rows; a guess without dataset or tokenizer."""
     model, data = Path(config.model.path), Path(config.data.train)
     if not (data.is_file() and (model / "tokenizer.json").is_file()):
         return _TEXT_TOKENS
@@ -164,7 +164,7 @@ def _text_tokens(config: RunConfig) -> int:
 
 
 def _engine(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: float) -> _EngineMemory:
-    """Weights, then as many key-value blocks as the rest holds; a group's completions share their prompt's blocks."""
+    """Return weights and the key-value blocks that fit; completions of a group share their prompt's blocks."""
     size, ranks = value_bytes(config.model), config.rollout.tensor_parallel
     weights = shape.num_parameters * size / ranks
     kv_token = 2 * shape.layers * shape.kv_heads * shape.head_dim * size / ranks
@@ -180,7 +180,7 @@ def _learner(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: f
     learner, size = config.learner, value_bytes(config.model)
     trained = shape.num_trained(config.model.freeze, config.learner.lora)
     shares = {stage: learner.ranks if learner.zero_stage >= stage else 1 for stage in (1, 2, 3)}
-    master = 4 if size == 2 else 0  # float32 copy beside bfloat16 weights
+    master = 4 if size == 2 else 0  # float32 copy of bfloat16 weights
     optimizer = trained * (8 + master) / shares[1]
     token, patch = token_activations(shape, config.model, learner), patch_activations(shape, config.model, learner)
     group = token * tokens.group + patch * tokens.patches
@@ -188,7 +188,7 @@ def _learner(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: f
     sampled = groups * config.rollout.group_size * tokens.completion
     amounts = {
         "weights": 0.0 if learner.offload and learner.zero_stage == 3 else shape.num_parameters * size / shares[3],
-        "gradients": trained * 4 / shares[2],  # added up in float32
+        "gradients": trained * 4 / shares[2],  # accumulated in float32
         "optimizer state": 0.0 if learner.offload else optimizer,
         "reference policy": float(shape.num_parameters * size)
         if config.algo.kl_coef and not learner.lora.rank
@@ -199,12 +199,12 @@ def _learner(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: f
         "context and buffers": float(_LEARNER_OVERHEAD if gpu_bytes else 0),
     }
     parts = tuple(Amount(what=what, value=value, unit="bytes") for what, value in amounts.items() if value)
-    total = Amount(what="all of it", value=sum(amounts.values()), unit="bytes")
+    total = Amount(what="total", value=sum(amounts.values()), unit="bytes")
     return (*parts, total)
 
 
 def _shared(config: RunConfig, learner: tuple[Amount, ...], gpu_bytes: float) -> tuple[Amount, ...]:
-    """Both turns on a shared GPU (push.backend=ipc), of which it has to hold the larger: they are never at once."""
+    """Return the memory of both turns on a shared GPU (push.backend=ipc), which has to hold the larger one."""
     if config.push.backend != "ipc" or not gpu_bytes:
         return ()
     stays = sum(amount.value for amount in learner if amount.what in _STAYS)
@@ -242,7 +242,7 @@ def _problems(
     shared: tuple[Amount, ...],
     gpu_bytes: float,
 ) -> list[str]:
-    """What will not fit, as 'got, wanted, what to change'."""
+    """Return what does not fit, as 'got, wanted, what to change'."""
     found = []
     longest = tokens.prompt + tokens.completion
     if longest > config.model.max_context_tokens:
@@ -272,8 +272,8 @@ def _problems(
     return found
 
 
-def show(found: Plan, console: Console) -> None:
-    """Print a plan as one table, and under it what will not fit."""
+def print_plan(found: Plan, console: Console) -> None:
+    """Print a plan as one table, then what does not fit."""
     model = found.model
     table = Table(box=SIMPLE_HEAD, title_justify="left")
     table.add_column(f"{model.name} ({model.num_parameters / 1e9:.3g} B parameters)")
@@ -284,7 +284,7 @@ def show(found: Plan, console: Console) -> None:
         "Work, at most": _lines(found.work),
         "One engine process": _lines(found.engine),
         "One learner rank": _lines(found.learner),
-        "One GPU that both share, in turns": _lines(found.shared),
+        "One GPU that both share in turns": _lines(found.shared),
         "Host memory and disk": _lines(found.host),
     }
     for title, lines in [(title, lines) for title, lines in parts.items() if lines]:

@@ -100,7 +100,7 @@ def test_the_printed_config_loads_to_the_same_config(tmp_path: Path):
     assert config.tasks[0].rewards[0].weight == 0.5
 
 
-def test_all_problems_are_listed_at_once():
+def test_all_problems_are_listed_together():
     with pytest.raises(ConfigError) as caught:
         load(None, ["algo.lrr=1", "steps=abc", "nonsense", "seed=[1:]]", "learner.ranks=0", "tasks=[{rewards: []}]"])
     text = str(caught.value)
@@ -179,8 +179,8 @@ def test_a_missing_file_is_named():
         (["algo.overlong_tokens=999"], "algo.overlong_tokens: got 999, wanted at most rollout.max_tokens=768"),
         (["algo.advantage=reinforce_batch", "algo.max_refills=1"], "a group of equal rewards carries signal"),
         (["algo.advantage=pass_at_k", "algo.pass_k=9"], "algo.pass_k: got 9, wanted at most rollout.group_size=8"),
-        (["algo.correction=token_truncate", "algo.policy_loss=gspo"], "gspo has one ratio a completion"),
-        (["algo.policy_loss=reinforce", "algo.old_logprobs=rollout"], "reinforce takes no ratio"),
+        (["algo.correction=token_truncate", "algo.policy_loss=gspo"], "gspo has one ratio per completion"),
+        (["algo.policy_loss=reinforce", "algo.old_logprobs=rollout"], "reinforce has no ratio"),
         (["rollout.top_p=0.95"], "log-probs over the tokens it kept"),
         (["rollout.top_k=20"], "log-probs over the tokens it kept"),
         (["learner.zero_stage=0"], "stage 0 would add up gradients in bfloat16"),
@@ -195,7 +195,7 @@ def test_a_correction_for_a_sequence_ratio_is_fine():
     assert config.algo.correction == "sequence_mask"
 
 
-def test_validations_come_every_so_many_steps_from_the_first_on():
+def test_validations_are_periodic_from_the_first_on():
     assert [step for step in range(1, 31) if ValConfig(every=10).due(step)] == [10, 20, 30]
     assert [step for step in range(1, 31) if ValConfig(every=5, first=18).due(step)] == [20, 25, 30]
     assert not any(ValConfig().due(step) for step in range(31))

@@ -13,7 +13,7 @@ from vrl.data.dataset import read_samples
 from vrl.data.prompt import PromptBuilder
 from vrl.errors import CheckpointError, ConfigError
 from vrl.sizing.model_shape import model_shape
-from vrl.sizing.plan import GIB, Plan, plan, show
+from vrl.sizing.plan import GIB, Plan, plan, print_plan
 from vrl.tasks import TASKS
 from vrl.toyworld.model import build_family
 from vrl.types import Frames
@@ -115,7 +115,7 @@ def test_a_shared_gpu_holds_the_larger_of_two_turns_not_their_sum():
     found = plan(load(SEVEN_B, config), gpu_bytes=80 * GIB)
     learner = {line.what: line.value for line in found.learner}
     works, generates, larger = (line.value for line in found.shared)
-    assert works == learner["all of it"] + 2 * GIB
+    assert works == learner["total"] + 2 * GIB
     assert generates == pytest.approx(0.6 * 80 * GIB + 8_292_166_656 * 2 + 2 * GIB)  # bfloat16 weights, a context
     assert larger == max(works, generates) < works + generates
     assert amount(found, "host", "weights of all engines") == 8 * 8_292_166_656 * 2
@@ -138,6 +138,6 @@ def test_what_does_not_fit_is_named_with_the_key_to_change():
 
 def test_the_page_names_every_actor():
     page = Console(file=io.StringIO(), width=100)
-    show(plan(load(SEVEN_B), gpu_bytes=80 * GIB), page)
+    print_plan(plan(load(SEVEN_B), gpu_bytes=80 * GIB), page)
     text = page.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
     assert "rollout x 4" in text and "1 CPU, 1 GPU" in text and "8.29 B parameters" in text
