@@ -3,7 +3,7 @@
 VrlError
   ConfigError       a key, value or combination in the configuration
   DataError         a dataset row, a media file, a prompt that does not fit
-    MediaError      a clip or picture that cannot be used, and which
+    MediaError      a clip or image that cannot be used, and which
   WorkerError       a role is gone: its actors died or did not answer in time, and no restart is left
     LostCallError   a call was lost with its actor, and again when it was given to another
     LearnerLostError  a learner rank died or hung: the run goes on from its last checkpoint
@@ -48,7 +48,7 @@ class DataError(VrlError):
 
 
 class MediaError(DataError):
-    """A clip or picture that cannot be used, whoever asks for it."""
+    """A clip or image that cannot be used, whoever asks for it."""
 
     def __init__(self, message: str, reason: str, media: Media) -> None:
         super().__init__(message, reason)

@@ -15,7 +15,7 @@ SPREAD_TOLERANCE = 1e-8  # rewards of a group that differ by at most this count 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Media:
-    """One clip or picture of a sample."""
+    """One clip or image of a sample."""
 
     kind: str  # "video" or "image"
     path: str  # relative to data.root
@@ -70,7 +70,7 @@ class View:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VisionGrid:
-    """One picture or clip as the vision tower sees it: its patches stand in media order in the patch array."""
+    """One image or clip as the vision tower sees it: its patches stand in media order in the patch array."""
 
     kind: str  # "video" or "image"
     grid_thw: tuple[int, int, int]  # patches: time, height, width (before spatial merging)
@@ -84,7 +84,7 @@ class VisionGrid:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MediaWork:
-    """What it took to have clips and pictures."""
+    """What it took to have clips and images."""
 
     decodes: int = 0  # begun: those that failed are counted
     cache_hits: int = 0  # of data.cache
@@ -109,7 +109,7 @@ class Prompt:
     timestamps_s: tuple[float, ...] = ()  # of the sampled frames of the first clip
     duration_s: float = 0.0  # of the first clip
     target_token_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # SFT only: end token included
-    text: str = ""  # what token_ids spell, each clip and picture as one placeholder; for people
+    text: str = ""  # what token_ids spell, each clip and image as one placeholder; for people
     frame_order: tuple[int, ...] = ()  # shown frame i of the first clip is its frame frame_order[i]; empty: as they are
     media_key: str = ""  # content address of the patches: file identity, frame choice, pixel budget
     decode_s: float = 0.0  # seconds spent decoding and processing
@@ -123,7 +123,7 @@ class RawPrompt:
     text: str  # one placeholder for each of `media`
     media: tuple[tuple[str, Frames], ...]  # (kind, frames), in prompt order
     clip_kwargs: Mapping[str, Any] = field(default_factory=dict)  # for the Hugging Face video processor
-    picture_kwargs: Mapping[str, Any] = field(default_factory=dict)  # and for the image processor
+    image_kwargs: Mapping[str, Any] = field(default_factory=dict)  # and for the image processor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

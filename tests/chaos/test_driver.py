@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos.world import SAMPLES, World, kill, live, require_whole
+from chaos.world import SAMPLES, World, kill, live, require_complete
 
 from vrl.config import FaultConfig
 from vrl.data.stream import SampleStream
@@ -27,7 +27,7 @@ def test_p1_p2_a_killed_engine_costs_no_group_and_its_successor_has_the_weights(
         await world.restarted()
 
     world = live(tmp_path, scenario, age=age)
-    require_whole(world, age=age)
+    require_complete(world, age=age)
     assert world.engines.restarts == 1 and world.driver.counts.dropped == {}
 
 
@@ -40,7 +40,7 @@ def test_p2_the_only_engine_comes_back_with_the_weights_of_the_learner(tmp_path:
         await world.restarted()
 
     world = live(tmp_path, scenario, age=0, num_engines=1)
-    require_whole(world, age=0)
+    require_complete(world, age=0)
     assert world.engines.restarts == 1
     assert all(version == step - 1 for step, version in world.versions)
 
@@ -52,7 +52,7 @@ def test_p3_a_stopped_engine_is_replaced(tmp_path: Path):
         await world.restarted()
 
     world = live(tmp_path, scenario)
-    require_whole(world)
+    require_complete(world)
     assert world.engines.restarts == 1
 
 
@@ -63,7 +63,7 @@ def test_p5_a_reward_that_hangs_or_dies_costs_its_groups_only(tmp_path: Path, ho
 
     ill = frozenset({next(SampleStream(SAMPLES, seed=0, shuffle=True)).sample_id})
     world = live(tmp_path, scenario, ill=ill, how=how, reward_timeout_s=6.0)
-    require_whole(world)
+    require_complete(world)
     dropped = world.driver.counts.dropped
     assert dropped.keys() == {"reward_lost"} and world.rewards.lost_calls >= 2
     # The death of a worker also loses its other calls: a group may be unlucky twice.
@@ -100,6 +100,6 @@ def test_p17_a_push_that_fails_half_way_leaves_no_engine_with_mixed_weights(tmp_
         await world.restarted()
 
     world = live(tmp_path, scenario, between=between)
-    require_whole(world)
+    require_complete(world)
     assert world.weights.failures >= 1 and world.engines.restarts == 1
     assert pushes[3] == 1 and pushes[-1] == 2  # immediately to the survivor, in the end to both again

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import ray
-from chaos.world import FAULT, GROUPS_PER_STEP, PREFETCH, World, kill, live, require_whole
+from chaos.world import FAULT, GROUPS_PER_STEP, PREFETCH, World, kill, live, require_complete
 from ray._private.internal_api import memory_summary
 from support.fakes import prepare
 from support.leaks import left_of, shared_memory_of
@@ -88,7 +88,7 @@ def test_p19_p21_200_steps_with_a_restart_every_ten_are_flat(tmp_path: Path, cap
             tmp_path, scenario, steps=segment * STEPS, age=AGE, prepare_sample=prepare_clip, progress=progress,
             fault=replace(FAULT, max_restarts=3),
         )  # fmt: skip
-        require_whole(world, steps=segment * STEPS, age=AGE, first=progress.step + 1)
+        require_complete(world, steps=segment * STEPS, age=AGE, first=progress.step + 1)
         assert world.engines.restarts == DEATHS
         progress = world.driver.checkpoint_progress
         del world

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 import ray
-from chaos.world import FAULT, World, kill, live, require_whole
+from chaos.world import FAULT, World, kill, live, require_complete
 from support.clips import FOUR_FRAMES, write_clip
 from unit.data.decode.test_video import BAD
 
@@ -94,7 +94,7 @@ def decoders() -> list[int]:
 
 def test_p13_bad_clips_are_named_once_and_a_hang_costs_its_timeout(tmp_path: Path):
     world, reasons, lines, cost_s = run(tmp_path, max_bad_fraction=0.5)
-    require_whole(world, steps=25)
+    require_complete(world, steps=25)
     found = {line["path"]: line["reason"] for line in lines}
     assert len(found) == len(lines) and found.keys() >= reasons.keys()
     assert [reason for path, reason in found.items() if reason != reasons.get(path)] == ["timeout"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import ray
-from chaos.world import FAULT, World, live, require_whole
+from chaos.world import FAULT, World, live, require_complete
 from ray.cluster_utils import Cluster
 
 from vrl.actors.placement import Placement, Role
@@ -53,7 +53,7 @@ def test_p9_the_engine_of_a_dead_node_restarts_on_another_node(tmp_path: Path, c
 
     with Placement(str(cluster.address), two_engines) as placement:
         world = live(tmp_path, scenario, steps=10**6, start=placement.start)
-    require_whole(world, steps=world.driver.progress.step)
+    require_complete(world, steps=world.driver.progress.step)
     assert world.engines.restarts == 1 and world.driver.counts.dropped == {}
 
 
@@ -76,7 +76,7 @@ def test_p9_without_another_node_the_run_continues_with_the_remaining_engine(tmp
     with Placement(str(cluster.address), two_engines) as placement:
         room_for = partial(placement.room_for, "rollout")
         world = live(tmp_path, scenario, steps=10**6, start=placement.start, fault=NO_ROOM, room_for=room_for)
-    require_whole(world, steps=world.driver.progress.step)
+    require_complete(world, steps=world.driver.progress.step)
 
 
 def test_p9_without_another_node_the_last_engine_ends_the_run_and_says_why(tmp_path: Path, cluster: Cluster):

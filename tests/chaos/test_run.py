@@ -80,7 +80,7 @@ def end_agents(command: Vrl) -> None:
                 process.kill()
 
 
-def require_whole(run_dir: Path, steps: int) -> dict[str, Any]:
+def require_complete(run_dir: Path, steps: int) -> dict[str, Any]:
     done = summary(run_dir)
     assert [row["step"] for row in rows(run_dir)] == list(range(1, steps + 1))
     assert done["ended"] == "finished"
@@ -105,7 +105,7 @@ def test_p4_p5_p7_a_run_survives_the_death_of_every_role(toy: Path, tmp_path: Pa
     at_step(command, run_dir, 10)
     kill(actors(command, "LearnerWorker")[0])
     output = require_ended(command, 0)
-    done = require_whole(run_dir, 20)
+    done = require_complete(run_dir, 20)
     assert done["policy_version"] > 10 and max(row["rollout/policy_age_max"] for row in rows(run_dir)) <= 1
     assert "vLLM's core process died" in output and "a learner rank died" in output
     assert rows(run_dir)[5]["fault/restarts/rollout"] == 1 and done["faults"]["fault/resumes"] == 1
@@ -136,7 +136,7 @@ def test_p8_p10_a_run_killed_inside_a_save_resumes_when_submitted_again(
     monkeypatch.delenv("VRL_FAILPOINT")
     output = require_ended(Vrl.start(*command), 0)
     assert "resumed at step 2" in output
-    require_whole(run_dir, 6)
+    require_complete(run_dir, 6)
 
 
 # Where a save is killed, at which step, and the step from which the next submission resumes; unit tests have the rest.

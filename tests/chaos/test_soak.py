@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from chaos.world import World, kill, live, require_whole
+from chaos.world import World, kill, live, require_complete
 from ray.exceptions import RayError
 
 from vrl.config import FaultConfig
@@ -64,7 +64,7 @@ def test_p22_soak(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
             progress = worlds[-1].kept
     wall_s = time.monotonic() - started
     steps = world.driver.progress.step
-    require_whole(world, steps=steps, first=progress.step + 1)
+    require_complete(world, steps=steps, first=progress.step + 1)
     times = sorted(row["step/seconds"] for row in world.rows())
     ratio = times[len(times) // 4] * steps / wall_s
     with capsys.disabled():

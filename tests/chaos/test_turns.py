@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from chaos.world import World, kill, live, require_whole
+from chaos.world import World, kill, live, require_complete
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light_ray"), pytest.mark.timeout(280)]
 
@@ -21,6 +21,6 @@ def test_engines_and_learner_take_turns_and_an_engine_that_dies_asleep_restarts_
         await world.restarted()
 
     world = live(tmp_path, scenario, age=0, share_gpus=True)
-    require_whole(world, age=0)
+    require_complete(world, age=0)
     assert world.engines.restarts == 1 and world.driver.counts.dropped == {}
     assert world.learner.turns == 12 and world.learner.on_gpu is False

@@ -147,7 +147,7 @@ def live(
     return asyncio.run(main())
 
 
-def require_whole(world: World, *, steps: int = 12, age: int = 1, first: int = 1) -> None:
+def require_complete(world: World, *, steps: int = 12, age: int = 1, first: int = 1) -> None:
     """Assert that each step ran once with all groups, within the age bound, on whole weights, and counts add up."""
     assert [row["step"] for row in world.rows()] == list(range(1, steps + 1))
     assert [sum(step == n for step, _ in world.versions) for n in range(first, steps + 1)] == (

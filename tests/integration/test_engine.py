@@ -47,7 +47,9 @@ class Bench:
         sample = Sample(sample_id=str(seed), task="vqa", question="Which colour?", media=media)
         pixels = np.random.default_rng(abs(seed)).integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)
         frames = Frames(pixels_THWC=pixels, timestamps_s=np.arange(4) * 0.5, duration_s=2.0)
-        prompt, patches = self.builder.build(sample, TASKS["vqa"], [self.builder.see(item, frames) for item in media])
+        prompt, patches = self.builder.build(
+            sample, TASKS["vqa"], [self.builder.process_media(item, frames) for item in media]
+        )
         return Prompt(
             sample=sample, token_ids=prompt.token_ids, vision=prompt.vision, media_key=f"noise-{seed}"
         ), patches

@@ -21,7 +21,7 @@ from vrl.toyworld.model import FAMILIES, build_family
 from vrl.types import VisionGrid
 
 EVERY_12TH = "25 fps, every 12th frame"
-NAMES = ("text", EVERY_12TH, "29.97 fps, 3 fps", "wide, odd sizes", "picture, then clip", "two clips")
+NAMES = ("text", EVERY_12TH, "29.97 fps, 3 fps", "wide, odd sizes", "image, then clip", "two clips")
 
 
 class Bench:

@@ -74,7 +74,7 @@ def turn(path: Path, matrix: tuple[int, int, int, int]) -> Path:
 
 
 def blank(path: Path, start: float, share: float) -> Path:
-    """Overwrite part of the coded pictures with zeros: fractions of the media data, the index stays whole."""
+    """Overwrite part of the coded images with zeros: fractions of the media data, the index stays whole."""
     data = bytearray(path.read_bytes())
     at = data.find(b"mdat")
     size = struct.unpack(">I", data[at - 4 : at])[0] - 8
@@ -85,7 +85,7 @@ def blank(path: Path, start: float, share: float) -> Path:
 
 
 def write_sound(path: Path) -> Path:
-    """A file with a sound track and no picture."""
+    """A file with a sound track and no image."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=16000)
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")

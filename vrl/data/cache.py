@@ -1,4 +1,4 @@
-"""Processed clips and pictures on disk, found by content: what one run or worker decoded, no other decodes again.
+"""Processed clips and images on disk, found by content: what one run or worker decoded, no other decodes again.
 
 Patches are kept, not frames: they are what engine and learner see, are smaller (resizing comes first), and a hit skips
 the processor too. Any number of processes and runs may share a folder. Entries appear whole (rename) and are checked by

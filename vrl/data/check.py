@@ -27,7 +27,7 @@ from vrl.types import Media, Sample
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One clip or picture of the dataset, as it was when it was looked at."""
+    """One clip or image of the dataset, as it was when it was looked at."""
 
     kind: str
     path: str
@@ -175,18 +175,18 @@ def _look_at(root: Path, media: Media, idle: "SimpleQueue[Decoder]") -> Finding:
         path = resolve_media(root, media.path)
         status = path.stat()
         finding = replace(finding, num_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
-        facts = decoder.check(path, media)
+        info = decoder.check(path, media)
     except DataError as error:
         return replace(finding, reason=error.reason, message=error.message)
     finally:
         idle.put(decoder)
     return replace(
         finding,
-        codec=facts.codec,
-        width=facts.width,
-        height=facts.height,
-        num_frames=facts.num_frames,
-        duration_s=facts.duration_s,
+        codec=info.codec,
+        width=info.width,
+        height=info.height,
+        num_frames=info.num_frames,
+        duration_s=info.duration_s,
     )
 
 

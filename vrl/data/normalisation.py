@@ -19,7 +19,7 @@ def normalisation(model_path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
     weight = rescale_factor / std and bias = -mean / std, in the arithmetic of vLLM's FusedMMInputNorm, bit for bit.
     Raises ConfigError where the checkpoint has no such constants, does not normalise, or treats clips otherwise than
-    pictures (an engine would use the picture's constants for both without a word).
+    images (an engine would use the image's constants for both without a word).
     """
     folder = Path(model_path)
     image = _image_section(folder)
@@ -34,7 +34,7 @@ def normalisation(model_path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     ]
     if differing:
         raise ConfigError(
-            f"model.path {folder}: pictures and clips are normalised differently ({'; '.join(differing)}), wanted the "
+            f"model.path {folder}: images and clips are normalised differently ({'; '.join(differing)}), wanted the "
             "same constants in both sections of processor_config.json: the engine uses the image's for both"
         )
     mean = torch.tensor(image["image_mean"], dtype=torch.float32)

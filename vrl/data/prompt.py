@@ -33,7 +33,7 @@ _FAMILIES = ("Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
 class PromptBuilder:
     """Builds prompts for one checkpoint and one choice of frames; room for `max_tokens` of completion is kept free.
 
-    Raises ConfigError for a checkpoint of another family, or one that normalises clips and pictures differently.
+    Raises ConfigError for a checkpoint of another family, or one that normalises clips and images differently.
     """
 
     def __init__(self, model: ModelConfig, frames: FrameConfig, max_tokens: int) -> None:
@@ -52,13 +52,13 @@ class PromptBuilder:
         settings = [_PATCHES_VERSION, transformers.__version__, self._processor.to_dict(), asdict(frames)]
         self._fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).digest()
 
-    def see(self, media: Media, frames: Frames) -> Vision:
-        """The frames of one clip or picture after the processor: all that a prompt needs of them.
+    def process_media(self, media: Media, frames: Frames) -> Vision:
+        """The frames of one clip or image after the processor: all that a prompt needs of them.
 
         Raises DataError (processor) for frames of an impossible shape.
         """
         try:
-            return self._see_clip(frames) if media.kind == "video" else self._see_picture(frames)
+            return self._process_clip(frames) if media.kind == "video" else self._process_image(frames)
         except ValueError as error:  # the processor's word for frames that it cannot take, such as 1 x 500 pixels
             shape = frames.pixels_THWC.shape
             raise DataError(f"{media.path}: {media.kind} of shape {shape}: {error}", reason="processor") from error
@@ -66,7 +66,7 @@ class PromptBuilder:
     def build(self, sample: Sample, task: Task, visions: Sequence[Vision]) -> tuple[Prompt, np.ndarray]:
         """A prompt for generation, ending in the assistant prefix, and its patches uint8 [num_patches, patch_dim].
 
-        `visions[i]` is what `see` made of `sample.media[i]`; patches stand in that order. Raises DataError:
+        `visions[i]` is what `process_media` made of `sample.media[i]`; patches stand in that order. Raises DataError:
         special_token (the question holds a token of the chat format), too_long.
         """
         head, patches = self._head(sample, task, visions)
@@ -114,7 +114,7 @@ class PromptBuilder:
             text=prompt.text,
             media=tuple(zip(kinds, frames, strict=True)),
             clip_kwargs=self.clip_kwargs(most),
-            picture_kwargs=self.picture_kwargs(),
+            image_kwargs=self.image_kwargs(),
         )
 
     def clip_kwargs(self, num_frames: int) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class PromptBuilder:
         share = num_frames if isinstance(self._processor.video_processor, Qwen3VLVideoProcessor) else 1
         return {"do_sample_frames": False, "cap_pixels_per_frame": False, "size": self._size(share)}
 
-    def picture_kwargs(self) -> dict[str, Any]:
+    def image_kwargs(self) -> dict[str, Any]:
         """What the image processor is told."""
         return {"size": self._size(1)}
 
@@ -156,7 +156,7 @@ class PromptBuilder:
         patches = [vision.patches for vision in visions] or [np.zeros((0, 0), dtype=np.uint8)]
         return prompt, np.concatenate(patches) if len(patches) > 1 else patches[0]
 
-    def _see_clip(self, frames: Frames) -> Vision:
+    def _process_clip(self, frames: Frames) -> Vision:
         processor = self._processor.video_processor
         out = processor(
             videos=[frames.pixels_THWC],
@@ -178,10 +178,10 @@ class PromptBuilder:
             duration_s=frames.duration_s,
         )
 
-    def _see_picture(self, frames: Frames) -> Vision:
-        picture = Image.fromarray(frames.pixels_THWC[0])
+    def _process_image(self, frames: Frames) -> Vision:
+        image = Image.fromarray(frames.pixels_THWC[0])
         out = self._processor.image_processor(
-            images=[picture], do_rescale=False, do_normalize=False, return_tensors="pt", **self.picture_kwargs()
+            images=[image], do_rescale=False, do_normalize=False, return_tensors="pt", **self.image_kwargs()
         )
         t, h, w = out["image_grid_thw"][0].tolist()
         return Vision(

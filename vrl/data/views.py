@@ -5,7 +5,7 @@ import numpy as np
 from vrl.types import Frames, View
 
 
-def seen(frames: Frames, view: View) -> Frames:
+def apply_view(frames: Frames, view: View) -> Frames:
     """The frames cut to `view.crop` and multiplied by `view.brightness`, rounded and kept within [0, 255].
 
     Edges of the crop are rounded to whole pixels, and at least one pixel is left.

@@ -1,4 +1,4 @@
-"""One clip or picture after the processor, and its form on disk: a checksummed header, then the raw patches.
+"""One clip or image after the processor, and its form on disk: a checksummed header, then the raw patches.
 
 A reader trusts nothing: a file that is torn, altered or of another version is told from a good one. Knows no paths.
 """
@@ -18,13 +18,13 @@ _HEAD = struct.Struct("<8sII")  # magic, CRC-32 of all that follows it, bytes of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vision:
-    """What a prompt needs of a clip or picture; nothing of it depends on the question."""
+    """What a prompt needs of a clip or image; nothing of it depends on the question."""
 
     grid: VisionGrid
     patches: np.ndarray  # uint8 [num_patches, patch_dim]
     text: str  # what stands in the prompt for its placeholder
     timestamps_s: tuple[float, ...]  # of the sampled frames
-    duration_s: float  # of the (cut) clip; 0 for a picture
+    duration_s: float  # of the (cut) clip; 0 for an image
 
 
 def to_bytes(vision: Vision) -> tuple[bytes, memoryview]:

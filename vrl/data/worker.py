@@ -20,7 +20,7 @@ from vrl.data.dataset import media_root, resolve_media
 from vrl.data.decode.limits import require_size
 from vrl.data.decode.process import Decoder
 from vrl.data.decode.subtitles import subtitle_path
-from vrl.data.views import seen
+from vrl.data.views import apply_view
 from vrl.data.vision import Vision
 from vrl.errors import DataError, MediaError
 from vrl.observability.series import count
@@ -161,7 +161,7 @@ class DataWorker:
 
     def _decode(self, path: Path, media: Media, view: View) -> Vision:
         self._work += MediaWork(decodes=1)
-        return self._builder.see(media, seen(self._decoder.read(path, media, view.times_s), view))
+        return self._builder.process_media(media, apply_view(self._decoder.read(path, media, view.times_s), view))
 
 
 def _task(sample: Sample) -> Task:

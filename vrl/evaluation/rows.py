@@ -121,7 +121,7 @@ def csv_rows(path: Path) -> list[Row]:
 
 
 def parquet_rows(folder: Path, pattern: str, columns: tuple[str, ...]) -> list[Row]:
-    """The rows of all shards `pattern` in a folder, in order; of `columns` those that are there (pictures stay)."""
+    """The rows of all shards `pattern` in a folder, in order; of `columns` those that are there (images stay)."""
     paths = sorted(folder.glob(pattern))
     if not paths:
         raise DataError(f"{folder / pattern}: no such file", reason="dataset")

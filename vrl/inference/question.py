@@ -90,7 +90,7 @@ class InferenceClient:
         return completions
 
     async def vision_runs(self) -> int:
-        """Clips and pictures that the engines encoded since the last call; the first call starts to count."""
+        """Clips and images that the engines encoded since the last call; the first call starts to count."""
         return sum(await self._engines.broadcast("vision_runs"))
 
     async def embed(self, sample: Sample) -> tuple[Any, Any] | None:

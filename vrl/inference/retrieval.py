@@ -44,7 +44,7 @@ class RetrievalWorker:
         if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features")):
             raise ConfigError(
                 f"strategy.backfill.encoder {config.encoder}: got a {type(model).__name__}, wanted a dual encoder of "
-                "pictures and text, as CLIP or SigLIP"
+                "images and text, as CLIP or SigLIP"
             )
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model = model.to(device).eval()

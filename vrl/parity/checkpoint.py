@@ -38,7 +38,7 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
-    """A case before it is written: its media in prompt order (None: a picture) and how frames are chosen."""
+    """A case before it is written: its media in prompt order (None: an image) and how frames are chosen."""
 
     name: str
     media: tuple[Clip | None, ...] = (Clip(),)
@@ -59,9 +59,9 @@ SCENES = (
     Scene(name="tall, shrunk", media=(Clip(size=(200, 304)),)),
     Scene(name="cut out of a longer clip", media=(Clip(seconds=9.0),), cut_s=(1.3, 6.1)),
     Scene(name="long question", question="I want to know which one of all the shapes it is, and where it goes. " * 4),
-    Scene(name="picture", media=(None,)),
-    Scene(name="picture, then clip", media=(None, Clip())),
-    Scene(name="clip, then picture", media=(Clip(size=(96, 64)), None)),
+    Scene(name="image", media=(None,)),
+    Scene(name="image, then clip", media=(None, Clip())),
+    Scene(name="clip, then image", media=(Clip(size=(96, 64)), None)),
     Scene(name="two clips", media=(Clip(), Clip(size=(96, 64)))),
 )
 

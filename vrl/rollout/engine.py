@@ -210,7 +210,7 @@ class RolloutEngine:
         prompt: dict[str, Any] = {"prompt": raw.text}
         if media:
             prompt["multi_modal_data"] = media
-            prompt["mm_processor_kwargs"] = {"videos_kwargs": raw.clip_kwargs, "images_kwargs": raw.picture_kwargs}
+            prompt["mm_processor_kwargs"] = {"videos_kwargs": raw.clip_kwargs, "images_kwargs": raw.image_kwargs}
         parsed = parse_model_prompt(self._llm.model_config, prompt)
         (rendered,) = await self._guarded(self._llm.renderer.render_cmpl_async([parsed]))
         places = [

@@ -35,7 +35,7 @@ def test_a_clip_is_a_grid_and_text_goes_on_after_its_largest_axis():
     assert completion_positions(positions, 1).tolist() == [[7]] * 3
 
 
-def test_a_picture_counts_rows_and_columns():
+def test_an_image_counts_rows_and_columns():
     positions = prompt_positions(
         np.array([1] + [IMAGE] * 6 + [2]), (VisionGrid(kind="image", grid_thw=(1, 4, 6)),), rule("qwen2_5_vl", 2.0)
     )

@@ -41,7 +41,7 @@ def dataset(tmp_path: Path) -> Path:
     write_clip(folder / "good.mp4", TIMES_S)
     write_clip(folder / "vp9.webm", TIMES_S[:8], codec="libvpx-vp9", size=64)
     shorten_edit_list(write_clip(folder / "edit.mp4", TIMES_S), 0.7)
-    Image.new("RGB", (40, 30)).save(folder / "picture.png")
+    Image.new("RGB", (40, 30)).save(folder / "image.png")
     blank(write_clip(folder / "rotten.mp4", TIMES_S), 0.3, 0.5)
     write_sound(folder / "sound.mp4")
     (folder / "text.mp4").write_text("hello")
@@ -50,7 +50,7 @@ def dataset(tmp_path: Path) -> Path:
     rows = [sample(name, clip(f"clips/{name}")) for name in ("good.mp4", "vp9.webm", "edit.mp4")]
     rows += [sample(name, clip(f"clips/{name}.mp4")) for name in ("rotten", "sound", "text", "empty", "out")]
     rows += [
-        sample("picture", Media(kind="image", path="clips/picture.png")),
+        sample("image", Media(kind="image", path="clips/image.png")),
         sample("cut", clip("clips/good.mp4", start_s=1.0, end_s=2.0)),
         sample("late", clip("clips/good.mp4", start_s=9.0)),
         sample("two", clip("clips/good.mp4"), clip("clips/text.mp4")),
@@ -62,7 +62,7 @@ def dataset(tmp_path: Path) -> Path:
 def test_good_and_bad_media_are_told_apart(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", str(dataset)]) == 1
     clean = dataset.with_name("train.clean.parquet")
-    assert [row.sample_id for row in read_samples(clean)] == ["good.mp4", "vp9.webm", "edit.mp4", "picture", "cut"]
+    assert [row.sample_id for row in read_samples(clean)] == ["good.mp4", "vp9.webm", "edit.mp4", "image", "cut"]
     report = json.loads(dataset.with_name("train.check.json").read_text())
     reasons = {Path(bad["path"]).stem: bad["reason"] for bad in report["bad_media"]}
     wanted = {"rotten": "corrupt", "sound": "no_video", "text": "corrupt", "empty": "empty", "out": "path"}

@@ -87,7 +87,7 @@ def converted(layout: str, source: Path, root: Path | None = None) -> tuple[Samp
 
 
 def test_video_r1(tmp_path: Path) -> None:
-    picture = VIDEO_R1 | {
+    image = VIDEO_R1 | {
         "problem_id": 8,
         "data_type": "image",
         "problem_type": "numerical",
@@ -96,7 +96,7 @@ def test_video_r1(tmp_path: Path) -> None:
         "process": "<think>Ten and two.</think>",
     }
     for name in ("Video-R1-260k.json", "rows.jsonl"):
-        first, second = converted("video-r1", write(tmp_path / name, VIDEO_R1, picture))
+        first, second = converted("video-r1", write(tmp_path / name, VIDEO_R1, image))
         assert first == Sample(
             sample_id="video-r1-7",
             task="vqa",
@@ -173,8 +173,8 @@ def test_verl(tmp_path: Path) -> None:
 
 
 def test_easyr1(tmp_path: Path) -> None:
-    picture = {"prompt": "<image>What is written?", "answer": "STOP", "images": ["a/b.png"]}
-    first, second = converted("easyr1", write(tmp_path / "train.jsonl", EASYR1, picture))
+    image = {"prompt": "<image>What is written?", "answer": "STOP", "images": ["a/b.png"]}
+    first, second = converted("easyr1", write(tmp_path / "train.jsonl", EASYR1, image))
     assert (first.question, first.options, first.answer) == ("Which?", ("red", "blue"), "A")
     assert (second.question, second.answer, second.media[0].kind) == ("What is written?", "STOP", "image")
 

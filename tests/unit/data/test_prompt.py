@@ -19,7 +19,7 @@ from vrl.types import Caption, Frames, Media, Prompt, Sample
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 FRAMES = FrameConfig(min_pixels=28 * 28, max_pixels=84 * 84)
 VQA = TASKS["vqa"]
-CLIP, PICTURE = Media(kind="video", path="a.mp4"), Media(kind="image", path="b.png")
+CLIP, IMAGE = Media(kind="video", path="a.mp4"), Media(kind="image", path="b.png")
 SAMPLE = Sample(
     sample_id="s", task="vqa", question="What colour?", answer="B", answer_type="choice", options=("red", "blue")
 )
@@ -32,7 +32,7 @@ def clip(num_frames: int, step_s: float, height: int = 56, width: int = 56) -> F
     )
 
 
-def picture(height: int, width: int) -> Frames:
+def image(height: int, width: int) -> Frames:
     frames = clip(1, 0.0, height, width)
     return replace(frames, duration_s=0.0)
 
@@ -42,7 +42,7 @@ def builder(folder: Path, frames: FrameConfig = FRAMES, context: int = 4096, max
 
 
 def build(prompts: PromptBuilder, sample: Sample, frames: list[Frames]) -> tuple[Prompt, np.ndarray]:
-    visions = [prompts.see(media, shown) for media, shown in zip(sample.media, frames, strict=True)]
+    visions = [prompts.process_media(media, shown) for media, shown in zip(sample.media, frames, strict=True)]
     return prompts.build(sample, VQA, visions)
 
 
@@ -54,15 +54,15 @@ def rendered(folder: Path, prompts: PromptBuilder, sample: Sample, media: list[F
     ]
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
     clips = [frames for item, frames in zip(sample.media, media, strict=True) if item.kind == "video"]
-    pictures = [frames for item, frames in zip(sample.media, media, strict=True) if item.kind == "image"]
+    images = [frames for item, frames in zip(sample.media, media, strict=True) if item.kind == "image"]
     raw = {"do_rescale": False, "do_normalize": False}
     return processor(
         text=[text + VQA.prefix],
         videos=[frames.pixels_THWC for frames in clips] or None,
-        images=[Image.fromarray(frames.pixels_THWC[0]) for frames in pictures] or None,
+        images=[Image.fromarray(frames.pixels_THWC[0]) for frames in images] or None,
         video_metadata=[clock_metadata(frames) for frames in clips],
         videos_kwargs={**raw, **prompts.clip_kwargs(len(clips[0].pixels_THWC) if clips else 2)},
-        images_kwargs={**raw, **prompts.picture_kwargs()},
+        images_kwargs={**raw, **prompts.image_kwargs()},
         return_tensors="np",
     )
 
@@ -75,8 +75,8 @@ def rendered(folder: Path, prompts: PromptBuilder, sample: Sample, media: list[F
         pytest.param([(CLIP, clip(32, 0.48))], id="every 12th frame at 25 fps"),
         pytest.param([(CLIP, clip(16, 7 / 29.97, 100, 75))], id="odd rate, odd size"),
         pytest.param([(CLIP, clip(8, 0.5, 300, 200))], id="shrunk"),
-        pytest.param([(PICTURE, picture(112, 84))], id="picture"),
-        pytest.param([(PICTURE, picture(84, 84)), (CLIP, clip(8, 1.0)), (PICTURE, picture(56, 56))], id="mixed"),
+        pytest.param([(IMAGE, image(112, 84))], id="image"),
+        pytest.param([(IMAGE, image(84, 84)), (CLIP, clip(8, 1.0)), (IMAGE, image(56, 56))], id="mixed"),
         pytest.param([(CLIP, clip(8, 1.0)), (CLIP, clip(8, 0.25, 84, 56))], id="two clips"),
         pytest.param([], id="text"),
     ],
@@ -90,9 +90,9 @@ def test_ids_grids_and_bytes_are_those_of_the_processor(
     prompt, patches = build(prompts, sample, frames)
     wanted = rendered(checkpoints[family], prompts, sample, frames)
     assert prompt.token_ids.tolist() == wanted["input_ids"][0].tolist()
-    clips, pictures = ([grid for grid in prompt.vision if grid.kind == kind] for kind in ("video", "image"))
+    clips, images = ([grid for grid in prompt.vision if grid.kind == kind] for kind in ("video", "image"))
     assert [list(grid.grid_thw) for grid in clips] == wanted.get("video_grid_thw", np.zeros((0, 3))).tolist()
-    assert [list(grid.grid_thw) for grid in pictures] == wanted.get("image_grid_thw", np.zeros((0, 3))).tolist()
+    assert [list(grid.grid_thw) for grid in images] == wanted.get("image_grid_thw", np.zeros((0, 3))).tolist()
     if clips and family == "qwen2_5_vl":
         assert [grid.seconds_per_grid for grid in clips] == wanted["second_per_grid_ts"].tolist()
     ends = np.cumsum([grid.num_patches for grid in prompt.vision]).tolist()
@@ -142,7 +142,7 @@ def test_sft_prompt_and_target_join_into_the_rl_prompt_and_its_answer(
     checkpoints: dict[str, Path], family: str, name: str
 ) -> None:
     prompts, task = builder(checkpoints[family]), TASKS[name]
-    shown = [prompts.see(CLIP, clip(8, 0.5))]
+    shown = [prompts.process_media(CLIP, clip(8, 0.5))]
     sample = replace(FULL, task=name)
     rl, _ = prompts.build(sample, task, shown)
     told = task.target(sample, Clip(duration_s=rl.duration_s, timestamps_s=rl.timestamps_s))
@@ -181,7 +181,7 @@ def test_a_prompt_without_room_for_its_completion_is_refused(checkpoints: dict[s
 
 def test_frames_that_cannot_be_shown_name_the_file(checkpoints: dict[str, Path]) -> None:
     with pytest.raises(DataError, match=r"b\.png: image of shape \(1, 2, 900, 3\): .*aspect ratio") as caught:
-        builder(checkpoints["qwen2_vl"]).see(PICTURE, picture(2, 900))
+        builder(checkpoints["qwen2_vl"]).process_media(IMAGE, image(2, 900))
     assert caught.value.reason == "processor"
 
 
@@ -190,7 +190,7 @@ def test_the_key_of_patches_changes_with_whatever_changes_them(checkpoints: dict
     keys = [
         prompts.vision_key("content", CLIP),
         prompts.vision_key("other content", CLIP),
-        prompts.vision_key("content", PICTURE),
+        prompts.vision_key("content", IMAGE),
         prompts.vision_key("content", replace(CLIP, start_s=0.5)),
         prompts.vision_key("content", replace(CLIP, end_s=1.0)),
         builder(checkpoints["qwen2_vl"], FrameConfig(fps=1.0)).vision_key("content", CLIP),

@@ -10,7 +10,7 @@ from support.clips import FOUR_FRAMES, shade, shades, write_clip
 from vrl.config import MediaLimitsConfig
 from vrl.data.decode import video
 from vrl.data.decode.sampling import choose_moments
-from vrl.data.views import seen
+from vrl.data.views import apply_view
 from vrl.data.worker import DataWorker
 from vrl.errors import DataError
 from vrl.types import Frames, Media, Sample, View
@@ -22,22 +22,22 @@ def frames(pixels_THWC: np.ndarray) -> Frames:
 
 def test_a_crop_keeps_the_pixels_of_its_part():
     rows, columns = np.mgrid[:10, :20]
-    picture = np.stack([rows, columns, rows], axis=-1).astype(np.uint8)[None]
-    got = seen(frames(picture), View(crop=(0.1, 0.5, 0.6, 1.0))).pixels_THWC[0]
+    image = np.stack([rows, columns, rows], axis=-1).astype(np.uint8)[None]
+    got = apply_view(frames(image), View(crop=(0.1, 0.5, 0.6, 1.0))).pixels_THWC[0]
     assert got.shape == (5, 10, 3)
     assert got[0, 0].tolist() == [5, 2, 5]
     assert got[-1, -1].tolist() == [9, 11, 9]
 
 
 def test_a_crop_of_nothing_is_one_pixel():
-    got = seen(frames(np.zeros((1, 4, 4, 3), np.uint8)), View(crop=(0.99, 0.99, 1.0, 1.0)))
+    got = apply_view(frames(np.zeros((1, 4, 4, 3), np.uint8)), View(crop=(0.99, 0.99, 1.0, 1.0)))
     assert got.pixels_THWC.shape == (1, 1, 1, 3)
 
 
 def test_brightness_rounds_and_stays_within_a_byte():
-    picture = np.array([[[[0, 101, 250]]]], dtype=np.uint8)
-    assert seen(frames(picture), View(brightness=1.1)).pixels_THWC.ravel().tolist() == [0, 111, 255]
-    assert seen(frames(picture), View(brightness=0.9)).pixels_THWC.ravel().tolist() == [0, 91, 225]
+    image = np.array([[[[0, 101, 250]]]], dtype=np.uint8)
+    assert apply_view(frames(image), View(brightness=1.1)).pixels_THWC.ravel().tolist() == [0, 111, 255]
+    assert apply_view(frames(image), View(brightness=0.9)).pixels_THWC.ravel().tolist() == [0, 91, 225]
 
 
 def test_moments_take_the_nearest_frames_of_the_cut():

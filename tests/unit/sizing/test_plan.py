@@ -88,7 +88,7 @@ def test_counts_bound_a_real_prompt_of_the_largest_clip(tmp_path: Path, family: 
     clip = Frames(pixels_THWC=np.zeros((8, 112, 112, 3), np.uint8), timestamps_s=np.arange(8) / 2, duration_s=4.0)
     (sample,) = read_samples(tmp_path / "rows.jsonl", [])
     builder = PromptBuilder(config.model, config.data.frames, 16)
-    prompt, patches = builder.build(sample, TASKS["vqa"], [builder.see(sample.media[0], clip)])
+    prompt, patches = builder.build(sample, TASKS["vqa"], [builder.process_media(sample.media[0], clip)])
     found = plan(config, gpu_bytes=0)
     assert amount(found, "work", "patches") == len(patches)
     assert amount(found, "host", "patches of one clip") == patches.nbytes

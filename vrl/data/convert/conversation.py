@@ -31,7 +31,7 @@ def samples(row: Row) -> Iterator[Sample]:
 
 
 def media(row: Row) -> tuple[Media, ...]:
-    """The clips of `video`, or the pictures of `image`: one path or a list. Raises DataError where there is neither."""
+    """The clips of `video`, or the images of `image`: one path or a list. Raises DataError where there is neither."""
     for column in ("video", "image"):
         if row.has(column):
             value = row.columns[column]

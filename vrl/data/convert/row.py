@@ -105,7 +105,7 @@ class Row:
         return Row(self.source, self.number, value)
 
     def media(self, kind: str, column: str, path: Any) -> Media:
-        """A clip or picture whose path is relative to the folder of the media, or lies under `root`."""
+        """A clip or image whose path is relative to the folder of the media, or lies under `root`."""
         if not isinstance(path, str) or not path.strip() or "://" in path.removeprefix("file://"):
             raise self.fault(column, path, "the path of a file")
         pure, root = PurePosixPath(path.removeprefix("file://")), self.source.root

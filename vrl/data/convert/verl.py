@@ -2,7 +2,7 @@
 
 Columns: data_source, prompt ([{role, content}]), reward_model ({ground_truth}), extra_info ({split, index}), videos
 ([{"video": path}]) or images ([{"image": path}]). The last user turn is the question; a system turn is left
-out, because our tasks bring their own instructions. Pictures embedded as bytes are refused: write them to files first.
+out, because our tasks bring their own instructions. Images embedded as bytes are refused: write them to files first.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def samples(row: Row) -> Iterator[Sample]:
 
 
 def media(row: Row) -> tuple[Media, ...]:
-    """Clips, then pictures: paths, or objects that hold one. Raises DataError for a file that is embedded."""
+    """Clips, then images: paths, or objects that hold one. Raises DataError for a file that is embedded."""
     found = []
     for kind, column in (("video", "videos"), ("image", "images")):
         for item in row.list(column):

@@ -8,11 +8,11 @@ from vrl.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MediaFacts:
+class MediaInfo:
     """A file all of whose frames were decoded without a fault."""
 
     codec: str
-    container: str  # FFmpeg's name of the format; Pillow's for a picture
+    container: str  # FFmpeg's name of the format; Pillow's for an image
     width: int  # as coded, before rotation
     height: int
     num_frames: int  # that a player shows

@@ -28,7 +28,7 @@ Font = ImageFont.FreeTypeFont
 
 
 def burn(frames: Frames, path: Path, media: Media, config: OverlayConfig) -> Frames:
-    """The frames of the clip at `path` with what the configuration asks for drawn into them; a picture stays as it is.
+    """The frames of the clip at `path` with what the configuration asks for drawn into them; an image stays as it is.
 
     Stamps tell the time from the start of the (cut) clip, as spans and captions do; frames count from 1. Raises
     DataError (subtitles) for a file of subtitles that cannot be read, or that holds letters the font lacks.
@@ -58,25 +58,25 @@ def _words(cues: tuple[Cue, ...], time_s: float) -> str:
 
 
 def _draw(frame_HWC: np.ndarray, config: OverlayConfig, time_s: float, index: int, words: str) -> np.ndarray:
-    picture = Image.fromarray(frame_HWC)
-    draw = ImageDraw.Draw(picture, "RGBA")
-    width = picture.width // (config.time + config.index or 1)  # for each of the labels
+    image = Image.fromarray(frame_HWC)
+    draw = ImageDraw.Draw(image, "RGBA")
+    width = image.width // (config.time + config.index or 1)  # for each of the labels
     if config.time:
-        _label(picture, draw, stamp(time_s), config.font, 0, width)
+        _label(image, draw, stamp(time_s), config.font, 0, width)
     if config.index:
-        _label(picture, draw, str(index), config.font, picture.width, width)
+        _label(image, draw, str(index), config.font, image.width, width)
     if words:
-        _subtitle(picture, draw, words, config.font)
-    return np.asarray(picture)
+        _subtitle(image, draw, words, config.font)
+    return np.asarray(image)
 
 
-def _label(picture: Image.Image, draw: ImageDraw.ImageDraw, text: str, font: str, x: int, room: int) -> None:
+def _label(image: Image.Image, draw: ImageDraw.ImageDraw, text: str, font: str, x: int, room: int) -> None:
     """Text along the top: from `x` to the right where x is 0, else up to it."""
-    size = _size(picture)
+    size = _size(image)
     while size > _SMALLEST_PX and _load(font, size).getlength(text) + 2 * _EDGE_PX > room:
         size -= 1
     left = _EDGE_PX if x == 0 else x - _EDGE_PX - math.ceil(_load(font, size).getlength(text))
-    ground = np.asarray(picture.crop(draw.textbbox((left, 1), text, _load(font, size)))).reshape(-1, 3)
+    ground = np.asarray(image.crop(draw.textbbox((left, 1), text, _load(font, size)))).reshape(-1, 3)
     draw.text((left, 1), text, (*_ink(ground), 255), _load(font, size), stroke_width=1, stroke_fill=_BLACK)
 
 
@@ -88,8 +88,8 @@ def _ink(ground_N3: np.ndarray) -> tuple[int, int, int]:
     return _WHITE if is_dark or is_red else _RED
 
 
-def _subtitle(picture: Image.Image, draw: ImageDraw.ImageDraw, words: str, name: str) -> None:
-    font = _load(name, _size(picture))
+def _subtitle(image: Image.Image, draw: ImageDraw.ImageDraw, words: str, name: str) -> None:
+    font = _load(name, _size(image))
     missing = sorted({letter for letter in words if letter != " " and _lacks(name, letter)})
     if missing:
         raise DataError(
@@ -97,10 +97,10 @@ def _subtitle(picture: Image.Image, draw: ImageDraw.ImageDraw, words: str, name:
             "font that can",
             reason="subtitles",
         )
-    text = _wrap(words, font, picture.width - 4)
+    text = _wrap(words, font, image.width - 4)
     left, top, right, bottom = draw.multiline_textbbox((0, 0), text, font)
-    x, y = (picture.width - (right - left)) / 2 - left, picture.height - 2 - bottom
-    draw.rectangle((x + left - 2, y + top - 2, x + right + 2, picture.height), fill=_BOX)
+    x, y = (image.width - (right - left)) / 2 - left, image.height - 2 - bottom
+    draw.rectangle((x + left - 2, y + top - 2, x + right + 2, image.height), fill=_BOX)
     draw.multiline_text((x, y), text, (*_WHITE, 255), font, align="center")
 
 
@@ -116,8 +116,8 @@ def _wrap(words: str, font: Font, room: int) -> str:
     return "\n".join(lines)
 
 
-def _size(picture: Image.Image) -> int:
-    return round(min(max(_SHARE * min(picture.size), _LEAST_PX), _MOST_PX))
+def _size(image: Image.Image) -> int:
+    return round(min(max(_SHARE * min(image.size), _LEAST_PX), _MOST_PX))
 
 
 @lru_cache(maxsize=64)
@@ -133,10 +133,10 @@ def _load(name: str, size: int) -> Font:
 
 @lru_cache(maxsize=4096)
 def _lacks(name: str, letter: str) -> bool:
-    return _picture_of(name, letter) == _picture_of(name, _NO_GLYPH)
+    return _image_of(name, letter) == _image_of(name, _NO_GLYPH)
 
 
-def _picture_of(name: str, letter: str) -> bytes:
-    picture = Image.new("L", (2 * _LEAST_PX, 2 * _LEAST_PX))
-    ImageDraw.Draw(picture).text((0, 0), letter, 255, _load(name, _LEAST_PX))
-    return picture.tobytes()
+def _image_of(name: str, letter: str) -> bytes:
+    image = Image.new("L", (2 * _LEAST_PX, 2 * _LEAST_PX))
+    ImageDraw.Draw(image).text((0, 0), letter, 255, _load(name, _LEAST_PX))
+    return image.tobytes()

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from vrl.config import DataConfig, MediaLimitsConfig
-from vrl.data.decode.limits import MediaFacts
+from vrl.data.decode.limits import MediaInfo
 from vrl.errors import DataError
 from vrl.types import Frames, Media
 
@@ -50,7 +50,7 @@ class Decoder:
         pixels_THWC, timestamps_s, duration_s = self._ask(path, request)
         return Frames(pixels_THWC=pixels_THWC, timestamps_s=timestamps_s, duration_s=duration_s)
 
-    def check(self, path: Path, media: Media) -> MediaFacts:
+    def check(self, path: Path, media: Media) -> MediaInfo:
         """Decode all of a file (see vrl.data.decode.video.check). Raises DataError as `read` does."""
         return self._ask(path, ("check", path, media, self._frames, self._limits, ()))
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from vrl.errors import DataError
 
 
-def require_whole(path: Path, container: str) -> None:
+def require_complete(path: Path, container: str) -> None:
     """Raises DataError (corrupt) for a file that is cut off. `container`: FFmpeg's name of its format."""
     if container not in _CUT_OFF:
         return
@@ -22,7 +22,7 @@ def require_whole(path: Path, container: str) -> None:
 
 
 def _mp4(stream: BinaryIO, num_bytes: int) -> bool:
-    """A box of pictures goes beyond the end: with the index in front, or in fragments, the rest can be read."""
+    """A box of images goes beyond the end: with the index in front, or in fragments, the rest can be read."""
     at = 0
     while at < num_bytes:
         stream.seek(at)

@@ -1,4 +1,4 @@
-"""Frames out of clips and pictures: the only door to decord and PyAV.
+"""Frames out of clips and images: the only door to decord and PyAV.
 
 Runs in the process that vrl.data.decode.process starts. PyAV reads the container without decoding and gives the true
 presentation times; frames are chosen by time; decord decodes them where it can be trusted, PyAV elsewhere. What a file
@@ -21,9 +21,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vrl.config import FrameConfig, MediaLimitsConfig
-from vrl.data.decode.limits import MediaFacts, require_at_most, require_size
+from vrl.data.decode.limits import MediaInfo, require_at_most, require_size
 from vrl.data.decode.sampling import CUT_SLACK_S, choose_frames, choose_moments
-from vrl.data.decode.truncation import require_whole
+from vrl.data.decode.truncation import require_complete
 from vrl.errors import DataError
 from vrl.types import Frames, Media
 
@@ -34,7 +34,14 @@ _DECORD_CODECS = ("h264", "hevc", "vp9", "mpeg4")
 _INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # seeking lands where it should; in MPEG-TS and AVI it does not
 _FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "gif")
 _LOCAL = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)}
-_PICTURES = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # Pillow's names; others run programs or read other files
+_IMAGE_FORMATS = (
+    "BMP",
+    "GIF",
+    "JPEG",
+    "PNG",
+    "TIFF",
+    "WEBP",
+)  # Pillow's names; others run programs or read other files
 Image.MAX_IMAGE_PIXELS = None  # the limit is ours
 av.logging.set_level(None)
 decord.logging.set_level(decord.logging.QUIET)
@@ -89,7 +96,7 @@ def _open(path: Path) -> Iterator[Any]:
 
 
 def _describe(path: Path, container: Any) -> VideoProbe:
-    require_whole(path, container.format.name)
+    require_complete(path, container.format.name)
     stream = container.streams.video[0]
     packets = [
         (packet.pts, packet.duration or 0, packet.is_keyframe, packet.is_discard)
@@ -122,7 +129,7 @@ def _describe(path: Path, container: Any) -> VideoProbe:
 def read(
     path: Path, media: Media, config: FrameConfig, limits: MediaLimitsConfig, moments_s: Sequence[float] = ()
 ) -> Frames:
-    """The chosen frames of a clip or the one of a picture: uint8 RGB, upright, with true times.
+    """The chosen frames of a clip or the one of an image: uint8 RGB, upright, with true times.
 
     `moments_s` of the (cut) clip, where there are any, are shown in place of the configured choice.
     Raises DataError with reason limit (before anything is decoded), format, corrupt, no_video, cut or memory.
@@ -136,7 +143,7 @@ def read(
         raise DataError(f"{path}: needs more than data.limits.memory_gib={limits.memory_gib:g}", "memory") from error
 
 
-def check(path: Path, media: Media, limits: MediaLimitsConfig) -> MediaFacts:
+def check(path: Path, media: Media, limits: MediaLimitsConfig) -> MediaInfo:
     """Decode every frame of a file, cut or not: dearer than `read`, and it finds what decord passes over in silence.
 
     How much damage a decoder can see at all is up to the codec. Of 25 small clips each with 64 bytes overwritten it saw
@@ -147,13 +154,13 @@ def check(path: Path, media: Media, limits: MediaLimitsConfig) -> MediaFacts:
     try:
         if media.kind == "image":
             _, height, width, _ = _read_image(path, limits).pixels_THWC.shape
-            return MediaFacts(codec="", container="picture", width=width, height=height, num_frames=1, duration_s=0.0)
+            return MediaInfo(codec="", container="image", width=width, height=height, num_frames=1, duration_s=0.0)
         return _check_clip(path, media, limits)
     except MemoryError as error:
         raise DataError(f"{path}: needs more than data.limits.memory_gib={limits.memory_gib:g}", "memory") from error
 
 
-def _check_clip(path: Path, media: Media, limits: MediaLimitsConfig) -> MediaFacts:
+def _check_clip(path: Path, media: Media, limits: MediaLimitsConfig) -> MediaInfo:
     clip = probe(path)
     _require_limits(path, clip, limits)
     stop_s = clip.duration_s if media.end_s is None else media.end_s
@@ -172,7 +179,7 @@ def _check_clip(path: Path, media: Media, limits: MediaLimitsConfig) -> MediaFac
         raise DataError(
             f"{path}: {damaged} of {clip.num_frames} frames are damaged, {count} were decoded", reason="corrupt"
         )
-    return MediaFacts(
+    return MediaInfo(
         codec=clip.codec,
         container=clip.container,
         width=clip.width,
@@ -213,7 +220,7 @@ def _suits_decord(clip: VideoProbe) -> bool:
 
 def _read_image(path: Path, limits: MediaLimitsConfig) -> Frames:
     try:
-        with Image.open(path, formats=_PICTURES) as image:
+        with Image.open(path, formats=_IMAGE_FORMATS) as image:
             require_at_most(path, "frame_pixels", image.width * image.height, limits.frame_pixels)
             pixels_HWC = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:

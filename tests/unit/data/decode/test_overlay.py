@@ -88,7 +88,7 @@ def test_subtitles_of_the_moment_stand_at_the_bottom(tmp_path: Path) -> None:
     assert where[1].any() and not where[0].any()
 
 
-def test_a_clip_without_subtitles_and_a_picture_stay_as_they_are(tmp_path: Path) -> None:
+def test_a_clip_without_subtitles_and_an_image_stay_as_they_are(tmp_path: Path) -> None:
     given = frames([0.0])
     assert not changed(given, burnt(given, tmp_path / "a.mp4", subtitles=True)).any()
     assert not changed(given, burnt(given, media=Media(kind="image", path="a.png"), time=True, index=True)).any()

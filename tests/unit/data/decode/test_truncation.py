@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vrl.data.decode.truncation import require_whole
+from vrl.data.decode.truncation import require_complete
 from vrl.errors import DataError
 
 MP4, MATROSKA = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"
@@ -28,9 +28,9 @@ WHOLE = {
     "a segment of 50 bytes": (MATROSKA, EBML + b"\xb2" + bytes(50)),
     "a segment with an eight-byte size": (MATROSKA, EBML + b"\x01" + (50).to_bytes(7, "big") + bytes(50)),
     "two chunks of an AVI file": ("avi", riff(bytes(30)) + riff(bytes(50))),
-    "a picture filled up with zeros": ("gif", b"GIF89a picture;" + bytes(9)),
+    "an image filled up with zeros": ("gif", b"GIF89a image;" + bytes(9)),
 }
-NO_END = {"a box to the end", "a picture filled up with zeros"}
+NO_END = {"a box to the end", "an image filled up with zeros"}
 
 
 @pytest.mark.parametrize("case", WHOLE)
@@ -38,19 +38,19 @@ def test_a_file_that_lacks_its_last_bytes_is_cut_off(tmp_path: Path, case: str):
     container, data = WHOLE[case]
     path = tmp_path / "clip"
     path.write_bytes(data)
-    require_whole(path, container)
+    require_complete(path, container)
     path.write_bytes(data[:-1])
     if case in NO_END:
-        require_whole(path, container)
+        require_complete(path, container)
         return
     with pytest.raises(DataError, match="cut off") as caught:
-        require_whole(path, container)
+        require_complete(path, container)
     assert caught.value.reason == "corrupt"
 
 
 @pytest.mark.parametrize("size", [b"\xff", b"\x01" + b"\xff" * 7])
 def test_what_says_nothing_of_its_end_is_taken_as_it_is(tmp_path: Path, size: bytes):
     (tmp_path / "live").write_bytes(EBML + size + bytes(50))
-    require_whole(tmp_path / "live", MATROSKA)
+    require_complete(tmp_path / "live", MATROSKA)
     (tmp_path / "stream").write_bytes(b"anything")
-    require_whole(tmp_path / "stream", "mpegts")
+    require_complete(tmp_path / "stream", "mpegts")

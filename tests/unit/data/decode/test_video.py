@@ -17,7 +17,7 @@ from vrl.errors import DataError
 from vrl.types import Frames, Media
 
 ALL = FrameConfig(fps=1000.0, min_frames=2, max_frames=1000)  # every frame that there is
-CLIP, PICTURE = Media(kind="video", path=""), Media(kind="image", path="")
+CLIP, IMAGE = Media(kind="video", path=""), Media(kind="image", path="")
 LIMITS = MediaLimitsConfig()
 TIMES_S = [i / 8 for i in range(48)]
 
@@ -174,13 +174,13 @@ def test_rotated_clips_come_upright(
     tmp_path: Path, matrix: tuple[int, int, int, int], bright: tuple[int, int], width: int
 ) -> None:
     path = tmp_path / "turned.mp4"
-    picture = np.zeros((64, width, 3), np.uint8)
-    picture[:32, : width // 2] = 255  # top left; a clockwise quarter turn takes it to the top right
+    image = np.zeros((64, width, 3), np.uint8)
+    image[:32, : width // 2] = 255  # top left; a clockwise quarter turn takes it to the top right
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=8)
         stream.width, stream.height, stream.pix_fmt = width, 64, "yuv420p"
         for _ in range(4):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     turn(path, matrix)
     by_pyav = video.decode_pyav(path, video.probe(path), np.array([0]))
@@ -191,13 +191,13 @@ def test_rotated_clips_come_upright(
         assert tuple(np.unravel_index(quarters.argmax(), (2, 2))) == bright
 
 
-def test_pictures_are_one_upright_frame(tmp_path: Path) -> None:
-    picture = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(2, 4, 3))
+def test_images_are_one_upright_frame(tmp_path: Path) -> None:
+    image = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(2, 4, 3))
     exif = Image.Exif()
     exif[0x0112] = 6  # shown after a quarter turn clockwise
-    picture.save(tmp_path / "a.png", exif=exif)
-    frames = read(tmp_path / "a.png", PICTURE)
-    np.testing.assert_array_equal(frames.pixels_THWC[0], np.rot90(np.asarray(picture), k=-1))
+    image.save(tmp_path / "a.png", exif=exif)
+    frames = read(tmp_path / "a.png", IMAGE)
+    np.testing.assert_array_equal(frames.pixels_THWC[0], np.rot90(np.asarray(image), k=-1))
     assert frames.duration_s == 0.0 and frames.timestamps_s.tolist() == [0.0]
 
 
@@ -219,7 +219,7 @@ BAD: dict[str, tuple[str, str, Callable[[Path], Any]]] = {
     "torn webm": ("a.webm", "corrupt", lambda path: torn(write_clip(path, TIMES_S, **NASTY["vp9"][1]), 0.5)),
     "torn avi": ("a.avi", "corrupt", lambda path: torn(write_clip(path, TIMES_S, **NASTY["avi"][1]), 0.5)),
     "torn gif": ("a.gif", "corrupt", lambda path: torn(write_clip(path, TIMES_S, **NASTY["gif"][1]), 0.5)),
-    "blank pictures": ("a.mp4", "corrupt", lambda path: blank(write_clip(path, TIMES_S), 0.3, 0.5)),
+    "blank images": ("a.mp4", "corrupt", lambda path: blank(write_clip(path, TIMES_S), 0.3, 0.5)),
     "empty": ("a.mp4", "corrupt", lambda path: path.write_bytes(b"")),
     "text": ("a.mp4", "corrupt", lambda path: path.write_text("hello " * 100)),
     "sound alone": ("a.mp4", "no_video", write_sound),
@@ -258,9 +258,9 @@ def test_what_stands_behind_the_end_of_a_clip_does_no_harm(tmp_path: Path, case:
 
 
 @pytest.mark.parametrize("text", ["hello", "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"])
-def test_a_picture_is_a_picture_and_not_a_program(tmp_path: Path, text: str) -> None:
+def test_an_image_is_an_image_and_not_a_program(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.png").write_text(text)
-    assert refusal(tmp_path / "a.png", PICTURE).reason == "corrupt"
+    assert refusal(tmp_path / "a.png", IMAGE).reason == "corrupt"
 
 
 def test_what_goes_beyond_a_limit_is_refused_before_it_is_decoded(
@@ -277,7 +277,7 @@ def test_what_goes_beyond_a_limit_is_refused_before_it_is_decoded(
     ]:
         error = refusal(path, limits=limits)
         assert error.reason == "limit" and text in str(error)
-    assert refusal(tmp_path / "a.png", PICTURE, replace(LIMITS, frame_pixels=1199)).reason == "limit"
+    assert refusal(tmp_path / "a.png", IMAGE, replace(LIMITS, frame_pixels=1199)).reason == "limit"
 
 
 def test_a_broken_frame_is_an_error_and_not_a_missing_one(tmp_path: Path) -> None:
@@ -288,13 +288,13 @@ def test_a_broken_frame_is_an_error_and_not_a_missing_one(tmp_path: Path) -> Non
 
 
 def test_a_check_sees_every_frame_of_a_good_file(tmp_path: Path) -> None:
-    facts = video.check(write_clip(tmp_path / "a.mp4", TIMES_S), CLIP, LIMITS)
-    assert (facts.codec, facts.width, facts.height, facts.num_frames) == ("h264", 56, 56, 48)
-    assert facts.duration_s == pytest.approx(6.0, abs=0.01)
+    info = video.check(write_clip(tmp_path / "a.mp4", TIMES_S), CLIP, LIMITS)
+    assert (info.codec, info.width, info.height, info.num_frames) == ("h264", 56, 56, 48)
+    assert info.duration_s == pytest.approx(6.0, abs=0.01)
     hidden = shorten_edit_list(write_clip(tmp_path / "b.mp4", TIMES_S), 0.5)
     assert video.check(hidden, CLIP, LIMITS).num_frames == 24
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
-    assert video.check(tmp_path / "a.png", PICTURE, LIMITS).num_frames == 1
+    assert video.check(tmp_path / "a.png", IMAGE, LIMITS).num_frames == 1
 
 
 def test_a_check_finds_rot_that_decord_passes_over_in_silence(tmp_path: Path) -> None:
