@@ -55,7 +55,7 @@ from vrl.types import Sample
 
 RESAMPLES, LEVEL = 4000, 0.95
 CONTEXT = 512
-UNDER_WAY = 48  # questions: an engine that prepares thousands of requests at once answers no heartbeat
+IN_FLIGHT = 48  # questions: an engine that prepares thousands of requests at once answers no heartbeat
 Run = dict[str, list[Answer]]  # one model's answers, by strategy
 
 
@@ -153,7 +153,7 @@ async def ask_model(settings: Settings, model: str, samples: Sequence[Sample]) -
 
 async def ask_all(client: InferenceClient, samples: Sequence[Sample], config: StrategyConfig) -> list[Answer]:
     """Ask some at a time, in sample order; a question that cannot be asked ends the measurement."""
-    free = asyncio.Semaphore(UNDER_WAY)
+    free = asyncio.Semaphore(IN_FLIGHT)
 
     async def ask(sample: Sample) -> Answer:
         async with free:
