@@ -28,6 +28,11 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CLASS = re.compile(r"[A-Z][a-z]+[A-Z]\w+(\.\w+)?|[A-Z]\w+\.\w+")
 OTHERS = re.compile("No space left|import ")  # messages of the system and of Python
 FOLDERS = "benchmarks|cluster|conf|docs|tests|vrl"
+TRANSLATED = (
+    *("whoever", "whatever", "nobody", "beside", "so many", "mend", "mends", "mended", "has gone", "in the words of"),
+    *("goes on", "went on", "comes to be", "there is to be", "look after", "looks after", "else would", "all the same"),
+    *("at once", "stays dead", "comes alone", "for ever", "is had", "can be had", "to be had", "could not be had"),
+)
 SCHEMAS = (RunConfig, EvalConfig, InferConfig, ServeConfig)
 
 
@@ -208,3 +213,17 @@ def test_quoted_errors_are_those_of_the_code() -> None:
     pieces = [piece.strip() for span in quoted for piece in span.split("...") if piece.strip()]
     assert len(pieces) > 10
     assert [piece for piece in pieces if piece not in source] == []
+
+
+def test_prose_has_no_literal_translations() -> None:
+    """Documentation, configurations and launchers are free of phrases that mark a word-for-word translation."""
+    suffixes = {".md", ".yaml", ".yml", ".sbatch"}
+    files = [file for folder in ("docs", "conf", "cluster") for file in (ROOT / folder).rglob("*")]
+    phrases = re.compile(rf"\b({'|'.join(TRANSLATED)})\b", re.IGNORECASE)
+    found = [
+        f"{_name(file)}: {match[0]}"
+        for file in [*files, *PAGES, ROOT / "Makefile"]
+        if file.suffix in suffixes or file.name == "Makefile"
+        for match in phrases.finditer(file.read_text())
+    ]
+    assert not found
