@@ -155,7 +155,7 @@ def find(root: Path, resume: str) -> Checkpoint | None:
         if _folders(root):
             raise CheckpointError(
                 f"checkpoint: got resume=never, but {root} already holds {_folders(root)[0].name}; "
-                "wanted resume=auto to go on, another name=..., or that folder removed"
+                "wanted resume=auto to continue, another name=..., or that folder removed"
             )
         return None
     if resume in ("auto", "must"):
@@ -168,8 +168,8 @@ def find(root: Path, resume: str) -> Checkpoint | None:
     later = [folder.name for folder in _folders(root) if _step(folder) > found.step]
     if ours and later:
         raise CheckpointError(
-            f"checkpoint: got resume={resume}, but {root} goes on to {later[0]}; wanted another name=... to go on from "
-            f"step {found.step} beside it, or the later ones ({', '.join(later)}) removed"
+            f"checkpoint: got resume={resume}, but {root} also holds {later[0]}; wanted another name=... to resume "
+            f"from step {found.step} in a run of its own, or the later ones ({', '.join(later)}) removed"
         )
     return found
 

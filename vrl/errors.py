@@ -6,7 +6,7 @@ VrlError
     MediaError      a clip or image that cannot be used, and which
   WorkerError       a role is gone: its actors died or did not answer in time, and no restart is left
     LostCallError   a call was lost with its actor, and again when it was given to another
-    LearnerLostError  a learner rank died or hung: the run goes on from its last checkpoint
+    LearnerLostError  a learner rank died or hung: the run resumes from its last checkpoint
   RolloutError      an engine could not produce completions for a prompt
   RewardError       a reward function failed
     JudgeError      a judge gave no usable answer: the value is missing
@@ -48,7 +48,7 @@ class DataError(VrlError):
 
 
 class MediaError(DataError):
-    """A clip or image that cannot be used, whoever asks for it."""
+    """A clip or image that cannot be used by any sample."""
 
     def __init__(self, message: str, reason: str, media: Media) -> None:
         super().__init__(message, reason)

@@ -1,7 +1,7 @@
 """What every run shares: its folder, its summary, and how a signal ends it.
 
 Ctrl-C and SIGTERM ask a run to stop: it finishes the step under way, saves a checkpoint, frees everything and exits
-with 130 or 143. A second signal cancels at once. Does not know what kind of run it is.
+with 130 or 143. A second signal cancels immediately. Does not know what kind of run it is.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Stop:
-    """The wish to end. Until the run says how to stop gently (`when_asked`), a signal cancels it."""
+    """A cooperative shutdown request. Until the run sets `when_asked`, a signal cancels it."""
 
     def __init__(self, main: "asyncio.Task[Any]") -> None:
         self.signum: int | None = None

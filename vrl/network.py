@@ -5,7 +5,7 @@ import socket
 
 import psutil
 
-_OUTSIDE = "192.0.2.1"  # a documentation address: whatever route leads out
+_OUTSIDE = "192.0.2.1"  # a documentation address: the route that leads out
 
 
 def own_address(peer: str = _OUTSIDE) -> str:
@@ -21,7 +21,7 @@ def own_address(peer: str = _OUTSIDE) -> str:
 def set_gloo_interface(peer: str) -> None:
     """Let the gloo groups of this process listen where `peer` can reach them, unless GLOO_SOCKET_IFNAME says where.
 
-    By itself gloo takes what the host's name resolves to, which is loopback where a system is installed that way.
+    By default gloo takes what the host's name resolves to, which is loopback where a system is installed that way.
     """
     here = own_address(peer)
     for name, addresses in psutil.net_if_addrs().items():

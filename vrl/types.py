@@ -1,7 +1,7 @@
-"""The records that flow through vrl, in the order in which they come to be. Standard library and numpy only.
+"""The records that flow through vrl, in the order in which they are created. Standard library and numpy only.
 
 Axes: T tokens or frames, G rollouts of a group, P prompt tokens, C completion tokens, THWC frame axes.
-Records are frozen; a prompt's patches travel beside it as plain arrays or object references, never inside.
+Records are frozen; a prompt's patches travel separately, as arrays or object references.
 """
 
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ class Frames:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """How a question's clips are shown, where that is not as configured."""
+    """How the clips of a question are shown, if not as configured."""
 
     times_s: tuple[float, ...] = ()  # moments of the (cut) clip, rising, even in number; empty: the configured choice
     crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, right, bottom: shares of the frame
@@ -70,7 +70,7 @@ class View:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VisionGrid:
-    """One image or clip as the vision tower sees it: its patches stand in media order in the patch array."""
+    """One image or clip as the vision tower sees it: its patches are in media order in the patch array."""
 
     kind: str  # "video" or "image"
     grid_thw: tuple[int, int, int]  # patches: time, height, width (before spatial merging)
@@ -84,7 +84,7 @@ class VisionGrid:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MediaWork:
-    """What it took to have clips and images."""
+    """What it took to load clips and images."""
 
     decodes: int = 0  # begun: those that failed are counted
     cache_hits: int = 0  # of data.cache
@@ -100,7 +100,7 @@ class MediaWork:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
-    """A sample ready for generation. Its patches (uint8 [num_patches, patch_dim]) travel beside it."""
+    """A sample ready for generation. Its patches (uint8 [num_patches, patch_dim]) travel separately."""
 
     sample: Sample
     token_ids: np.ndarray  # int64 [P], placeholders expanded; ends with the assistant prefix, or before it where the
@@ -110,7 +110,7 @@ class Prompt:
     duration_s: float = 0.0  # of the first clip
     target_token_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # SFT only: end token included
     text: str = ""  # what token_ids spell, each clip and image as one placeholder; for people
-    frame_order: tuple[int, ...] = ()  # shown frame i of the first clip is its frame frame_order[i]; empty: as they are
+    frame_order: tuple[int, ...] = ()  # shown frame i of the first clip is its frame frame_order[i]; empty: unchanged
     media_key: str = ""  # content address of the patches: file identity, frame choice, pixel budget
     decode_s: float = 0.0  # seconds spent decoding and processing
     media_work: MediaWork = field(default_factory=MediaWork)  # of its worker since the prompt before
@@ -118,7 +118,7 @@ class Prompt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawPrompt:
-    """A prompt before any processing, for an engine that is asked to render it by itself."""
+    """A prompt before any processing, for an engine that renders it."""
 
     text: str  # one placeholder for each of `media`
     media: tuple[tuple[str, Frames], ...]  # (kind, frames), in prompt order
@@ -153,7 +153,7 @@ class Completion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reward:
-    """A scalar and the named parts it was made of; a part is None when it does not apply or could not be had."""
+    """A scalar and the named parts it was made of; a part is None if it does not apply or is missing."""
 
     value: float
     breakdown: Mapping[str, float | None] = field(default_factory=dict)
@@ -176,7 +176,7 @@ class RolloutGroup:
     group_id: int  # order of reservation, unique in a run
     prompt: Prompt
     patches: Any  # reference to uint8 [num_patches, patch_dim] in the object store
-    ordinal: int  # samples drawn before this one: where a resumed run goes on
+    ordinal: int  # samples drawn before this one: where a resumed run continues
     rollouts: tuple[Rollout, ...]
     rollout_start_s: float = 0.0  # of its dispatch, on the driver's monotonic clock
     rollout_s: float = 0.0  # seconds from dispatch to the last completion

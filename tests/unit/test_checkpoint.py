@@ -119,7 +119,7 @@ def test_each_resume_setting_finds_its_checkpoint_or_is_refused(tmp_path: Path):
     save(tmp_path, 2)
     with pytest.raises(CheckpointError, match="resume=never"):
         checkpoint.find(tmp_path, "never")
-    with pytest.raises(CheckpointError, match="goes on to step_000002; wanted another name"):
+    with pytest.raises(CheckpointError, match="also holds step_000002; wanted another name"):
         checkpoint.find(tmp_path, str(one.path))
     for root, resume, step in ((tmp_path, "auto", 2), (tmp_path, "must", 2), (tmp_path / "other", str(one.path), 1)):
         found = checkpoint.find(root, resume)

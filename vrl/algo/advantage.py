@@ -18,7 +18,7 @@ from vrl.types import SPREAD_TOLERANCE, RolloutGroup
 def advantages(rewards: Sequence[np.ndarray], num_tokens: Sequence[np.ndarray], config: AlgoConfig) -> list[np.ndarray]:
     """Advantages float32 [G] of every group of a step, by algo.advantage. Raises RewardError if a reward is not finite.
 
-    `rewards` [G] and `num_tokens` [G], the sampled tokens of each completion, stand in the order of the groups.
+    `rewards` [G] and `num_tokens` [G], the sampled tokens of each completion, are in the order of the groups.
     """
     for rewards_G in rewards:
         if not np.isfinite(rewards_G).all():
@@ -96,7 +96,7 @@ def reinforce_batch(rewards: Sequence[np.ndarray]) -> list[np.ndarray]:
 def normalised(values: Sequence[np.ndarray], num_tokens: Sequence[np.ndarray], std_eps: float) -> list[np.ndarray]:
     """(v - mean) / (std + std_eps), mean and deviation over all tokens of the step (REINFORCE++, arXiv 2501.03262).
 
-    A completion's value stands at each of its tokens. The paper's first variant takes rewards, its variant with
+    Each token carries its completion's value. The paper's first variant takes rewards, its variant with
     baseline (`reinforce_plus_plus_baseline`) rewards that are centred in their group.
     """
     every, weights = np.concatenate(values), np.concatenate(num_tokens)

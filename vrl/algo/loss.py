@@ -44,7 +44,7 @@ def gspo(
 ) -> tuple[Tensor, Tensor]:
     """`clip` with one ratio a completion, the geometric mean of its tokens' (GSPO, arXiv 2507.18071).
 
-    The completion's loss stands at each of its tokens: their mean under sequence_mean is the paper's objective. Its
+    Each token carries its completion's loss: their mean under sequence_mean is the paper's objective. Its
     bounds are 3e-4 and 4e-4, because such a ratio hardly moves. `sequence_ids` int64 [T].
     """
     num_tokens = sequence_sums(torch.ones_like(logprobs), sequence_ids)

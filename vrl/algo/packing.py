@@ -56,7 +56,7 @@ class PackedRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PatchCost:
-    """What a vision patch costs beside a language token (vrl.sizing.costs knows it of a model)."""
+    """The cost of a vision patch in language tokens; vrl.sizing.costs computes it for a model."""
 
     work: float  # arithmetic of a forward and backward
     memory: float  # bytes of activations
@@ -109,7 +109,7 @@ def pack(
     """Spread groups over ranks and micro-batches, balanced by work, the same number of micro-batches on every rank.
 
     A micro-batch holds at most `micro_batch_tokens` language tokens, patches counted as the tokens whose memory they
-    take; a larger group is one by itself. Ranks with fewer micro-batches get empty ones: a forward is a collective.
+    take; a larger group gets its own. Ranks with fewer micro-batches get empty ones: a forward is a collective.
     Deterministic in the order of `groups`.
     """
     work = [group.num_tokens + patch_cost.work * group.num_patches for group in groups]

@@ -112,7 +112,7 @@ def _blocks(grid: VisionGrid, rule: PositionRule) -> list[_Block]:
     h, w = h // rule.spatial_merge_size, w // rule.spatial_merge_size
     if grid.kind == "image":
         return [_Block(token_id=rule.image_token_id, shape_thw=(t, h, w), seconds_step=1.0)]
-    if rule.family == "qwen3_vl":  # a text with the time stands between the time steps
+    if rule.family == "qwen3_vl":  # a text with the time separates the time steps
         return [_Block(token_id=rule.video_token_id, shape_thw=(1, h, w), seconds_step=1.0)] * t
     step = 1.0
     if rule.family == "qwen2_5_vl":

@@ -1,6 +1,6 @@
 """What the length of a completion does to its reward and to its training. Pure functions of one rollout.
 
-Does not score: rewards come from vrl.reward, and validation sees them as they are.
+Does not score: rewards come from vrl.reward, and validation uses them unshaped.
 """
 
 from dataclasses import replace

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def banned_token_ids(hf_config: Any) -> tuple[int, ...]:
-    """Ids, ascending, of the tokens that stand for pixels or frame them: image, video, vision start and end.
+    """Ids, ascending, of the tokens that represent pixels or delimit them: image, video, vision start and end.
 
     `hf_config` is the Hugging Face model configuration. A sampled placeholder would be a slot without a feature:
     engines and learners that look for slots by token id fail on it.

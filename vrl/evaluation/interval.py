@@ -95,7 +95,7 @@ def difference(
 
 
 def mcnemar(first_right_N: np.ndarray, second_right_N: np.ndarray) -> Discordance:
-    """Exact two-sided test of equal error rates on the same items; p = 1 where no item tells the runs apart."""
+    """Exact two-sided test of equal error rates on the same items; p = 1 if the runs agree on every item."""
     only_first = int((first_right_N & ~second_right_N).sum())
     only_second = int((second_right_N & ~first_right_N).sum())
     total = only_first + only_second

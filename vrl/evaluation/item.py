@@ -26,7 +26,7 @@ class Benchmark:
     media: str = ""  # folder of clips under benchmark.path, unless benchmark.media names another
     overall: tuple[str, ...] = ()  # group keys, outermost first, over whose groups means are averaged; (): pooled
     among: Mapping[str, str] = field(default_factory=dict)  # key -> group: only those items make the one number
-    measures: tuple[str, ...] = ()  # rewards that are measured beside the score
+    measures: tuple[str, ...] = ()  # rewards that are measured in addition to the score
     join: Callable[[Sequence[Scored]], list[Scored]] = list  # adds what only several items together have
     measure: str = ""  # reward that is an item's score; empty: by its answer type (vrl.evaluation.score)
 

@@ -137,7 +137,7 @@ def parquet_rows(folder: Path, pattern: str, columns: tuple[str, ...]) -> list[R
 
 
 def without_letters(options: tuple[str, ...]) -> tuple[str, ...]:
-    """Options as they are, or without `A. `, `(B) `, `C) ` before them where all carry their own letter."""
+    """Return options without `A. `, `(B) `, `C) ` if all carry their own letter, else unchanged."""
     found = [_LETTERED.match(option) for option in options]
     if all(one is not None and one[1] == chr(65 + i) for i, one in enumerate(found)):
         return tuple(option[one.end() :].strip() for option, one in zip(options, found, strict=True) if one)

@@ -31,7 +31,7 @@ async def evaluate(config: EvalConfig, stop: Stop) -> None:
     """Ask what is not answered yet, score everything, write the results.
 
     Raises ConfigError, DataError or CheckpointError before any actor starts; WorkerError where one dies: the answers
-    until then are kept, and the same command goes on.
+    until then are kept, and the same command resumes.
     """
     benchmark = BENCHMARKS[config.benchmark.name]
     items = select(benchmark.read(Path(config.benchmark.path)), config)

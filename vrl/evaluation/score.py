@@ -1,6 +1,6 @@
 """From predictions to scored items, by the same parsers and reward functions that training uses. Needs no engine.
 
-Scoring stands apart from answering: other measures, another judge or another rule for failures need no new answers.
+Scoring is separate from answering: other measures, another judge or another rule for failures need no new answers.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ async def score_items(
     config: EvalConfig,
     model_path: str,
 ) -> list[Scored]:
-    """Every item beside its prediction, measured. `model_path`: whose tokenizer counts the tokens of a thinking.
+    """Measure every item with its prediction. `model_path`: model whose tokenizer counts thinking tokens.
 
     A failed item scores 0 in every measure that makes a score, or nothing, by config.failures. Raises ConfigError for
     measures that do not exist and RewardError where a reward function fails.

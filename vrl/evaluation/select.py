@@ -13,7 +13,7 @@ from vrl.tasks.answer import ANSWER_TYPES
 
 
 def select(items: Sequence[Item], config: EvalConfig) -> list[Item]:
-    """The items of benchmark.keep, so many as benchmark.limit, questions with an answer under config.task.
+    """Select the items of benchmark.keep, at most benchmark.limit; ask questions with an answer under config.task.
 
     Raises ConfigError for groups that the benchmark lacks and where nothing is left, DataError for ids seen twice.
     """

@@ -23,7 +23,7 @@ STRATEGIES: dict[str, Callable[[QuestionContext, StrategyConfig], Awaitable[Answ
 async def answer_question(
     sample: Sample, client: InferenceClient, config: StrategyConfig, notify: Notify = lambda status: None
 ) -> Answer:
-    """The answer of the configured strategy, with its trace. `notify` is told each stage as it begins.
+    """Return the answer of the configured strategy, with its trace. `notify` gets the name of each stage as it begins.
 
     Raises DataError for a question that cannot be shown (`error.reason` says why) and RolloutError for one that the
     engine refuses; WorkerError when a worker died.

@@ -15,8 +15,8 @@ from vrl.inference.record import Candidate
 from vrl.inference.strategies.majority import mean_confidence, most_confident
 from vrl.types import View
 
-_MIN_FOR_OUTLIERS = 4  # candidates; of fewer nobody is extreme
-_ALONE = 0.5  # overlap of a candidate whose answer nobody shares
+_MIN_FOR_OUTLIERS = 4  # fewer candidates have no outliers
+_ALONE = 0.5  # overlap of a candidate whose answer no other gives
 _CROPS = (("centre", 0.5, 0.5), ("top left", 0, 0), ("top right", 1, 0), ("bottom left", 0, 1), ("bottom right", 1, 1))
 
 
@@ -31,9 +31,9 @@ class Slot:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """How an election stands."""
+    """The state of an election."""
 
-    winner: Candidate  # supporter of the leading answer with most weight; the most confident where nobody can be read
+    winner: Candidate  # supporter of the leading answer with most weight; the most confident if none can be parsed
     shares: Mapping[str, float] = field(default_factory=dict)  # of the weight, by answer, most first; they sum to 1
     margin: float = 0.0  # between the first two shares; 1 where all say the same
     confidence: float = 0.0  # mean over the leader's supporters
@@ -41,14 +41,14 @@ class Outcome:
 
     @property
     def leader(self) -> str:
-        """The leading answer's key; empty where nobody can be read."""
+        """The leading answer's key; empty if no candidate can be parsed."""
         return next(iter(self.shares), "")
 
 
 def schedule(config: ElectionConfig) -> tuple[Slot, ...]:
     """How the candidates are drawn, `max_candidates` of them.
 
-    First the frames as they are, one candidate a temperature. Then crops in five places with the brightnesses in turn,
+    First the unchanged frames, one candidate per temperature. Then crops in five places with the brightnesses in turn,
     again and again (grid and perturbations are RLER's; their strengths and order our definition).
     """
     plain = [Slot(name="frames", view=View(), temperature=temperature) for temperature in config.temperatures]
@@ -112,7 +112,7 @@ def stop_reason(
 def overlap(candidate: Candidate, others: Sequence[Candidate]) -> float:
     """Mean Jaccard overlap of its cited frames with those of each of `others`, who say the same.
 
-    Our definition: 0 where it cites nothing, 0.5 where nobody else says the same.
+    Our definition: 0 where it cites nothing, 0.5 if no other candidate gives the same answer.
     """
     if not candidate.keyframes:
         return 0.0
@@ -151,7 +151,7 @@ def _shares(heard: Sequence[Candidate], weights: Sequence[float]) -> dict[str, f
 def _extreme(voters: Sequence[Candidate], config: ElectionConfig, discounts: Mapping[str, float]) -> Collection[int]:
     """Ids of those whose evidence lies further than `outlier_mads` median absolute deviations from the median.
 
-    Our definition. Nobody of fewer than four, nobody where the deviation is 0, and of the answer that leads with all
+    Our definition. None of fewer than four, none if the deviation is 0, and of the answer that leads with all
     heard, the supporter nearest to the median stays in any case.
     """
     if len(voters) < _MIN_FOR_OUTLIERS:

@@ -1,6 +1,6 @@
 """What was answered so far, one JSON object a line, flushed to disk answer by answer.
 
-A run that was killed at any moment goes on from here: whole lines are finished items, a torn last line is cut off and
+A killed run resumes from here: complete lines are finished items, a torn last line is cut off and
 its item asked again. Does not ask and does not score.
 """
 
@@ -79,7 +79,7 @@ def _claim(path: Path, settings: Mapping[str, Any]) -> None:
         if wanted.get(key) != stored.get(key)
     ]
     if changed:
-        raise ConfigError(*changed, "wanted the same settings to go on, or another name for a new run")
+        raise ConfigError(*changed, "wanted the same settings to resume, or another name for a new run")
 
 
 def _read(path: Path) -> tuple[dict[str, Prediction], int]:
@@ -115,7 +115,7 @@ def in_order(done: Mapping[str, Prediction], sample_ids: Sequence[str]) -> list[
     if missing:
         raise DataError(
             f"predictions: got {len(done)}, {len(missing)} are missing (first {missing[0]}), wanted one for every "
-            "item; run vrl eval again to go on",
+            "item; run vrl eval again to resume",
             reason="predictions",
         )
     return [done[sample_id] for sample_id in sample_ids]

@@ -1,7 +1,8 @@
-"""One question's dealings with data workers and engines: prompts, draws, and the account of both.
+"""The path of one question to data workers and engines: prompts, completions, and what they cost.
 
-`InferenceClient` is who is asked; `QuestionContext` counts calls and tokens of one question, times its stages and tells
-its status. Neither knows a strategy. Calls that share frames go to one engine, whose caches then hold the encoded clip.
+`InferenceClient` reaches the actors; `QuestionContext` counts calls and tokens of one question, times its stages and
+reports its status. Neither knows a strategy. Calls that share frames go to one engine, whose caches then hold the
+encoded clip.
 """
 
 import time
@@ -19,7 +20,7 @@ PLAIN = View()
 
 
 class Fleet(Protocol):
-    """What a client needs of any pool: that one process at a time looks after its actors."""
+    """What a client needs of any pool: a heartbeat that runs in one process at a time."""
 
     def start_heartbeat(self) -> None: ...
 
@@ -58,7 +59,7 @@ class InferenceClient:
         retrieval: DataFleet | None = None,
     ) -> None:
         """`tokenizer`: the model's; `rules`: what the evidence scores' formulas leave open; `retrieval`: who finds
-        frames by words (`vrl.inference.retrieval`), None where nobody does.
+        frames by words (`vrl.inference.retrieval`); None without retrieval.
         """
         self._retrieval = retrieval
         self._data = data
@@ -67,13 +68,13 @@ class InferenceClient:
         self.rules = rules
 
     async def rest(self) -> None:
-        """Before it is sent to another process, which then calls `watch`: look after the actors no longer."""
+        """Stop the heartbeats, so that the client can be sent to another process."""
         for fleet in (self._data, self._engines, self._retrieval):
             if fleet is not None:
                 await fleet.stop_heartbeat()
 
     def watch(self) -> None:
-        """Look after the actors in this process, on the running loop."""
+        """Start the heartbeats in this process, on the running loop."""
         for fleet in (self._data, self._engines, self._retrieval):
             if fleet is not None:
                 fleet.start_heartbeat()
@@ -94,7 +95,7 @@ class InferenceClient:
         return sum(await self._engines.broadcast("vision_runs"))
 
     async def embed(self, sample: Sample) -> tuple[Any, Any] | None:
-        """The sample's clip, ready to be searched; None where nobody retrieves. Raises DataError."""
+        """The sample's clip, ready to be searched; None without retrieval. Raises DataError."""
         return await self._retrieval.call_keeping("embed", sample) if self._retrieval is not None else None
 
     async def search(self, elements: Sequence[str], clip: tuple[Any, Any]) -> tuple[Hit, ...]:
@@ -105,7 +106,7 @@ class InferenceClient:
 
 
 Notify = Callable[[str], None]
-"""Told what is being done, in a few words, whenever that changes."""
+"""Gets the name of the current stage whenever it changes."""
 
 
 class QuestionContext:

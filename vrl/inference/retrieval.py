@@ -20,7 +20,7 @@ from vrl.errors import ConfigError
 from vrl.inference.config import BackfillConfig
 from vrl.types import Sample
 
-_BATCH = 64  # frames that go through the encoder at once
+_BATCH = 64  # frames of one pass through the encoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,6 @@
 """`vrl infer`: a file of questions in, a folder of answers with their traces out, one JSON object a line.
 
-Goes on where a killed run stopped: an answer that is on the disk is not asked again, one that is not is. A question
+Resumes a killed run: answers on disk are not asked again, missing ones are. A question
 whose clip or prompt cannot be used becomes a line that says so. Scores nothing (`vrl eval` does).
 """
 
@@ -29,7 +29,7 @@ async def infer(config: InferConfig, stop: Stop) -> None:
     """Answer every question that has no answer yet.
 
     Raises ConfigError, DataError or CheckpointError before any actor starts; WorkerError where one dies: the answers
-    until then are kept, and the same command goes on.
+    until then are kept, and the same command resumes.
     """
     samples = _questions(config)
     model_path = str(resolve_model(config.model.path))
@@ -53,7 +53,7 @@ def _questions(config: InferConfig) -> tuple[Sample, ...]:
 
 
 def _settings(config: InferConfig, samples: Sequence[Sample], model_path: str) -> dict[str, Any]:
-    """What answers depend on: earlier ones hold as long as it is the same."""
+    """What answers depend on; earlier answers stay valid while it is unchanged."""
     return {
         "model": model_path,
         "frames": asdict(config.media.frames),

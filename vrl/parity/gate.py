@@ -59,7 +59,7 @@ class LocalLearner:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateCase:
-    """One prompt, as the data path made it and as the engine is to render it by itself."""
+    """One prompt, as the data path made it and as raw input that the engine renders."""
 
     name: str
     prompt: Prompt

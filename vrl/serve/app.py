@@ -4,8 +4,8 @@
     GET  /v1/models               the one model
     POST /v1/chat/completions     one question about one clip; `stream` sends status as it goes
 
-At most `concurrency` questions are under way and `queue` wait; the rest is refused at once. A client that goes away
-frees its place, and what it uploaded is deleted whatever happens.
+At most `concurrency` questions are in flight and `queue` wait; further ones are refused immediately. A client that
+disconnects frees its place, and its upload is deleted in every case.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from vrl.serve.refusal import Refusal, as_body, refusal_of
 from vrl.serve.token import is_authorised
 
 logger = logging.getLogger(__name__)
-_CLOSED = 499  # what a client that has gone would have been told
+_CLOSED = 499  # status logged for a client that disconnected
 
 
 class ChatApp:
@@ -145,7 +145,7 @@ class ChatApp:
             extra = _account(answer)
             yield _event(self._chunk(name, {"role": "assistant", "content": _content(answer)}, "stop", extra))
             yield "data: [DONE]\n\n"
-        except Refusal as refusal:  # the status line has gone out: the protocol's way is an error event
+        except Refusal as refusal:  # the status line is already sent: the protocol has an error event for this
             yield _event(as_body(refusal))
         finally:
             answering.cancel()

@@ -1,8 +1,8 @@
 """The body of a chat-completions request, as the OpenAI protocol has it, and the question that it asks.
 
-One user message with one clip and a text. Beside the protocol's keys: `strategy`, `task`, `options`, `answer_type`.
-Keys of the protocol that the strategies decide (temperature, n, max_tokens ...) are refused, so that nothing is ignored
-silently. Opens no file.
+One user message with one clip and a text. Our own keys are `strategy`, `task`, `options` and `answer_type`. Keys of the
+protocol that the strategies decide (temperature, n, max_tokens ...) are refused, so that nothing is ignored silently.
+Opens no file.
 """
 
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Why a request is not served: a status code and a message, in the words of the OpenAI protocol."""
+"""Why a request is refused: a status code and a message, as in the OpenAI protocol."""
 
 from vrl.errors import DataError, LostCallError, RolloutError, VrlError, WorkerError
 

@@ -36,7 +36,7 @@ async def serve_questions(config: ServeConfig, stop: Stop) -> None:
         ray_address=config.ray_address,
         seed=config.seed,
     ) as client:
-        await client.rest()  # the replica looks after the actors
+        await client.rest()  # the replica runs the heartbeats
         deployment: Any = serve.deployment(
             _Replica,
             num_replicas=1,

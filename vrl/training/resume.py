@@ -1,7 +1,7 @@
-"""A run that goes on from its last checkpoint when its learner dies, without human hands. Bounded.
+"""Automatic resume: a run whose learner dies continues from its last checkpoint, a bounded number of times.
 
-Everything is taken down and started anew: a learner rank holds state that nobody else has, and the others of its group
-wait for it for ever. Does not read checkpoints (vrl.checkpoint does).
+All actors are shut down and started again: the state of a learner rank exists nowhere else, and the other ranks would
+wait for it forever. Does not read checkpoints (vrl.checkpoint does).
 """
 
 import logging

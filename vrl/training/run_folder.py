@@ -33,7 +33,7 @@ def open_run(config: RunConfig) -> Checkpoint | None:
 
 
 def write_summary(run_dir: Path, summary: dict[str, Any]) -> None:
-    """Write summary.json all at once."""
+    """Write summary.json atomically."""
     tmp = run_dir / "summary.json.tmp"
     tmp.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
     os.replace(tmp, run_dir / "summary.json")

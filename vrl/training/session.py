@@ -222,14 +222,14 @@ class Session:
 
 
 def stored_state(checkpoint: Checkpoint | None) -> Mapping[str, Any]:
-    """What a run goes on from: a checkpoint's or the start's. Raises CheckpointError for one of another version."""
+    """Return the state to start from, stored or initial. Raises CheckpointError for a checkpoint of another version."""
     if checkpoint is None:
         return _START
     found, wanted = _keys(checkpoint.driver), _keys({**_START, "stream": {}})
     if found != wanted:
         raise CheckpointError(
             f"checkpoint {checkpoint.path}: got a state of another version of vrl (it lacks {sorted(wanted - found)}, "
-            f"and has {sorted(found - wanted)} beside), wanted this one's ({__version__}); start a new run from its "
+            f"and has {sorted(found - wanted)} as well), wanted this one's ({__version__}); start a new run from its "
             "weights (model.path=RUN)"
         )
     return checkpoint.driver

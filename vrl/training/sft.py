@@ -59,7 +59,7 @@ class _Run:
         await self.session.end(self.progress, finished=self._done(), summary={})
 
     def _done(self) -> bool:
-        """All steps done, or as good as the configuration wants it before RL goes on."""
+        """Return whether all steps are done or the held-out reward has reached sft.stop_at_reward."""
         enough = self.config.sft.stop_at_reward
         good = bool(enough) and self.session.vals.get("val_after", {}).get("mean", 0.0) >= enough
         return self.progress.step == self.config.steps or good

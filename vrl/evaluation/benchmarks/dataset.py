@@ -1,6 +1,6 @@
 """Any parquet or JSONL file in the schema of vrl itself: the splits of the toy world, or a user's own questions.
 
-Groups: `kind` (what stands behind the last slash of `source`) and `form` (the task of the row).
+Groups: `kind` (the part of `source` after its last slash) and `form` (the task of the row).
 """
 
 from pathlib import Path

@@ -3,7 +3,7 @@
 Reads `Perception/test-*.parquet`, `Comprehension/test-*.parquet`, `Adaptation/test-*.parquet` (Hugging Face
 `lmms-lab/VideoMMMU`), columns id, question, options, answer, question_type. Clips are `videos/<discipline>/<id>.mp4`,
 the discipline being that of the subject in the id (`validation_Clinical_Medicine_3`). The image of an adaptation
-question stands at the end of its clip, as published; it is not shown a second time.
+question is shown at the end of its clip, as published; it is not shown a second time.
 """
 
 from pathlib import Path

@@ -62,7 +62,7 @@ async def backfill(context: QuestionContext, config: StrategyConfig) -> Answer:
 async def _locate(
     context: QuestionContext, grounding: Prompt, elements: Prompt, patches: Any, rules: BackfillConfig
 ) -> Located:
-    """Both calls and the embedding of the clip at once, then the search."""
+    """Both calls and the embedding of the clip concurrently, then the search."""
 
     async def ask(prompt: Prompt) -> str:
         with context.stage(prompt.sample.task):

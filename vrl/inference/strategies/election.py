@@ -1,7 +1,7 @@
 """RLER-Inference over a live client: draw candidates until the election is clear, then let a referee see the evidence.
 
 The rules are in vrl.inference.election_rules. The referee is the same model, greedy, shown only the frames
-that the leader's supporters cite and asked in the words of vrl.tasks.referee.
+that the leader's supporters cite and asked with the prompt of vrl.tasks.referee.
 """
 
 import asyncio
@@ -31,8 +31,8 @@ class Verdict:
 async def election(context: QuestionContext, config: StrategyConfig) -> Answer:
     """RLER-Inference: at least one candidate a temperature, at most `election.max_candidates`, one referee pass.
 
-    After a no the leader's weights are discounted and the election goes on, with more candidates where the leader
-    still leads or nobody is clearly ahead (that more are drawn is our definition).
+    After a no the leader's weights are discounted and the election continues, with more candidates where the leader
+    still leads or none is clearly ahead (that more are drawn is our definition).
     """
     rules = config.election
     timestamps_s, candidates = await _open(context, schedule(rules)[: len(rules.temperatures)])
@@ -70,7 +70,7 @@ async def _settle(
 
 
 async def _open(context: QuestionContext, slots: Sequence[Slot]) -> tuple[tuple[float, ...], list[Candidate]]:
-    """Times of the frames, and the first candidates, drawn at once from one prompt."""
+    """Times of the frames, and the first candidates, drawn together from one prompt."""
     with context.stage("show"):
         (prompt,), patches = await context.show([context.sample])
     with context.stage("candidates"):

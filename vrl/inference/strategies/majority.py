@@ -22,7 +22,7 @@ def plurality(candidates: Sequence[Candidate]) -> Plurality:
     """The answer with most voices. Who cannot be read has none.
 
     A tie goes to the answer whose voices are more confident on average, then to the one that sorts first (our
-    definition). Where nobody can be read the most confident text is the winner, with an empty answer.
+    definition). If none can be parsed, the most confident text wins, with an empty answer.
     """
     voices: dict[str, list[Candidate]] = {}
     for candidate in candidates:
@@ -50,7 +50,7 @@ def mean_confidence(candidates: Sequence[Candidate]) -> float:
 
 
 async def single(context: QuestionContext, config: StrategyConfig) -> Answer:
-    """One completion of the question as it is."""
+    """One completion of the unchanged question."""
     with context.stage("show"):
         (prompt,), patches = await context.show([context.sample])
     with context.stage("answer"):
