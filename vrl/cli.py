@@ -9,7 +9,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -184,50 +184,52 @@ def _toy(args: argparse.Namespace) -> int:
     return 0
 
 
-def _sft(args: argparse.Namespace) -> int:
+def _load(args: argparse.Namespace, **schema: Any) -> Any:
+    """Load the configuration and secure a private Ray: before the imports that load Ray, which reads its settings."""
     from vrl.config.load import load
-    from vrl.lifecycle import guard_private_ray, run_to_end
+    from vrl.lifecycle import guard_private_ray
 
-    config = load(args.config, args.overrides)
+    config = load(args.config, args.overrides, **schema)
     guard_private_ray(config.ray_address)
+    return config
+
+
+def _run(main: Callable[[Any, Any], Coroutine[Any, Any, None]], config: Any) -> int:
+    from vrl.lifecycle import run_to_end
+
+    return run_to_end(lambda stop: main(config, stop))
+
+
+def _sft(args: argparse.Namespace) -> int:
+    config = _load(args)
     from vrl.training.sft import train_sft
 
-    return run_to_end(lambda stop: train_sft(config, stop))
+    return _run(train_sft, config)
 
 
 def _train(args: argparse.Namespace) -> int:
-    from vrl.config.load import load
-    from vrl.lifecycle import guard_private_ray, run_to_end
-
-    config = load(args.config, args.overrides)
-    guard_private_ray(config.ray_address)
+    config = _load(args)
     from vrl.training.rl import train
 
-    return run_to_end(lambda stop: train(config, stop))
+    return _run(train, config)
 
 
 def _infer(args: argparse.Namespace) -> int:
-    from vrl.config.load import load
     from vrl.inference.config import InferConfig, check_infer
-    from vrl.lifecycle import guard_private_ray, run_to_end
 
-    config = load(args.config, args.overrides, schema=InferConfig, check=check_infer)
-    guard_private_ray(config.ray_address)
+    config = _load(args, schema=InferConfig, check=check_infer)
     from vrl.inference.run import infer
 
-    return run_to_end(lambda stop: infer(config, stop))
+    return _run(infer, config)
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from vrl.config.load import load
-    from vrl.lifecycle import guard_private_ray, run_to_end
     from vrl.serve.config import ServeConfig, check_serve
 
-    config = load(args.config, args.overrides, schema=ServeConfig, check=check_serve)
-    guard_private_ray(config.ray_address)
+    config = _load(args, schema=ServeConfig, check=check_serve)
     from vrl.serve.run import serve_questions
 
-    return run_to_end(lambda stop: serve_questions(config, stop))
+    return _run(serve_questions, config)
 
 
 def _eval(args: argparse.Namespace) -> int:
@@ -236,15 +238,12 @@ def _eval(args: argparse.Namespace) -> int:
 
         print(as_markdown(compare(*args.compare)), end="")
         return 0
-    from vrl.config.load import load
     from vrl.evaluation.config import EvalConfig, check_eval
-    from vrl.lifecycle import guard_private_ray, run_to_end
 
-    config = load(args.config, args.overrides, schema=EvalConfig, check=check_eval)
-    guard_private_ray(config.ray_address)
+    config = _load(args, schema=EvalConfig, check=check_eval)
     from vrl.evaluation.run import evaluate
 
-    return run_to_end(lambda stop: evaluate(config, stop))
+    return _run(evaluate, config)
 
 
 def _config(args: argparse.Namespace) -> int:

@@ -12,10 +12,6 @@ def check(config: RunConfig) -> list[str]:
     """Return every range and cross-field fault of a complete configuration, as 'key: got, wanted'."""
 
     problems = out_of_range(config)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
-        problems.append(
-            f"name: got {config.name!r}, wanted letters, digits, '.', '_' and '-' (it names the run folder)"
-        )
     frames = config.data.frames
     if frames.min_frames > frames.max_frames:
         problems.append(

@@ -5,6 +5,7 @@ Every helper takes `doc`: one sentence with units, shown by `vrl config --keys` 
 
 import copy
 import math
+import re
 from collections.abc import Callable
 from dataclasses import field, fields, is_dataclass
 from typing import Any
@@ -53,6 +54,16 @@ def band(low: int, high: int, *, doc: str) -> Any:
         doc=doc,
         wanted="two whole numbers [least, most], 0 <= least < most",
         check=lambda value: len(value) == 2 and 0 <= value[0] < value[1],
+    )
+
+
+def run_name() -> Any:
+    """Declare the name of a run, which is required and names its folder."""
+    return key(
+        MISSING,
+        doc="Name of the run; its folder is runs_dir/name.",
+        wanted="letters, digits, '.', '_' and '-' (it names the run folder)",
+        check=lambda value: re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value) is not None,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vrl.config.data import DataConfig
-from vrl.config.fields import MISSING, above_zero, at_least, fraction, key, one_of, section
+from vrl.config.fields import MISSING, above_zero, at_least, fraction, key, one_of, run_name, section
 from vrl.config.learning import AlgoConfig, LearnerConfig, SftConfig
 from vrl.config.reward import RewardConfig, TaskConfig
 
@@ -128,7 +128,7 @@ class LogConfig:
 class RunConfig:
     """Everything that `vrl train` and `vrl sft` need; a component gets its own section, never the whole."""
 
-    name: str = key(MISSING, doc="Name of the run; its folder is runs_dir/name.")
+    name: str = run_name()
     runs_dir: str = key("runs", doc="Folder of all runs.")
     seed: int = key(0, doc="Seed of everything random.")
     steps: int = at_least(

@@ -1,12 +1,11 @@
 """The configuration of an evaluation: every key, its default, its meaning and its range. Reads no file."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from vrl.config import RewardConfig
 from vrl.config.checks import judge_problems
-from vrl.config.fields import MISSING, at_least, fraction, key, one_of, out_of_range, section
+from vrl.config.fields import MISSING, at_least, fraction, key, one_of, out_of_range, run_name, section
 from vrl.errors import ConfigError
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.inference.config import AnswerConfig, asking_problems, strategy_problems
@@ -38,7 +37,7 @@ class BootstrapConfig:
 class EvalConfig(AnswerConfig):
     """Everything that `vrl eval` needs."""
 
-    name: str = key(MISSING, doc="Name of the run; its folder is runs_dir/name.")
+    name: str = run_name()
     runs_dir: str = key("runs", doc="Folder of all runs.")
     benchmark: BenchmarkConfig = section(BenchmarkConfig)
     task: str = key("", doc="Task under which questions with an answer are asked; empty: the benchmark's own.")
@@ -57,10 +56,6 @@ class EvalConfig(AnswerConfig):
 def check_eval(config: EvalConfig) -> list[str]:
     """Return every range and cross-field fault, as 'key: got, wanted'."""
     problems = out_of_range(config)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
-        problems.append(
-            f"name: got {config.name!r}, wanted letters, digits, '.', '_' and '-' (it names the run folder)"
-        )
     asking = sorted(name for name, task in TASKS.items() if "answer" in task.needs)
     if config.task and config.task not in asking:
         problems.append(f"task: got {config.task!r}, wanted one of {asking}, or nothing")

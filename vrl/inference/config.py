@@ -1,6 +1,5 @@
 """The configuration of inference: media, strategies and their parameters. Reads no file."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from vrl.config import (
     ModelConfig,
     RewardConfig,
 )
-from vrl.config.fields import MISSING, above_zero, at_least, fraction, key, one_of, out_of_range, section
+from vrl.config.fields import MISSING, above_zero, at_least, fraction, key, one_of, out_of_range, run_name, section
 from vrl.tasks import TASKS
 
 
@@ -103,7 +102,7 @@ class AnswerConfig:
 class InferConfig(AnswerConfig):
     """Everything that `vrl infer` needs."""
 
-    name: str = key(MISSING, doc="Name of the run; its folder is runs_dir/name.")
+    name: str = run_name()
     runs_dir: str = key("runs", doc="Folder of all runs.")
     questions: str = key(
         MISSING, doc="Questions, parquet or jsonl, with the columns of a training set; answers optional."
@@ -118,10 +117,6 @@ class InferConfig(AnswerConfig):
 def check_infer(config: InferConfig) -> list[str]:
     """Return every range and cross-field fault, as 'key: got, wanted'."""
     problems = out_of_range(config)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
-        problems.append(
-            f"name: got {config.name!r}, wanted letters, digits, '.', '_' and '-' (it names the run folder)"
-        )
     if config.task and config.task not in TASKS:
         problems.append(f"task: got {config.task!r}, wanted one of {sorted(TASKS)}, or nothing")
     return problems + asking_problems(config.model, config.media, config.rollout) + strategy_problems(config.strategy)
