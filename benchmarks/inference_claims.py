@@ -233,7 +233,7 @@ def of_election(samples: Sequence[Sample], runs: Sequence[Run]) -> dict[str, Any
         "referee_asked_frac": len(said_of) / len(said),
         "referee_refuses_right": refused(True),
         "referee_refuses_wrong": refused(False),
-        "referee_mended": turned.count(1),
+        "referee_corrected": turned.count(1),
         "referee_broke": turned.count(-1),
     }
 

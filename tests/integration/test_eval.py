@@ -93,7 +93,7 @@ def killed_and_finished(asked: list[str]) -> Path:
     return run_dir
 
 
-def test_a_killed_evaluation_goes_on_and_lists_what_failed(killed_and_finished: Path):
+def test_a_killed_evaluation_resumes_and_lists_what_failed(killed_and_finished: Path):
     found = results(killed_and_finished)
     failed = found["failures"]
     assert found["items"] == 40 and sum(failed["by_reason"].values()) == len(failed["listed"]) > 0

@@ -63,7 +63,7 @@ def lines(file: Path) -> list[bytes]:
     return file.read_bytes().splitlines(keepends=True) if file.is_file() else []
 
 
-def test_a_killed_infer_goes_on_and_repeats_nothing(world: Path):
+def test_a_killed_infer_resumes_and_repeats_nothing(world: Path):
     command = ["infer", str(Path("conf/toy/infer.yaml").resolve()), "name=killed", "questions=toy/train.parquet"]
     command += [*MODEL, "concurrency=1", "strategy.name=majority"]
     answers = world / "runs" / "killed" / "predictions.jsonl"

@@ -1,4 +1,4 @@
-"""A real reward actor whose judge, a real endpoint, goes wrong: training goes on, and what is missing is counted."""
+"""A real reward actor whose judge, a real endpoint, fails: training continues, and missing verdicts are counted."""
 
 import asyncio
 import json
@@ -135,7 +135,7 @@ def train(folder: Path, url: str, timeout_s: float) -> list[dict[str, float]]:
     [(honest, 0.0, 0), (down, 1.0, 16), (slow, 1.0, 16), (nonsense, 1.0, 16)],
     ids=["honest", "down", "slow", "nonsense"],
 )
-def test_training_goes_on_and_what_is_missing_is_counted(
+def test_training_continues_and_what_is_missing_is_counted(
     local_ray: None, tmp_path: Path, answer: Callable[[dict[str, Any]], tuple[int, str]], missing: float, failures: int
 ) -> None:
     with endpoint(answer) as (url, _):

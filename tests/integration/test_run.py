@@ -68,7 +68,7 @@ class Vrl:
                     raise
 
     def alive(self) -> list[int]:
-        """Processes of this command, whoever their parent is now."""
+        """Processes of this command, regardless of their current parent."""
         found = []
         for entry in Path("/proc").iterdir():
             try:

@@ -54,7 +54,7 @@ def write_clip(
 
 
 def shorten_edit_list(path: Path, fraction: float) -> Path:
-    """Tell players to stop early: the container then holds packets that nobody shows."""
+    """Tell players to stop early: the container then holds packets that no player shows."""
     data = bytearray(path.read_bytes())
     entry = data.find(b"elst") + 12
     (duration,) = struct.unpack(">I", data[entry : entry + 4])

@@ -61,7 +61,7 @@ class LinearPolicy:
 
 
 def update(groups, config, *, ranks=1, micro_batch_tokens=10_000):
-    """Loss, gradient and metrics of one update, every micro-batch of every rank by itself."""
+    """Loss, gradient and metrics of one update, computed separately for each micro-batch of each rank."""
     policy = LinearPolicy()
     batch = pack(groups, ranks=ranks, micro_batch_tokens=micro_batch_tokens)
     loss, sums = 0.0, {}
@@ -104,7 +104,7 @@ def test_the_cut_of_a_step_changes_neither_loss_nor_gradient_nor_metrics(config)
     if config.correction != "none":
         assert 0 < metrics["loss/corrected_frac"] < 1 and 0 < metrics["loss/ess_frac"] < 1
     for order, ranks, micro_batch_tokens in (
-        ([0, 1, 2, 3, 4], 1, 1),  # every group by itself
+        ([0, 1, 2, 3, 4], 1, 1),  # every group separately
         ([4, 2, 0, 3, 1], 1, 40),
         ([1, 0, 3, 2, 4], 2, 30),
         ([3, 4, 1, 2, 0], 8, 10_000),  # more ranks than groups: some have no token

@@ -39,7 +39,7 @@ def test_row_of_two_groups():
     text = group(2, [2], advantage=2.0)
     row = flatten(MicroBatch(groups=(clip, text), group_indices=(0, 1)), RULE)
     assert row.token_ids_N.tolist() == [7, 91, 91, 8, 20, 21, 22, 0, 1, 50, 50]
-    # The clip's time axis ends at 2, so text goes on at 3; both completions at 4; the second group starts anew.
+    # The clip's time axis ends at 2, so text continues at 3; both completions at 4; the second group starts anew.
     assert row.positions_3N[0].tolist() == [0, 1, 2, 3, 4, 5, 4, 0, 1, 2, 3]
     assert row.positions_3N[1].tolist() == [0, 1, 1, 3, 4, 5, 4, 0, 1, 2, 3]
     assert row.vision_slots_V.tolist() == [1, 2]
@@ -85,7 +85,7 @@ def test_ranks_get_like_work_and_the_same_number_of_micro_batches():
 def test_patches_count_by_what_they_cost():
     clip = Grid(kind="video", grid_thw=(1, 5, 8))  # 40 patches
     groups = [group(8, [2], vision=(clip,)), group(8, [2], vision=(clip,)), group(20, [5])]  # 10, 10 and 25 tokens
-    # 10 + 40 x 0.25 = 20 tokens' room each: two clips fit 40, but not with the text beside them.
+    # 10 + 40 x 0.25 = 20 tokens' room each: two clips fit 40, but not with the text as well.
     batch = pack(groups, ranks=1, micro_batch_tokens=40, patch_cost=PatchCost(work=0.1, memory=0.25))
     assert indices(batch) == [[[0, 1], [2]]]  # 28 and 25 of work
     # 10 + 40 x 0.1 = 14 of work each: the text alone is dearer than one clip, and equal to neither pair.
@@ -94,7 +94,7 @@ def test_patches_count_by_what_they_cost():
 
 
 def test_padding_is_the_share_of_work_that_ranks_wait_for():
-    # Micro-batches of 30 and 10 on one rank beside one of 20: in step they take 30 + 10, twice, for 60 of work.
+    # Micro-batches of 30 and 10 on one rank, 20 on the other: in step they take 30 + 10, twice, for 60 of work.
     batch = pack([group(20, [10]), group(15, [5]), group(8, [2])], ranks=2, micro_batch_tokens=30)
     assert indices(batch) == [[[0]], [[1, 2]]] and batch.pad_frac == 0
     batch = pack([group(20, [10]), group(15, [5]), group(8, [2])], ranks=2, micro_batch_tokens=20)

@@ -28,8 +28,8 @@ def test_text_counts_up_on_all_axes():
     assert completion_positions(positions, 2).tolist() == [[3, 4]] * 3
 
 
-def test_a_clip_is_a_grid_and_text_goes_on_after_its_largest_axis():
-    # Four time steps of one slot each: the time axis (2..5) is the largest, so text goes on at 6, not at 2 + 1.
+def test_a_clip_is_a_grid_and_text_continues_after_its_largest_axis():
+    # Four time steps of one slot each: the time axis (2..5) is the largest, so text continues at 6, not at 2 + 1.
     positions = prompt_positions(np.array([1, 2] + [VIDEO] * 4 + [3]), (video(4, 2, 2),), rule("qwen2_vl"))
     assert positions.tolist() == [[0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 2, 2, 2, 6], [0, 1, 2, 2, 2, 2, 6]]
     assert completion_positions(positions, 1).tolist() == [[7]] * 3

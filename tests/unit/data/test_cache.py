@@ -1,4 +1,4 @@
-"""The cache by itself: what it keeps, what it lets go, and what many processes do to one folder."""
+"""The cache alone: what it keeps, what it evicts, and what many processes do to one folder."""
 
 import subprocess
 import sys
@@ -112,7 +112,7 @@ def test_a_file_is_known_by_its_bytes_and_read_once(tmp_path: Path) -> None:
     memos = list((tmp_path / "cache" / "files").glob("*/*"))
     assert len(memos) == 2
     for memo in memos:
-        memo.write_text(CONTENT)  # whoever reads this has not read the file
+        memo.write_text(CONTENT)  # a reader of this has not read the file
     assert make(tmp_path / "cache").content(tmp_path / "a") == CONTENT
     (tmp_path / "a").write_bytes(b"new!")
     assert cache.content(tmp_path / "a") != CONTENT

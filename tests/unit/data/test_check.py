@@ -84,13 +84,13 @@ def test_a_second_check_looks_only_at_what_has_changed(dataset: Path, tmp_path: 
         stream.write('{"kind": "vi')  # a kill
     write_clip(tmp_path / "clips" / "text.mp4", TIMES_S)
     second = check_dataset(dataset, out=out)
-    assert second.looked_at == 3  # mended, and the two that are no file to look at
+    assert second.looked_at == 3  # the repaired file, and the two that are not files
     assert {finding.path for finding in second.bad} == {f.path for f in first.bad} - {"clips/text.mp4"}
     assert summarise(second)["clean_samples"] == 7
     assert all(json.loads(line) for line in journal.read_text().splitlines())
 
 
-def test_a_check_that_is_killed_goes_on_where_it_stood(tmp_path: Path) -> None:
+def test_a_killed_check_resumes_where_it_stopped(tmp_path: Path) -> None:
     names = [f"{index}.mp4" for index in range(30)]
     write_clip(tmp_path / names[0], [i / 8 for i in range(800)])
     for name in names[1:]:
@@ -145,7 +145,7 @@ def test_a_dataset_with_twenty_bad_files_is_sorted_though_the_check_was_killed(
 
 
 def killed_at(num_lines: int, dataset: Path) -> Path:
-    """The journal of a check that is killed once it holds so many lines."""
+    """The journal of a check that is killed once it holds that number of lines."""
     journal = dataset.with_name(f"{dataset.stem}.check.jsonl")
     child = subprocess.Popen(
         [sys.executable, "-m", "vrl", "data", "check", str(dataset), "--workers", "1"], stderr=subprocess.DEVNULL

@@ -26,7 +26,7 @@ def test_without_shuffling_file_order_repeats() -> None:
 
 
 @pytest.mark.parametrize("used", [0, 3, 10, 27, 30])
-def test_a_restored_stream_goes_on_with_the_next_sample(used: int) -> None:
+def test_a_restored_stream_resumes_with_the_next_sample(used: int) -> None:
     whole = take(SampleStream(SAMPLES, seed=5, shuffle=True), 45)
     stream = SampleStream(SAMPLES, seed=5, shuffle=True)
     take(stream, used)

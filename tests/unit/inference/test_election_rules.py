@@ -74,7 +74,7 @@ def test_extreme_evidence_is_left_out_from_four_on():
     assert elect(voters, RULES).shares == {"a": 1.0}
     assert elect(voters[1:], RULES).dropped == ()
     assert elect(voters, ElectionConfig(outlier_mads=30.0)).dropped == ()
-    assert elect([voter("a", 0.5)] * 3 + [voter("b", 0.9)], RULES).dropped == ()  # no spread, nobody is extreme
+    assert elect([voter("a", 0.5)] * 3 + [voter("b", 0.9)], RULES).dropped == ()  # no spread, so no voter is extreme
 
 
 def test_the_last_supporter_of_the_leader_is_never_left_out():
@@ -84,7 +84,7 @@ def test_the_last_supporter_of_the_leader_is_never_left_out():
     assert outcome.dropped == () and outcome.leader == "b"
 
 
-def test_nobody_readable_is_an_empty_outcome():
+def test_no_readable_voter_is_an_empty_outcome():
     outcome = elect([candidate("", 0.2, text="x"), candidate("", 0.4, text="y")], RULES)
     assert (outcome.leader, outcome.winner.text, outcome.margin) == ("", "y", 0.0)
     assert stop_reason([outcome.winner] * 3, outcome, RULES) == ""
@@ -144,7 +144,7 @@ voters = st.lists(
 
 @given(voters.flatmap(lambda drawn: st.tuples(st.just(drawn), st.permutations(drawn))))
 def test_the_order_of_candidates_changes_nothing(orders):
-    """Of several who say the very same with the same confidence, any may win: nobody can tell which it was."""
+    """Among voters with the same answer and confidence any may win: they cannot be told apart."""
     one, other = (elect(order, RULES) for order in orders)
     assert (one.winner.text, one.winner.confidence) == (other.winner.text, other.winner.confidence)
     assert list(one.shares.items()) == list(other.shares.items())

@@ -170,7 +170,7 @@ def test_order_pays_the_accurate_where_the_ordered_are_not_worse() -> None:
     assert temporal_order(group([1, 0, 1, 0.05], [0, 1])) == [1, 0, 1, 0]  # 0.5125 against 0.5
     assert temporal_order(group([1, 0, 0, 0], [1, 0])) == [0, 0, 0, 0]
     assert temporal_order(group([1, 0, 0, 0], [1, 0], order_margin=0.5)) == [1, 0, 0, 0]
-    assert temporal_order(group([0, 0], [0])) == [0, 0]  # nobody was right: no bonus
+    assert temporal_order(group([0, 0], [0])) == [0, 0]  # no completion was right: no bonus
     assert temporal_order(group([1], [1])) == [1]
     assert temporal_order(group([1, 0], [])) == [None, None]
     assert temporal_order(group([None, None], [None])) == [None, None]

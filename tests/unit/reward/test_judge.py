@@ -153,7 +153,7 @@ def test_no_usable_answer_is_an_error_in_bounded_time(answer: Callable[..., Any]
         assert not list(tmp_path.rglob("*.json"))  # only answers are kept
 
 
-def test_nobody_listening_is_an_error() -> None:
+def test_an_endpoint_that_refuses_connections_is_an_error() -> None:
     with pytest.raises(JudgeError, match="Connection"):
         asyncio.run(judge("http://127.0.0.1:9/v1", timeout_s=3.0, retries=0).claims("x"))
 

@@ -67,7 +67,7 @@ def test_too_many_bad_samples_end_the_run_naming_some():
     asyncio.run(scenario())
 
 
-def test_a_feed_goes_on_with_the_bad_samples_of_before():
+def test_a_feed_resumes_with_its_earlier_bad_samples():
     before = [BadSample(sample_id=str(i), ordinal=i, reason="old", message="") for i in (10, 95, 96, 97, 98, 99)]
 
     async def scenario(drawn: int):

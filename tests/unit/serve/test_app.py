@@ -224,11 +224,11 @@ def test_a_stream_tells_its_stages_and_ends_with_the_answer(tmp_path: Path):
     assert [chunk["vrl"]["status"] for chunk in chunks[:2]] == ["show", "candidates"]
     assert all(chunk["object"] == "chat.completion.chunk" for chunk in chunks)
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
-    assert chunks[-1]["vrl"]["trace"]["stop"] == "max_candidates"  # ` red` is no think-answer: nobody can be read
+    assert chunks[-1]["vrl"]["trace"]["stop"] == "max_candidates"  # ` red` is no think-answer: no voter can be read
 
 
-def test_places_are_bounded_and_nobody_is_lost(tmp_path: Path):
-    """64 at once: 4 under way, 28 waiting, 32 refused at once; when the engine goes on all 32 are answered."""
+def test_places_are_bounded_and_no_request_is_lost(tmp_path: Path):
+    """64 together: 4 running, 28 waiting, 32 refused immediately; all 32 are answered when the engine resumes."""
 
     async def chat(client: httpx.AsyncClient) -> list[int]:
         asked = [asyncio.create_task(client.post(CHAT, json=body())) for _ in range(64)]

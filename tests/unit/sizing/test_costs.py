@@ -29,5 +29,5 @@ def test_a_patch_is_cheaper_than_a_token_and_cheaper_still_where_the_tower_is_fr
     frozen = patch_cost(shape, ModelConfig(path=SEVEN_B, freeze=["model.visual"]), LearnerConfig())
     assert 0 < frozen.work < free.work < 1
     assert frozen.memory == pytest.approx(free.memory / 32)  # one layer of its 32 at a time
-    # In bytes: 32 layers of (10 x 1280 + 2 x 5120) values beside 28 of 4 x 3584 + 3 x 3584 + 3 x 512 + 4 x 18944.
+    # In bytes: 32 layers of (10 x 1280 + 2 x 5120) values and 28 of 4 x 3584 + 3 x 3584 + 3 x 512 + 4 x 18944.
     assert free.memory == pytest.approx(32 * (12800 + 10240) / (28 * (7 * 3584 + 1536 + 75776)))

@@ -40,7 +40,7 @@ def attempts(tmp_path: Path, outcomes: list[Any], *, save_at: int = 0, signum: i
     return seen
 
 
-def test_a_lost_learner_goes_on_from_its_checkpoint(tmp_path: Path):
+def test_a_lost_learner_resumes_from_its_checkpoint(tmp_path: Path):
     lost = ExceptionGroup("", [ExceptionGroup("", [LearnerLostError("rank 0 died")])])
     assert attempts(tmp_path, [lost, LearnerLostError("again"), None], save_at=1) == ["never", "auto", "auto"]
 

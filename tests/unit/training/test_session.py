@@ -30,7 +30,7 @@ def checkpoint(**changes):
     return Checkpoint(path=Path("runs/x/step_000003"), step=3, driver=driver)
 
 
-def test_a_run_goes_on_from_its_checkpoint_or_starts_at_zero():
+def test_a_run_resumes_from_its_checkpoint_or_starts_at_zero():
     assert stored_state(None)["progress"]["step"] == 0
     assert stored_state(checkpoint())["progress"]["step"] == 3
 

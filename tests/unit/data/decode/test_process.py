@@ -107,7 +107,7 @@ def decoder_that_runs(body: str, data: DataConfig, tmp_path: Path, monkeypatch: 
 
 @pytest.fixture
 def endless(tmp_path: Path) -> Path:
-    """The clip on which decord 0.6 spins for ever: its edit list hides the tail, B-frames and all."""
+    """The clip on which decord 0.6 loops forever: its edit list hides the tail, B-frames and all."""
     options = {"x264-params": "bframes=3:b-adapt=0:scenecut=0"}
     path = write_clip(tmp_path / "endless.mp4", [i / 30 for i in range(1800)], rate=30, gop=250, options=options)
     return shorten_edit_list(path, 0.7)

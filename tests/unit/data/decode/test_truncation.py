@@ -49,7 +49,7 @@ def test_a_file_that_lacks_its_last_bytes_is_cut_off(tmp_path: Path, case: str):
 
 
 @pytest.mark.parametrize("size", [b"\xff", b"\x01" + b"\xff" * 7])
-def test_what_says_nothing_of_its_end_is_taken_as_it_is(tmp_path: Path, size: bytes):
+def test_a_file_that_does_not_declare_its_end_is_accepted(tmp_path: Path, size: bytes):
     (tmp_path / "live").write_bytes(EBML + size + bytes(50))
     require_complete(tmp_path / "live", MATROSKA)
     (tmp_path / "stream").write_bytes(b"anything")

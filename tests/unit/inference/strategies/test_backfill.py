@@ -71,7 +71,7 @@ def test_without_an_encoder_grounding_alone_locates():
     assert answer.trace["key_elements"]["hits"] == []
 
 
-def test_at_most_so_many_elements_are_searched_for():
+def test_the_number_of_elements_searched_for_is_bounded():
     retrieval = FakeRetrieval(6.0)
     ask({"grounding": EVENT, "key_elements": " a, b, c", "vqa": " red"}, retrieval, max_elements=2)
     assert retrieval.searched == [("a", "b")]

@@ -90,7 +90,7 @@ def test_after_a_no_candidates_are_drawn_until_another_leads():
     assert [temperature for _, temperature, _ in engines.calls].count(0.0) == 1
 
 
-def test_a_refused_answer_stands_where_nobody_says_another():
+def test_a_refused_answer_is_kept_if_no_voter_gives_another():
     answer, *_ = ask("AAAAAAAA", verdict=" B")
     assert (answer.answer, answer.num_candidates, answer.trace["stop"]) == ("A", 8, "max_candidates")
 

@@ -55,8 +55,8 @@ def test_a_tie_goes_to_the_surer_side_and_is_stated():
 def test_who_cannot_be_read_has_no_voice():
     result = plurality([candidate("", 0.9, text="?"), candidate("", 0.8, text="!"), candidate("red", 0.1)])
     assert result.winner.key == "red" and result.votes == (("red", 1),)
-    nobody = plurality([candidate("", 0.2, text="?"), candidate("", 0.8, text="!")])
-    assert nobody.winner.text == "!" and nobody.winner.answer == "" and nobody.votes == ()
+    unreadable = plurality([candidate("", 0.2, text="?"), candidate("", 0.8, text="!")])
+    assert unreadable.winner.text == "!" and unreadable.winner.answer == "" and unreadable.votes == ()
 
 
 @given(
