@@ -13,24 +13,24 @@ from typing import Any
 
 
 class Stop:
-    """A cooperative shutdown request. Until the run sets `when_asked`, a signal cancels it."""
+    """A cooperative shutdown request. Until the run sets `on_request`, a signal cancels it."""
 
     def __init__(self, main: "asyncio.Task[Any]") -> None:
         self.signum: int | None = None
-        self.when_asked: Callable[[], None] | None = None
+        self.on_request: Callable[[], None] | None = None
         self._main = main
 
     def listen(self) -> None:
         """Take over SIGINT and SIGTERM; again after ray.init, which installs a SIGTERM handler of its own."""
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(signum, self._asked, signum)
+            loop.add_signal_handler(signum, self._on_signal, signum)
 
-    def _asked(self, signum: int) -> None:
+    def _on_signal(self, signum: int) -> None:
         again = self.signum is not None
         self.signum = signum
-        if self.when_asked is not None and not again:
-            self.when_asked()
+        if self.on_request is not None and not again:
+            self.on_request()
         else:
             self._main.cancel()
 

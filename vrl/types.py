@@ -157,7 +157,7 @@ class Reward:
 
     value: float
     breakdown: Mapping[str, float | None] = field(default_factory=dict)
-    readable: bool = True  # its task could parse the completion
+    parsed: bool = True  # whether its task could parse the completion
     judge_failures: int = 0  # questions to a judge that got no usable answer
 
 

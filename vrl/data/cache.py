@@ -61,7 +61,7 @@ class VisionCache:
 
     @contextmanager
     def claim(self, key: str) -> Iterator[None]:
-        """While this is held nobody else holds it: whoever wants the same key waits, and finds the entry made."""
+        """Hold a key exclusively: another process that wants it waits, then finds the entry."""
         with self._locked(f"locks/{key[:2]}"):
             yield
 
@@ -79,7 +79,9 @@ class VisionCache:
             logger.warning("cache entry %s is corrupt and was deleted: %s", path, error)
             self.num_corrupt += 1
             with self._locked("lock"):
-                total = self._total() - _size(path)  # of what stands there now: another worker may have made it anew
+                total = self._total() - _size(
+                    path
+                )  # of the current entries: another worker may have rewritten this one
                 path.unlink(missing_ok=True)
                 self._store_total(total)
             return None

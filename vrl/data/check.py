@@ -1,7 +1,7 @@
 """`vrl data check`: every frame of every clip of a dataset decoded once; a clean dataset and a report are left behind.
 
-What is found is written down file by file, so a check that was killed goes on where it stood, and a second check looks
-only at files that have changed. Decodes in processes that can be killed, as training does. Mends nothing.
+Findings are written file by file, so a killed check resumes where it stopped, and a second check looks
+only at files that have changed. Decodes in processes that can be killed, as training does. Repairs nothing.
 """
 
 import json
@@ -61,7 +61,7 @@ class CheckReport:
 
     @property
     def bad(self) -> tuple[Finding, ...]:
-        """Bad files, each once whatever parts of it are wanted, and parts that good ones do not have."""
+        """Bad files, each listed once, and cuts that good files do not contain."""
         found: dict[tuple[str, Media | None], Finding] = {}
         for finding in self.findings:
             if finding.reason:
@@ -75,7 +75,7 @@ def check_dataset(
     """Check all media of a dataset; in `out` (default: its folder) are then, NAME being the dataset's without suffix:
 
     NAME.clean.parquet (the rows whose media are all good), NAME.check.json (the report) and NAME.check.jsonl (the
-    findings, which a later call goes on from). `timeout_s` bounds the decoding of one file, in wall and CPU time.
+    findings, from which a later call resumes). `timeout_s` bounds the decoding of one file, in wall and CPU time.
     Raises DataError for a dataset that cannot be read.
     """
     if workers < 1 or timeout_s <= 0:

@@ -1,6 +1,6 @@
 """Dataset files: the one Arrow schema of `Sample`, a strict reader of parquet and JSONL, a writer, and the media check.
 
-A file is right or refused: every fault is listed with file, row and column, and no row is skipped or mended. Does not
+A file is right or refused: every fault is listed with file, row and column, and no row is skipped or repaired. Does not
 open media (vrl.data.decode.video does) and does not know the tasks.
 """
 
@@ -140,7 +140,7 @@ def check_media(samples: Iterable[Sample], root: Path) -> list[str]:
 
 
 def raw_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """Rows of a parquet or JSONL file as they stand there, numbered from 1. Raises DataError for any other file."""
+    """Yield the unchanged rows of a parquet or JSONL file, numbered from 1. Raises DataError for any other file."""
     if not path.is_file():
         raise DataError(f"{path}: no such file, wanted a .parquet or .jsonl dataset", reason="dataset")
     if path.suffix == ".jsonl":

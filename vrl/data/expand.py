@@ -1,6 +1,6 @@
 """What a task mixture is made of: a row under several tasks (multi-task GRPO), and rows that come more often.
 
-Works on samples before they are prepared; every copy is decoded by itself, though their media keys are equal.
+Works on samples before they are prepared; every copy is decoded separately, though their media keys are equal.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ def expand(samples: Sequence[Sample], tasks: Mapping[str, Sequence[str]]) -> tup
 
 
 def repeat(samples: Sequence[Sample], times: Mapping[str, int]) -> tuple[Sample, ...]:
-    """The rows of a task that `times` names, so many times each and in place: an epoch hands them out as often.
+    """Repeat the rows of each task that `times` names, in place: an epoch hands them out that often.
 
     Raises ConfigError for a task without rows and for a number below one (`data.tasks` leaves tasks out).
     """

@@ -26,7 +26,7 @@ _CLOCK_HZ = (
     1000  # times reach the processor as frame numbers of a 1000 Hz clip: true to a millisecond at any frame rate
 )
 _PLAIN = View()
-_PATCHES_VERSION = 1  # raise it when a mend of ours changes the frames or patches of a file: caches outlive versions
+_PATCHES_VERSION = 1  # increase it when a fix of ours changes the frames or patches of a file: caches outlive versions
 _FAMILIES = ("Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
 
 
@@ -66,7 +66,7 @@ class PromptBuilder:
     def build(self, sample: Sample, task: Task, visions: Sequence[Vision]) -> tuple[Prompt, np.ndarray]:
         """A prompt for generation, ending in the assistant prefix, and its patches uint8 [num_patches, patch_dim].
 
-        `visions[i]` is what `process_media` made of `sample.media[i]`; patches stand in that order. Raises DataError:
+        `visions[i]` is what `process_media` made of `sample.media[i]`; patches are in that order. Raises DataError:
         special_token (the question holds a token of the chat format), too_long.
         """
         head, patches = self._head(sample, task, visions)
@@ -118,7 +118,7 @@ class PromptBuilder:
         )
 
     def clip_kwargs(self, num_frames: int) -> dict[str, Any]:
-        """What the video processor is told for a clip of so many frames; who renders by himself must say the same.
+        """Arguments of the video processor for a clip of `num_frames` frames; an engine that renders must use the same.
 
         Qwen3-VL bounds the pixels of the whole clip, the older families those of one frame. `cap_pixels_per_frame` is
         off because the bounds are ours, and its default is about to change.
@@ -127,7 +127,7 @@ class PromptBuilder:
         return {"do_sample_frames": False, "cap_pixels_per_frame": False, "size": self._size(share)}
 
     def image_kwargs(self) -> dict[str, Any]:
-        """What the image processor is told."""
+        """Arguments of the image processor."""
         return {"size": self._size(1)}
 
     def _size(self, share: int) -> dict[str, int]:

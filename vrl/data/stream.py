@@ -11,10 +11,10 @@ from vrl.types import Sample
 
 
 class SampleStream:
-    """Iterates over `samples` for ever; each epoch is its own permutation, a function of (seed, epoch) alone.
+    """Iterates over `samples` endlessly; each epoch is its own permutation, a function of (seed, epoch) alone.
 
     Example: `stream = SampleStream(samples, seed=0, shuffle=True)`, `sample = next(stream)`; after a restart
-    `stream.restore(cursor)` with what `state()` gave goes on with the very next sample.
+    `stream.restore(cursor)` with a value of `state()` continues with the next sample.
     """
 
     def __init__(self, samples: Sequence[Sample], *, seed: int, shuffle: bool) -> None:
@@ -42,7 +42,7 @@ class SampleStream:
         return {"ordinal": self._ordinal, "seed": self._seed, "shuffle": self._shuffle, "samples": self._fingerprint}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`. Raises CheckpointError where seed, shuffling or samples are not those of the state."""
+        """Continue from `state`. Raises CheckpointError where seed, shuffling or samples are not those of the state."""
         here = self.state()
         for key in ("seed", "shuffle", "samples"):
             if state[key] != here[key]:

@@ -1,6 +1,6 @@
 """One clip or image after the processor, and its form on disk: a checksummed header, then the raw patches.
 
-A reader trusts nothing: a file that is torn, altered or of another version is told from a good one. Knows no paths.
+A reader trusts nothing: a file that is torn, altered or of another version is recognised. Knows no paths.
 """
 
 import json
@@ -22,7 +22,7 @@ class Vision:
 
     grid: VisionGrid
     patches: np.ndarray  # uint8 [num_patches, patch_dim]
-    text: str  # what stands in the prompt for its placeholder
+    text: str  # replaces its placeholder in the prompt
     timestamps_s: tuple[float, ...]  # of the sampled frames
     duration_s: float  # of the (cut) clip; 0 for an image
 

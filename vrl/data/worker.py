@@ -1,7 +1,7 @@
 """The data worker: one actor that turns samples into prompts and patches, with one decode and one processor pass each.
 
 Owns a decode process that can be killed, and shares `data.cache.dir` with the other workers, where that is set: then a
-clip is decoded once, whoever asks for it and how often. Does not order samples (vrl.data.stream does).
+clip is decoded once, however many samples ask for it. Does not order samples (vrl.data.stream does).
 """
 
 import hashlib

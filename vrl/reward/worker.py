@@ -87,7 +87,7 @@ class RewardWorker:
         rewards = tuple(
             replace(
                 rubric.combine(sample.task, values),
-                readable=one.parsed is not None,
+                parsed=one.parsed is not None,
                 judge_failures=failures,
             )
             for one, (values, failures) in zip(inputs, measured, strict=True)

@@ -28,7 +28,7 @@ def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, f
         "group/zero_spread_frac": float(np.mean([group.zero_spread for group in groups])),
         "rollout/policy_age_max": float(policy_version - min(group.policy_version for group in groups)),
         "rollout/completion_tokens": num_tokens / len(rollouts),
-        "rollout/parse_failure_frac": float(np.mean([not r.reward.readable for r in rollouts])),
+        "rollout/parse_failure_frac": float(np.mean([not r.reward.parsed for r in rollouts])),
         "rollout/truncated_frac": float(np.mean([is_truncated(r.completion) for r in rollouts])),
         "rollout/seconds": float(np.mean([group.rollout_s for group in groups])),
         "rollout/tokens_per_s": (num_tokens + num_shuffled) / sampling_s,

@@ -10,7 +10,7 @@ from vrl.errors import DataError
 from vrl.tasks.task import EVENT_END, EVENT_START, Clip, Parsed, Task, body
 from vrl.types import Sample
 
-_MAX_SPANS = 64  # read from one completion: bounds the work of whoever compares them
+_MAX_SPANS = 64  # read from one completion: bounds the work of comparing them
 _SLACK_S = 0.5  # annotations may end a little after the last frame
 _NUMBER = r"(\d{1,4}(?:\.\d{0,8})?|\.\d{1,8})"
 _INTERVAL = re.compile(rf"\[?\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\]?")
@@ -49,7 +49,7 @@ def _interval(start: float, end: float) -> str:
 
 
 def parse(text: str) -> Parsed | None:
-    """Every `start, end` that stands between an event start and the next event end; None where there is none.
+    """Return every `start, end` between an event start and the next event end; None if there is none.
 
     Numbers are taken as written: reversed or beyond 1 is for `well_formed` and the reward to judge.
     """

@@ -1,6 +1,6 @@
 """Blocks between tags: `<think> ... </think>`, `<answer> ... </answer>`. Written, read and checked in one place.
 
-Reading is by search, never by a pattern that could backtrack: linear in the text whatever it holds.
+Reading is by search, never by a pattern that could backtrack: linear in the text for any content.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ def wrap(tag: str, text: str) -> str:
 
 
 def block(text: str, tag: str) -> str | None:
-    """What stands in the first block of this tag, stripped; None where none is opened and closed."""
+    """Return the content of the first block of this tag, stripped; None if none is opened and closed."""
     _, opened, rest = text.partition(f"<{tag}>")
     inside, closed, _ = rest.partition(f"</{tag}>")
     return inside.strip() if opened and closed else None
@@ -40,7 +40,7 @@ def is_sequence(text: str, tags: Sequence[str]) -> bool:
 
 
 def refuse_tags(sample: Sample, text: str, tags: Sequence[str]) -> str:
-    """`text`, which is to stand inside a block. Raises DataError where it holds one of the tags itself."""
+    """Return `text` for use inside a block. Raises DataError if it contains one of the tags."""
     found = [mark for tag in tags for mark in (f"<{tag}>", f"</{tag}>") if mark in text]
     if found:
         raise DataError(

@@ -33,7 +33,7 @@ class Parsed:
     thinking: str = ""  # the reasoning, stripped
     keyframes: tuple[int, ...] = ()  # cited frame numbers as written, ranges written out, repeats kept
     unreadable_keyframes: int = 0  # cited pieces that are no frame number
-    tidy: bool = True  # nothing stands outside the form: every block once, in order, no other text
+    tidy: bool = True  # nothing is outside the form: every block once, in order, no other text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,7 @@ class Task:
 
     name: str
     prefix: str  # assistant text that selects the task; may be empty; no white space at either end
-    instruction: Callable[[Sample, Clip], str]  # user text beside the media
+    instruction: Callable[[Sample, Clip], str]  # user text next to the media
     target: Callable[[Sample, Clip], str]  # true text after the prefix, without end token
     parse: Callable[[str], Parsed | None]  # text after the prefix, special tokens kept; None: not this task's format
     well_formed: Callable[[Sample, Parsed], bool]  # what was parsed can be an answer to this very sample

@@ -28,24 +28,24 @@ def target(sample: Sample, clip: Clip) -> str:
     return blocks(sample, thinking(sample, [caption.text for caption in sample.captions]))
 
 
-def thinking(sample: Sample, told: list[str]) -> str:
-    """The sample's own thinking or, where it has none, what is `told` of its clip and the conclusion (our definition).
+def thinking(sample: Sample, sentences: list[str]) -> str:
+    """The sample's own thinking or, without one, the `sentences` about its clip and the conclusion (our definition).
 
     Raises DataError where it has neither.
     """
     if sample.thinking.strip():
         return sample.thinking.strip()
-    if not told:
+    if not sentences:
         raise DataError(
             f"sample {sample.sample_id}: got neither thinking nor captions, wanted one of them to learn thinking from "
             f"(task {sample.task})",
             reason="thinking",
         )
-    return " ".join([*told, CONCLUSION.format(answer=true_answer(sample))])
+    return " ".join([*sentences, CONCLUSION.format(answer=true_answer(sample))])
 
 
 def blocks(sample: Sample, thoughts: str) -> str:
-    """The two blocks. Raises DataError where there is no answer, or where tags stand inside a block."""
+    """The two blocks. Raises DataError where there is no answer, or where a block contains tags."""
     answer = true_answer(sample)
     return wrap("think", refuse_tags(sample, thoughts, TAGS)) + wrap("answer", refuse_tags(sample, answer, TAGS))
 

@@ -16,10 +16,10 @@ def instruction(sample: Sample, clip: Clip) -> str:
 def target(sample: Sample, clip: Clip) -> str:
     """Thinking with times, then the answer. Raises DataError where the sample lacks either, or where they hold tags.
 
-    A sample without its own thinking is told from its captions, each behind its time (our definition).
+    A sample without its own thinking gets its captions, each after its time (our definition).
     """
-    told = [f"{clock_span(caption.start_s, caption.end_s)} {caption.text}" for caption in sample.captions]
-    return think.blocks(sample, think.thinking(sample, told))
+    timed = [f"{clock_span(caption.start_s, caption.end_s)} {caption.text}" for caption in sample.captions]
+    return think.blocks(sample, think.thinking(sample, timed))
 
 
 TASK = Task(

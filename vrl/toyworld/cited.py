@@ -16,8 +16,8 @@ from vrl.types import Sample
 
 _LENGTHS = (2, 4, 6)  # ticks, which are frames at 2 a second; they go in pairs
 _COLOURS = tuple(COLOURS)[:4]  # of the easy levels
-# Of the noes. That nothing is visible is learnt at once, and with half of the noes of that kind the tiny model goes on
-# saying yes to every colour; it learns to compare the claimed one with what it sees where most noes are about that.
+# Of the noes. That nothing is visible is learnt early, and with half of the noes of that kind the tiny model keeps
+# saying yes to every colour; it learns to compare the claimed with the visible colour if most noes are about that.
 _ELSEWHERE = 0.15
 
 
@@ -45,7 +45,7 @@ def _verdicts(sample: Sample, rng: np.random.Generator) -> Iterator[Sample]:
 
 
 def _windows(sample: Sample, length: int, *, shows: bool) -> list[int]:
-    """First ticks of all stretches of so many ticks that share some with the span, or none."""
+    """First ticks of all stretches of the given length that share ticks with the span, or none."""
     ((start_s, end_s),) = sample.spans
     ticks = round(sample.captions[-1].end_s / TICK_S)  # captions cover the clip
     first, end = round(start_s / TICK_S), round(end_s / TICK_S)

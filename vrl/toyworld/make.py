@@ -10,13 +10,13 @@ from vrl.toyworld.model import build_toy_model
 from vrl.toyworld.world import generate
 
 _DEMO_CLIPS = 1000
-_SHARE = 8  # one validation and one test clip for so many training clips
+_SHARE = 8  # training clips for each validation and test clip
 
 
 def make_toy(out: Path, *, clips: int, difficulty: int, seed: int, workers: int) -> None:
     """Write `out/{train,val,test}.parquet`, `out/clips/` and `out/model/`; `clips` = 0 is what the demo wants.
 
-    Equal arguments give equal files, and a folder that holds them already is left as it is. Raises ConfigError for a
+    Equal arguments give equal files, and a folder that already holds them stays unchanged. Raises ConfigError for a
     folder that holds something else.
     """
     train = clips or _DEMO_CLIPS

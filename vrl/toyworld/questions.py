@@ -38,7 +38,7 @@ _MAX_OPTIONS = 4
 
 def ask(scene: Scene, *, clip_id: str, path: str, rng: np.random.Generator) -> tuple[Sample, ...]:
     """All rows of one clip whose file is `path`: its visual questions, its events and its elements."""
-    told, elements = captions(scene), _elements(scene)
+    sentences, elements = captions(scene), _elements(scene)
     visual = [replace(row, key_elements=_named(row.question)) for row in _visual_questions(scene, rng)]
     rows = (*visual, *_events(scene), elements)
     return tuple(
@@ -46,7 +46,7 @@ def ask(scene: Scene, *, clip_id: str, path: str, rng: np.random.Generator) -> t
             row,
             sample_id=f"{clip_id}-{number:02d}",
             media=(Media(kind="video", path=path),),
-            captions=told,
+            captions=sentences,
         )
         for number, row in enumerate(rows)
     )

@@ -1,4 +1,4 @@
-"""The pixels of a toy scene: uint8 frames with a background that tells the time. Knows no questions and no files."""
+"""The pixels of a toy scene: uint8 frames with a background that encodes the time. Knows no questions and no files."""
 
 import numpy as np
 

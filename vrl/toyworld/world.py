@@ -63,9 +63,9 @@ def generate(
     workers: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write so many clips a split, and all rows about them, into the folder `out`.
+    """Write the clips of each split, and all rows about them, into the folder `out`.
 
-    A folder that holds this very world is left as it is. `progress` is called with (clips done, clips in all).
+    A folder that already holds this world stays unchanged. `progress` is called with (clips done, clips in all).
     Raises ConfigError for numbers out of range and for a folder that holds anything else.
     """
     world = World(train=train, val=val, test=test, difficulty=difficulty, seed=seed)

@@ -32,6 +32,6 @@ async def resuming(config: RunConfig, stop: Stop, attempt: Callable[[RunConfig, 
                 raise
             logger.warning("%s; going on from the last checkpoint", cause)
         resumes += 1
-        stop.when_asked = None
+        stop.on_request = None
         if newest(config.run_dir / "checkpoints") is not None:
             config = replace(config, resume="auto")

@@ -69,7 +69,7 @@ class _Run:
             await session.fleets.weights.sync(progress.policy_version)
         if "val_before" not in session.vals:
             session.vals["val_before"] = await self._validate()
-        stop.when_asked = self.driver.stop_soon
+        stop.on_request = self.driver.stop_soon
         await self.driver.run()
         finished = progress.step == self.config.steps
         if finished:

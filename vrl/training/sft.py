@@ -53,7 +53,7 @@ class _Run:
     async def run(self, stop: Stop) -> None:
         """Restore, train, validate, save."""
         await self.session.restore()
-        stop.when_asked = self._stop_soon
+        stop.on_request = self._stop_soon
         while not self._done() and not self._stopping:
             await self._one_step()
         await self.session.end(self.progress, finished=self._done(), summary={})

@@ -145,7 +145,7 @@ def test_next_gqa(tmp_path: Path) -> None:
     )
     source = write(tmp_path / "val.csv", header, *rows)
     spans = {"42": {"duration": 34, "location": {"1": [[1.2, 5.8], [12, 17.1]]}, "fps": 29.97}}
-    with pytest.raises(DataError, match=r"wanted gsub_val\.json beside"):
+    with pytest.raises(DataError, match=r"wanted gsub_val\.json next to"):
         converted("next-gqa", source)
     (tmp_path / "gsub_val.json").write_text(json.dumps(spans))
     first, second = converted("next-gqa", source)

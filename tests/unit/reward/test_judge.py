@@ -207,7 +207,7 @@ def test_a_judge_that_is_down_costs_its_terms_not_the_group() -> None:
     # two claims, one of them told by the caption; the second thinking draws no conclusion; the third cannot be read
     assert [reward.breakdown["temporal"] for reward in good] == [0.5, 0.0, 0.0]
     assert [reward.value for reward in good] == [1.5, 0.0, 0.0]
-    assert [(reward.readable, reward.judge_failures) for reward in good] == [(True, 0), (True, 0), (False, 0)]
+    assert [(reward.parsed, reward.judge_failures) for reward in good] == [(True, 0), (True, 0), (False, 0)]
     with endpoint(down) as (url, _):
         config = JudgeConfig(kind="openai", base_url=url, model="m", timeout_s=2.0, retries=0)
         bad = asyncio.run(worker(config).score(prompt, completions))

@@ -1,4 +1,4 @@
-"""`vrl data convert`: published datasets to our one schema. One file a layout; a wrong row is named, none is mended.
+"""`vrl data convert`: published datasets to our one schema. One file a layout; a wrong row is named, none is repaired.
 
 Questions with an answer become rows of task `vqa`, events to be found rows of `grounding`; `data.expand` rolls them out
 under other tasks. Media stay where they are: paths become relative to the folder they lie in (`data.root`).

@@ -25,7 +25,7 @@ def without_placeholders(text: str) -> str:
 
 
 def block(text: str, tag: str) -> str:
-    """What stands in the last `<tag> ... </tag>`, stripped; '' where there is none."""
+    """Return the content of the last `<tag> ... </tag>`, stripped; '' if there is none."""
     found = re.findall(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
     return found[-1].strip() if found else ""
 
@@ -39,7 +39,7 @@ def plain_options(options: list[str]) -> tuple[str, ...]:
 
 
 def take_apart(question: str, answer: str) -> Asked:
-    """A question whose options, if any, stand in its text, a line each (our definition).
+    """Split a question from the options in its text, one per line (our definition).
 
     Two or more lines lettered from A on and an answer that names one of them make a choice; lines behind the options
     are instructions and are left out. Otherwise an answer that is a number makes a number, any other is free text.

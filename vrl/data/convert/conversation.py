@@ -1,7 +1,7 @@
 """LLaVA-Video-178K (Hugging Face lmms-lab/LLaVA-Video-178K): the JSON files of its folders.
 
 Columns: id, conversations ([{from: human | gpt, value}, ...], the first value with "<image>"), video (a path),
-data_source. Every pair of turns is a question about the clip by itself.
+data_source. Every pair of turns is a separate question about the clip.
 """
 
 from collections.abc import Iterator

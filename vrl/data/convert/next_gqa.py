@@ -1,8 +1,8 @@
 """NExT-GQA (github.com/doc-doc/NExT-GQA, datasets/nextgqa): val.csv and test.csv, each with its gsub_<split>.json.
 
 CSV: video_id, question, answer (the text of an option), qid, type, a0 .. a4. JSON: {video_id: {location: {qid: [[start,
-end], ..]}, ..}}, seconds. Where NExT-QA's map_vid_vidorID.json lies beside them, clips are under the folders it names.
-The spans stand in the row too: `data.expand` makes grounding of it.
+end], ..]}, ..}}, seconds. If NExT-QA's map_vid_vidorID.json is next to them, clips are in the folders it names.
+The row holds the spans too: `data.expand` makes grounding of it.
 """
 
 from collections.abc import Iterator
@@ -15,15 +15,15 @@ _COLUMNS = ("a0", "a1", "a2", "a3", "a4")
 
 def samples(row: Row) -> Iterator[Sample]:
     """One row, one question. Raises DataError."""
-    located = row.source.beside(f"gsub_{row.source.path.stem}.json")
+    located = row.source.sibling(f"gsub_{row.source.path.stem}.json")
     if located is None:
-        raise row.fault("spans", None, f"gsub_{row.source.path.stem}.json beside the CSV file")
+        raise row.fault("spans", None, f"gsub_{row.source.path.stem}.json next to the CSV file")
     video, qid, answer = row.text("video_id"), row.text("qid"), row.text("answer")
     options = tuple(row.text(column) for column in _COLUMNS)
     if options.count(answer) != 1:
         raise row.fault("answer", answer, f"one of {options}")
     spans = located.get(video, {}).get("location", {}).get(qid, [])
-    folders = row.source.beside("map_vid_vidorID.json") or {}
+    folders = row.source.sibling("map_vid_vidorID.json") or {}
     yield Sample(
         sample_id=f"nextgqa-{row.source.path.stem}-{video}-{qid}",
         task="vqa",

@@ -26,7 +26,7 @@ class Source:
                 raise DataError(f"{self.path} row {number}: got {columns!r:.80}, wanted an object", reason="dataset")
             yield Row(self, number, columns)
 
-    def beside(self, name: str) -> Any | None:
+    def sibling(self, name: str) -> Any | None:
         """The content of a JSON file in the same folder, or None where there is no such file."""
         path = self.path.with_name(name)
         if path not in self._beside:

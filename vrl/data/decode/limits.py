@@ -1,4 +1,4 @@
-"""What a media file may be at most (`data.limits`), checked by whoever reads it first. Reads nothing itself."""
+"""The limits of a media file (`data.limits`), checked before it is read. Reads no pixels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +26,9 @@ def require_at_most(path: Path, limit: str, got: float, most: float) -> None:
 
 
 def require_size(path: Path, limits: MediaLimitsConfig) -> None:
-    """Raises DataError: limit (the file is larger than `data.limits.file_gib`), missing (it has gone)."""
+    """Raises DataError: limit (the file is larger than `data.limits.file_gib`), missing (the file does not exist)."""
     try:
         num_bytes = path.stat().st_size
     except FileNotFoundError as error:
-        raise DataError(f"{path}: the file has gone", reason="missing") from error
+        raise DataError(f"{path}: file not found", reason="missing") from error
     require_at_most(path, "file_gib", num_bytes / 2**30, limits.file_gib)

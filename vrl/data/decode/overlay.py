@@ -28,7 +28,7 @@ Font = ImageFont.FreeTypeFont
 
 
 def burn(frames: Frames, path: Path, media: Media, config: OverlayConfig) -> Frames:
-    """The frames of the clip at `path` with what the configuration asks for drawn into them; an image stays as it is.
+    """The frames of the clip at `path` with what the configuration asks for drawn into them; an image stays unchanged.
 
     Stamps tell the time from the start of the (cut) clip, as spans and captions do; frames count from 1. Raises
     DataError (subtitles) for a file of subtitles that cannot be read, or that holds letters the font lacks.

@@ -56,7 +56,7 @@ class Decoder:
 
     def _ask(self, path: Path, request: tuple[Any, ...]) -> Any:
         """The child's reply, or the DataError that it replied or died of."""
-        if self._process.poll() is not None:  # died while idle: nobody's fault
+        if self._process.poll() is not None:  # died while idle: not the fault of this file
             self._restart()
         try:
             self._connection.send(request)
@@ -152,7 +152,7 @@ def serve(connection: Connection) -> None:
 
     start_bytes = _address_space()
     connection.send("ready")
-    with contextlib.suppress(EOFError, ConnectionError):  # the parent has gone
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent died
         while True:
             what, path, media, config, limits, moments_s = connection.recv()
             _bound(limits, start_bytes)

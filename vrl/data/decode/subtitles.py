@@ -1,4 +1,4 @@
-"""Subtitles beside a clip: `clip.srt` for `clip.mp4`. Reads SubRip text; draws nothing."""
+"""Subtitles of a clip: `clip.srt` next to `clip.mp4`. Reads SubRip text; draws nothing."""
 
 import re
 from dataclasses import dataclass

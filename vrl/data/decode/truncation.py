@@ -1,7 +1,7 @@
 """Whether a file goes as far as its container says: a torn download would else pass for a shorter clip.
 
-Where the index stands at the end, opening finds it out. MPEG-TS, MPEG-PS, FLV, ASF and Ogg are streams that may end
-anywhere: what is there of them is the clip. Decodes nothing.
+If the index is at the end of the file, opening fails already. MPEG-TS, MPEG-PS, FLV, ASF and Ogg are streams that may
+end anywhere: what is there of them is the clip. Decodes nothing.
 """
 
 import struct

@@ -1,10 +1,10 @@
 """Frames out of clips and images: the only door to decord and PyAV.
 
 Runs in the process that vrl.data.decode.process starts. PyAV reads the container without decoding and gives the true
-presentation times; frames are chosen by time; decord decodes them where it can be trusted, PyAV elsewhere. What a file
-is, is told by its content, never by its name, and only formats that hold their own pixels are opened: no playlist, no
-manifest, no protocol but plain files. Does not resize (the processor does), keeps no process alive, and bounds neither
-time nor memory (vrl.data.decode.process does).
+presentation times; frames are chosen by time; decord decodes them where it can be trusted, PyAV elsewhere. The type of
+a file is recognised by its content, never by its name, and only formats that hold their own pixels are opened: no
+playlist, no manifest, no protocol but plain files. Does not resize (the processor does), keeps no process alive, and
+bounds neither time nor memory (vrl.data.decode.process does).
 """
 
 from collections.abc import Iterator, Sequence
@@ -49,14 +49,14 @@ decord.logging.set_level(decord.logging.QUIET)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoProbe:
-    """What the container says of its first video stream, without decoding. Frames stand in presentation order."""
+    """What the container says about its first video stream, without decoding. Frames are in presentation order."""
 
     num_frames: int  # frames that a player shows
     num_hidden: int  # packets that an edit list hides from players
     timestamps_s: np.ndarray  # float64 [N], from the start of the file
     pts: np.ndarray  # int64 [N], the same in stream ticks
     keyframe_pts: np.ndarray  # int64 [K], rising; the earliest packet counts as one
-    closed_gops: bool  # whatever is decoded after a keyframe is also shown after it
+    closed_gops: bool  # every frame decoded after a keyframe is also shown after it
     duration_s: float  # to the end of the last frame
     width: int  # as coded, before rotation
     height: int
