@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements-cpu.lock pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo unit test test-slow coverage check lint types format docs bench lock clean
+.PHONY: setup demo unit test test-slow coverage check lint types format docs reference bench lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)  ## create the CPU environment from the lock
@@ -55,6 +55,11 @@ format: setup
 
 docs: setup  ## build the site into build/site; a broken link or anchor fails the build
 	$(BIN)/zensical build --clean --strict
+
+reference: setup  ## regenerate what is generated from the code: two pages of docs and the Grafana dashboards
+	$(BIN)/python -m vrl.reference > docs/configuration.md
+	$(BIN)/python -m vrl.observability.reference
+	$(BIN)/python -m vrl.observability.dashboards
 
 bench: setup
 	$(BIN)/python benchmarks/bench_driver.py
