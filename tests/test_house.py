@@ -4,6 +4,7 @@ Every test lists all faults at once.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,14 @@ DOORS = {
     "pyarrow": {"vrl/data/dataset.py", "vrl/report/samples.py", "vrl/evaluation/rows.py"},
 }
 
+# Literal translations and old-fashioned phrases; the files below hold them as data.
+BANNED_IDIOMS = (
+    *("whoever", "nobody", "by itself", "so many", "as it is", "mend", "mended", "mends", "has gone"),
+    *("in the words of", "goes on", "for ever", "could not be had", "can be had", "to be had"),
+    *("looks after", "look after", "beside", "it is told"),
+)
+LISTS_OF_IDIOMS = {Path("tests/test_house.py"), Path("tests/unit/test_docs.py")}
+
 
 def imports(tree: ast.Module) -> Iterator[str]:
     """Full names of the modules that a file imports, anywhere in it."""
@@ -153,3 +162,25 @@ def test_public_things_are_documented():
         if not node.name.startswith("_") and not ast.get_docstring(node)
     ]
     assert not faults
+
+
+def test_prose_uses_no_banned_idioms():
+    """An underscore counts as a space, so names of functions and tests are read too."""
+    banned = re.compile(rf"\b({'|'.join(BANNED_IDIOMS)})\b".replace(" ", r"\s+"), re.IGNORECASE)
+    patterns = (
+        "vrl/**/*.py",
+        "tests/**/*.py",
+        "docs/*.md",
+        "conf/**/*.yaml",
+        "benchmarks/*.py",
+        "README.md",
+        "CONTRIBUTING.md",
+    )
+    paths = {path for pattern in patterns for path in Path().glob(pattern)} - LISTS_OF_IDIOMS
+    faults = [
+        f"{path}:{text.count(chr(10), 0, match.start()) + 1} {match[0]}"
+        for path in sorted(paths)
+        for text in [path.read_text().replace("_", " ")]
+        for match in banned.finditer(text)
+    ]
+    assert not faults, "\n".join(faults)

@@ -29,12 +29,12 @@ class Source:
     def sibling(self, name: str) -> Any | None:
         """The content of a JSON file in the same folder, or None where there is no such file."""
         path = self.path.with_name(name)
-        if path not in self._beside:
-            self._beside[path] = _json(path) if path.is_file() else None
-        return self._beside[path]
+        if path not in self._siblings:
+            self._siblings[path] = _json(path) if path.is_file() else None
+        return self._siblings[path]
 
     @cached_property
-    def _beside(self) -> dict[Path, Any]:
+    def _siblings(self) -> dict[Path, Any]:
         return {}
 
     def _read(self) -> Iterator[tuple[int, Any]]:
