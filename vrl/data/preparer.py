@@ -16,15 +16,13 @@ class SamplePreparer:
     """
 
     def __init__(self, prepare: Prepare, tracker: MediaTracker, *, cache_bytes: int = 0) -> None:
-        """`cache_bytes`: patches to keep in the object store for the next call; samples beyond are prepared again."""
+        """`cache_bytes`: patches to keep in the object store for the next call; samples beyond are prepared again, and 0
+        keeps nothing, not even samples without media.
+        """
         self._prepare = prepare
         self._tracker = tracker
-        self._cache_bytes = cache_bytes
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget the cached prompts, whose patches may have been lost with a node."""
-        self._room = self._cache_bytes
+        self._caches = cache_bytes > 0
+        self._room = cache_bytes
         self._cached: dict[str, tuple[Prompt, Any]] = {}
 
     async def __call__(self, sample: Sample) -> tuple[Prompt, Any]:
@@ -43,7 +41,7 @@ class SamplePreparer:
         prompt, _ = prepared
         self._tracker.work += prompt.media_work
         size = _MAX_PATCH_BYTES * sum(grid.num_patches for grid in prompt.vision)
-        if size <= self._room:
+        if self._caches and size <= self._room:
             self._room -= size
             self._cached[sample.sample_id] = prepared
         return prepared

@@ -126,7 +126,7 @@ class Session:
             first_ordinal=self.progress.ordinal,
             bad=[BadSample(**bad) for bad in stored["bad"]],
         )
-        self._val_preparer = SamplePreparer(fleets.prepare, self.media, cache_bytes=VAL_CACHE_BYTES)
+        self._val_preparer = self._new_val_preparer()
         self._saved_step = checkpoint.step if checkpoint is not None else None
         self._started = time.monotonic()
         self._earlier_wall_s: float = stored["wall_s"]
@@ -150,7 +150,7 @@ class Session:
             return await self._validate()
         except LostCallError as error:
             logger.warning("validation restarts with samples prepared again: %s", error)
-            self._val_preparer.clear()
+            self._val_preparer = self._new_val_preparer()  # cached patches may have been lost with their node
             return await self._validate()
 
     async def _validate(self) -> dict[str, float]:
@@ -159,6 +159,9 @@ class Session:
         wave = self.config.rollout.max_num_seqs
         with span("validate"):
             return await validate(feed, self.fleets.engines, self.fleets.rewards, wave=wave, temperature=temperature)
+
+    def _new_val_preparer(self) -> SamplePreparer:
+        return SamplePreparer(self.fleets.prepare, self.media, cache_bytes=VAL_CACHE_BYTES)
 
     async def save_if_due(self, progress: RunProgress) -> None:
         """Save a checkpoint every `checkpoint.every` steps; the last step's is `end`'s."""

@@ -11,7 +11,7 @@ import pytest
 from vrl.data.media_tracker import MediaTracker, cache_hit_frac
 from vrl.data.preparer import SamplePreparer
 from vrl.errors import DataError, MediaError
-from vrl.types import Media, MediaWork, Prompt, Sample, VisionGrid
+from vrl.types import Media, MediaWork, Prompt, Sample
 
 CLIP = Media(kind="video", path="a.mp4")
 
@@ -118,24 +118,3 @@ def test_the_share_of_hits_is_over_media_and_not_over_prompts() -> None:
 def test_a_media_error_crosses_processes_whole() -> None:
     error = pickle.loads(pickle.dumps(MediaError("a.mp4: broken", "corrupt", CLIP)))
     assert (str(error), error.reason, error.media) == ("a.mp4: broken", "corrupt", CLIP)
-
-
-def test_cached_prompts_are_prepared_once_as_far_as_there_is_room_and_again_once_cleared(tmp_path: Path) -> None:
-    asked: list[str] = []
-
-    async def prepare(sample: Sample) -> tuple[Prompt, object]:
-        asked.append(sample.sample_id)
-        grid = VisionGrid(kind="video", grid_thw=(1, 2, 2))  # 4 patches: 6144 bytes at most
-        return Prompt(sample=sample, token_ids=np.array([1]), vision=(grid,)), object()
-
-    async def scenario() -> None:
-        preparer = SamplePreparer(prepare, MediaTracker(tmp_path / "bad.jsonl"), cache_bytes=2 * 6144)
-        first = [await preparer(sample(name)) for name in "012"]
-        again = [await preparer(sample(name)) for name in "012"]
-        assert first[:2] == again[:2] and first[2][1] is not again[2][1]
-        assert asked == ["0", "1", "2", "2"]
-        preparer.clear()
-        await preparer(sample("0"))
-        assert asked == ["0", "1", "2", "2", "0"]
-
-    asyncio.run(scenario())
