@@ -96,6 +96,7 @@ class LightLearner(FakeLearner):
     def __init__(self, between: Callable[[Sequence[Any]], Awaitable[None]] | None = None) -> None:
         super().__init__()
         self.version = 0
+        self.version_changed = asyncio.Condition()
         self.lost = False  # if set, the next step raises LearnerLostError
         self.on_gpu: bool | None = None  # with shared GPUs: whether its training state is on them
         self.turns = 0

@@ -44,6 +44,7 @@ class Learner(Protocol):
     """The policy in training, as an RL step and the weight sync use it."""
 
     version: int  # of its weights, counted up as soon as a change is asked for
+    version_changed: asyncio.Condition  # notified when `version` goes back down, because a step was dropped
 
     async def forward_backward(self, batch: PackedBatch, patches: Sequence[Any]) -> dict[str, float]: ...
 

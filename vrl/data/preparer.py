@@ -16,8 +16,9 @@ class SamplePreparer:
     """
 
     def __init__(self, prepare: Prepare, tracker: MediaTracker, *, cache_bytes: int = 0) -> None:
-        """`cache_bytes`: patches to keep in the object store for the next call; samples beyond are prepared again, and 0
-        keeps nothing, not even samples without media.
+        """`cache_bytes`: patches to keep in the object store for the next call; samples beyond are prepared again.
+
+        0 keeps nothing, not even samples without media.
         """
         self._prepare = prepare
         self._tracker = tracker

@@ -40,6 +40,7 @@ class LearnerGroup:
         self._timeout_s = timeout_s
         self.address = address
         self.version = 0  # of the weights: number of updates and loads, including those in flight
+        self.version_changed = asyncio.Condition()
 
     @classmethod
     async def start(
@@ -97,7 +98,9 @@ class LearnerGroup:
         self.version += 1
         update = (await self._all("optim_step"))[0]
         if not update.applied:
-            self.version -= 1
+            async with self.version_changed:
+                self.version -= 1
+                self.version_changed.notify_all()
         return update
 
     async def offload(self) -> None:

@@ -17,7 +17,6 @@ from vrl.errors import LostCallError, WeightPushError
 from vrl.observability.spans import span
 
 logger = logging.getLogger(__name__)
-_POLL_S = 0.1  # between two looks at a restarted engine whose weights the learner is about to replace
 
 
 class WeightSync:
@@ -70,7 +69,9 @@ class WeightSync:
                     await self._learner.offload()  # its weights fit on the GPU together with the engine's
                 version = self.learner_version
                 num_bytes = await self._send(version)
-                self.pushed_version = version
+                async with self._learner.version_changed:
+                    self.pushed_version = version
+                    self._learner.version_changed.notify_all()
                 return num_bytes
 
     async def sync_newcomers(self) -> None:
@@ -80,10 +81,11 @@ class WeightSync:
         """
         while True:
             await self._engines.newcomer.wait()
+            async with self._learner.version_changed:
+                await self._learner.version_changed.wait_for(lambda: self.learner_version == self.pushed_version)
             async with self._gpus or nullcontext(), self._one_at_a_time:
                 if self._engines.newcomer.is_set() and self.learner_version == self.pushed_version:
                     await self._send(self.pushed_version)
-            await asyncio.sleep(_POLL_S)
 
     @asynccontextmanager
     async def colocated_training(self) -> AsyncIterator[None]:

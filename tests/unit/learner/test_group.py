@@ -62,3 +62,21 @@ def test_the_version_counts_a_step_in_flight_and_takes_a_dropped_one_back(applie
         assert await stepping == update and group.version == int(applied)
 
     asyncio.run(step())
+
+
+def test_a_dropped_step_is_announced_to_those_who_wait_for_the_version():
+    async def step() -> None:
+        update = Update(updates=0, lr=1e-3, grad_norm=1.0, applied=False, nonfinite_steps=1)
+        group = LearnerGroup([Rank(update)], address="", timeout_s=5)
+
+        async def pushed_again() -> None:
+            async with group.version_changed:
+                await group.version_changed.wait_for(lambda: group.version == 0)
+
+        stepping = asyncio.create_task(group.optim_step())
+        await asyncio.sleep(0)
+        assert group.version == 1
+        async with asyncio.timeout(5):
+            await asyncio.gather(stepping, pushed_again())
+
+    asyncio.run(step())

@@ -20,6 +20,7 @@ class FakeFleet:
         self.alive: tuple[Any, ...] = ("engine",)
         self.newcomer = asyncio.Event()
         self.version = 0
+        self.version_changed = asyncio.Condition()
         self.steps_while_connecting = 0
 
     async def ask(self, engines: Sequence[Any], method: str) -> None:
@@ -64,6 +65,12 @@ def run(scenario: Callable[[FakeFleet, WeightSync], Awaitable[None]], *, shared_
     asyncio.run(main())
 
 
+async def settled() -> None:
+    """Let every task run until all of them wait for something that this test has not done yet."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
 async def admitted(fleet: FakeFleet) -> None:
     async with asyncio.timeout(5):
         while fleet.newcomer.is_set():
@@ -97,7 +104,7 @@ def test_a_newcomer_gets_its_weights_after_the_learner_has_trained_not_meanwhile
     async def scenario(fleet: FakeFleet, weights: WeightSync) -> None:
         async with weights.colocated_training():
             fleet.newcomer.set()
-            await asyncio.sleep(0.05)
+            await settled()
             fleet.calls.append("learn")
         await admitted(fleet)
         assert fleet.calls[:7] == ["sleep", "reload", "learn", "offload", "resume", *PUSHED[:2]]
@@ -110,15 +117,31 @@ def test_a_newcomer_waits_while_an_optimizer_step_is_in_flight(applied: bool):
     async def scenario(fleet: FakeFleet, weights: WeightSync) -> None:
         fleet.version = 1
         fleet.newcomer.set()
-        await asyncio.sleep(0.25)
+        await settled()
         assert fleet.calls == [] and (weights.learner_version, weights.pushed_version) == (1, 0)
         if applied:
             await weights.sync(1)
             assert weights.pushed_version == 1 and not fleet.newcomer.is_set()
         else:  # the pushed weights are still the learner's
-            fleet.version = 0
+            async with fleet.version_changed:
+                fleet.version = 0
+                fleet.version_changed.notify_all()
             await admitted(fleet)
         assert fleet.calls[:3] == PUSHED[:3]
+
+    run(scenario)
+
+
+def test_a_sync_releases_the_wait_so_that_the_next_newcomer_is_served() -> None:
+    async def scenario(fleet: FakeFleet, weights: WeightSync) -> None:
+        fleet.version = 1
+        fleet.newcomer.set()
+        await settled()  # the background task waits for the sync, which serves this newcomer itself
+        await weights.sync(1)
+        fleet.calls.clear()
+        fleet.newcomer.set()
+        await admitted(fleet)
+        assert fleet.calls[:1] == PUSHED[:1]
 
     run(scenario)
 
@@ -127,7 +150,7 @@ def test_a_step_that_begins_while_engines_connect_stops_the_push_to_a_newcomer()
     async def scenario(fleet: FakeFleet, weights: WeightSync) -> None:
         fleet.steps_while_connecting = 1
         fleet.newcomer.set()
-        await asyncio.sleep(0.25)
+        await settled()
         assert fleet.calls == ["pause", "connect_engines", "resume"] and fleet.newcomer.is_set()
 
     run(scenario)
