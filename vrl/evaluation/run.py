@@ -41,7 +41,8 @@ async def evaluate(config: EvalConfig, stop: Stop) -> None:
         (config.run_dir / "config.yaml").write_text(as_yaml(config))
         with ProgressBar(config.name, len(items), done=len(file.done)) as progress:
             data = data_config(_media(config), config.benchmark.path)
-            await answer_missing(samples, file, config, data, progress, stop)
+            resolved = replace(config, model=replace(config.model, path=model_path))
+            await answer_missing(samples, file, resolved, data, progress, stop)
             predictions = in_order(file.done, [sample.sample_id for sample in samples])
             progress.say(f"scoring {len(items)} answers")
             scored = await score_items(items, predictions, benchmark, config, model_path)

@@ -102,7 +102,8 @@ def _columns(prediction: Prediction) -> dict[str, Any]:
     return {"sample_id": prediction.sample_id, "failure": prediction.failure, "message": prediction.message, **answer}
 
 
-def _prediction(columns: dict[str, Any]) -> Prediction:
+def _prediction(line: Any) -> Prediction:
+    columns = {**line}  # a TypeError for JSON that is no object
     own = {name: columns.pop(name) for name in ("sample_id", "failure", "message")}
     if own["failure"]:
         return Prediction(**own)

@@ -37,7 +37,8 @@ async def infer(config: InferConfig, stop: Stop) -> None:
         (config.run_dir / "config.yaml").write_text(as_yaml(config))
         with ProgressBar(config.name, len(samples), done=len(file.done)) as progress:
             data = data_config(config.media, config.questions)
-            await answer_missing(samples, file, config, data, progress, stop)
+            resolved = replace(config, model=replace(config.model, path=model_path))
+            await answer_missing(samples, file, resolved, data, progress, stop)
             progress.say(f"{tally(file.done.values())}; see {config.run_dir}")
 
 

@@ -42,8 +42,9 @@ def test_a_torn_line_is_cut_off_and_asked_again(tmp_path, cut):
     assert [json.loads(line)["sample_id"] for line in path.read_text().splitlines()] == ["a", "b"]
 
 
-def test_a_whole_line_that_is_no_prediction_is_an_error(tmp_path):
-    (tmp_path / "predictions.jsonl").write_text('{"sample_id": "a"}\n')
+@pytest.mark.parametrize("line", ['{"sample_id": "a"}', "5", '"a"', "[]", "null", "{"])
+def test_a_whole_line_that_is_no_prediction_is_an_error(tmp_path, line):
+    (tmp_path / "predictions.jsonl").write_text(f"{line}\n")
     with pytest.raises(DataError, match="line 1: not a prediction"):
         PredictionFile(tmp_path, SETTINGS)
 
