@@ -4,7 +4,7 @@
 from vrl.config.data import CacheConfig, DataConfig, FrameConfig, MediaLimitsConfig, OverlayConfig
 from vrl.config.learning import AlgoConfig, LearnerConfig, LoraConfig, SftConfig
 from vrl.config.reward import JudgeConfig, JudgeEngineConfig, RewardConfig, RewardTermConfig, TaskConfig
-from vrl.config.schema import (  # fmt: skip
+from vrl.config.schema import (
     CheckpointConfig,
     EngineConfig,
     FaultConfig,

@@ -97,7 +97,9 @@ def _file_layers(path: Path, above: tuple[Path, ...] = ()) -> list[Any]:
     if not isinstance(own, DictConfig):
         raise ConfigError(f"config file {path}: got a list at the top level, wanted key: value lines")
     base = own.pop("base", None) or []
-    names = [base] if isinstance(base, str) else list(base)
+    names = [base] if isinstance(base, str) else base
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"config file {path}: base: got {base!r}, wanted a YAML file or a list of them")
     return [*(layer for name in names for layer in _file_layers(path.parent / name, chain)), own]
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from vrl.config import RewardConfig
 from vrl.config.checks import judge_problems
-from vrl.config.fields import MISSING, at_least, fraction, key, one_of, out_of_range, run_name, section
+from vrl.config.fields import MISSING, at_least, fraction, key, one_of, run_name, section
 from vrl.errors import ConfigError
 from vrl.evaluation.benchmarks import BENCHMARKS
-from vrl.inference.config import AnswerConfig, asking_problems, strategy_problems
+from vrl.inference.config import AnswerConfig, answer_problems
 from vrl.reward import REWARDS, add_modules
 from vrl.tasks import TASKS
 
@@ -55,7 +55,7 @@ class EvalConfig(AnswerConfig):
 
 def check_eval(config: EvalConfig) -> list[str]:
     """Return every range and cross-field fault, as 'key: got, wanted'."""
-    problems = out_of_range(config)
+    problems = answer_problems(config)
     asking = sorted(name for name, task in TASKS.items() if "answer" in task.needs)
     if config.task and config.task not in asking:
         problems.append(f"task: got {config.task!r}, wanted one of {asking}, or nothing")
@@ -66,7 +66,6 @@ def check_eval(config: EvalConfig) -> list[str]:
     except ConfigError as error:
         problems += error.problems
     problems += [f"{key}: got {name!r}, wanted one of {sorted(REWARDS)}" for key, name in chosen if name not in REWARDS]
-    problems += asking_problems(config.model, config.media, config.rollout) + strategy_problems(config.strategy)
     judge = config.reward.judge
     if judge.kind == "vllm":
         problems.append("reward.judge.kind: got vllm, wanted rules or openai: only training runs have judge engines")

@@ -116,15 +116,16 @@ class InferConfig(AnswerConfig):
 
 def check_infer(config: InferConfig) -> list[str]:
     """Return every range and cross-field fault, as 'key: got, wanted'."""
-    problems = out_of_range(config)
+    problems = answer_problems(config)
     if config.task and config.task not in TASKS:
         problems.append(f"task: got {config.task!r}, wanted one of {sorted(TASKS)}, or nothing")
-    return problems + asking_problems(config.model, config.media, config.rollout) + strategy_problems(config.strategy)
+    return problems
 
 
-def asking_problems(model: ModelConfig, media: MediaConfig, rollout: EngineConfig) -> list[str]:
-    """Return the faults between model, frames and engines."""
-    frames, problems = media.frames, []
+def answer_problems(config: AnswerConfig) -> list[str]:
+    """Return the range faults of a configuration and those between model, frames, engines and strategy."""
+    frames, model, rollout = config.media.frames, config.model, config.rollout
+    problems = out_of_range(config)
     if frames.min_frames > frames.max_frames or frames.min_frames % 2 or frames.max_frames % 2:
         problems.append(
             f"media.frames: got min_frames={frames.min_frames}, max_frames={frames.max_frames}, wanted even numbers, "
@@ -135,7 +136,7 @@ def asking_problems(model: ModelConfig, media: MediaConfig, rollout: EngineConfi
             f"rollout.max_tokens: got {rollout.max_tokens}, wanted less than "
             f"model.max_context_tokens={model.max_context_tokens}"
         )
-    return problems
+    return problems + strategy_problems(config.strategy)
 
 
 def strategy_problems(config: StrategyConfig) -> list[str]:

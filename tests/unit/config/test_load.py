@@ -69,6 +69,13 @@ def test_a_file_builds_on_its_base_files(tmp_path: Path):
     assert (config.data.tasks, config.data.workers, config.seed) == (["vqa"], 3, 2)
 
 
+@pytest.mark.parametrize("base", ["5", "{a: 1}", "[1]", "[[a.yaml]]"])
+def test_a_base_that_is_no_file_is_named(tmp_path: Path, base: str):
+    write(tmp_path, own=f"base: {base}\n")
+    with pytest.raises(ConfigError, match=r"base: got .*, wanted a YAML file or a list of them"):
+        load(tmp_path / "own.yaml")
+
+
 def test_faults_of_base_files_are_named(tmp_path: Path):
     write(tmp_path, a="base: b.yaml\n", b="base: a.yaml\n", lost="base: nowhere.yaml\n", listed="[1, 2]\n")
     with pytest.raises(ConfigError, match=r"base: got a cycle, a\.yaml -> b\.yaml -> a\.yaml"):
