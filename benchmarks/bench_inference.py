@@ -89,7 +89,7 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="vrl-bench-") as folder:
         make_toy(Path(folder), clips=settings.clips, difficulty=0, seed=0, workers=1)
         parts = prepare(settings, Path(folder))
-        metrics = asyncio.run(measure_desk(parts, settings.repetitions))
+        metrics = asyncio.run(measure_client(parts, settings.repetitions))
         raw = asyncio.run(measure_raw(parts, settings.repetitions))
     ratios = {f"{name}_vs_raw_vllm": metrics[f"tokens_per_s_{name}"] / raw for name in ("single", "first_pass")}
     metrics = {**ratios, **metrics, "tokens_per_s_raw": raw}
@@ -112,7 +112,7 @@ def prepare(settings: Settings, world: Path) -> Parts:
     )
 
 
-async def measure_desk(parts: Parts, repetitions: int) -> dict[str, float]:
+async def measure_client(parts: Parts, repetitions: int) -> dict[str, float]:
     """Run every strategy over all questions, alternating."""
     from vrl.inference.client import start_inference
 

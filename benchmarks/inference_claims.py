@@ -55,7 +55,7 @@ from vrl.types import Sample
 
 RESAMPLES, LEVEL = 4000, 0.95
 CONTEXT = 512
-IN_FLIGHT = 48  # questions: an engine that prepares thousands of requests at once answers no heartbeat
+IN_FLIGHT = 48  # questions: an engine that prepares thousands of requests together answers no heartbeat
 Run = dict[str, list[Answer]]  # one model's answers, by strategy
 
 

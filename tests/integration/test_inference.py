@@ -188,7 +188,7 @@ def test_an_openai_client_is_answered(server: tuple[str, str], world: Path):
         chat.create(model="model", messages=messages("../../etc/passwd"))
 
 
-def test_sixty_four_at_once_with_bad_ones_between(server: tuple[str, str]):
+def test_sixty_four_concurrent_requests_with_bad_ones_between(server: tuple[str, str]):
     base, token = server
     headers = {"Authorization": f"Bearer {token}"}
 

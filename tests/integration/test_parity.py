@@ -115,7 +115,7 @@ def from_transformers(path: str):
     return positions
 
 
-def test_transformers_positions_show_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+def test_transformers_positions_show_immediately(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     theirs = from_transformers(bench.model.path)
     case = bench.cases[EVERY_12TH]
     if bench.learner._policy.rule.family == "qwen3_vl":  # here the two rules agree

@@ -102,7 +102,7 @@ class PromptBuilder:
         return prompt, patches
 
     def vision_key(self, content: str, media: Media, view: View = _PLAIN) -> str:
-        """A content address of what `see` makes of a file: its content, cut, frame choice, view and the processor."""
+        """The address of what `process_media` returns: by content, cut, frame choice, view and processor."""
         identity = [content, media.kind, media.start_s, media.end_s, asdict(view)]
         return hashlib.sha256(self._fingerprint + json.dumps(identity).encode()).hexdigest()
 

@@ -20,7 +20,7 @@ from vrl.tasks.task import Parsed
 from vrl.types import Sample
 
 _SCORES = {"span": "iou", "elements": "element_f1"}  # answer type -> reward that is its score, and no other's
-_AT_ONCE = 64  # items that the judge is asked about at a time
+_CONCURRENCY = 64  # items that the judge is asked about at a time
 
 
 async def score_items(
@@ -37,7 +37,7 @@ async def score_items(
     """
     tasks = sorted({item.sample.task for item in items})
     worker = RewardWorker([_rubric(task, benchmark, config) for task in tasks], config.reward, model_path)
-    slots = asyncio.Semaphore(_AT_ONCE)
+    slots = asyncio.Semaphore(_CONCURRENCY)
 
     async def one(item: Item, prediction: Prediction) -> Scored:
         async with slots:

@@ -114,7 +114,7 @@ class QuestionContext:
 
     def __init__(self, sample: Sample, client: InferenceClient, notify: Notify) -> None:
         self.sample = sample
-        self._desk = client
+        self._client = client
         self._notify = notify
         self._started = time.monotonic()
         self._num_calls = 0
@@ -133,16 +133,16 @@ class QuestionContext:
 
     async def show(self, samples: Sequence[Sample], view: View = PLAIN) -> tuple[tuple[Prompt, ...], Any]:
         """As `InferenceClient.show`."""
-        return await self._desk.show(samples, view)
+        return await self._client.show(samples, view)
 
     async def draw(
         self, prompt: Prompt, patches: Any, *, temperature: float, count: int = 1, view: str = "frames"
     ) -> tuple[Candidate, ...]:
         """`count` candidates from one prompt; `view` is the name that they carry."""
         self._num_calls += 1
-        completions = await self._desk.draw(prompt, patches, temperature=temperature, count=count)
+        completions = await self._client.draw(prompt, patches, temperature=temperature, count=count)
         self._num_tokens += sum(len(completion.token_ids) for completion in completions)
-        client = self._desk
+        client = self._client
         return tuple(
             read_candidate(prompt, completion, client.tokenizer, client.rules, temperature=temperature, view=view)
             for completion in completions
@@ -151,11 +151,11 @@ class QuestionContext:
     async def embed(self) -> tuple[Any, Any] | None:
         """As `InferenceClient.embed`, of this question's clip."""
         with self.stage("embed"):
-            return await self._desk.embed(self.sample)
+            return await self._client.embed(self.sample)
 
     async def search(self, elements: Sequence[str], clip: tuple[Any, Any]) -> tuple[Hit, ...]:
         """As `InferenceClient.search`."""
-        return await self._desk.search(elements, clip)
+        return await self._client.search(elements, clip)
 
     def conclude(self, strategy: str, said: Candidate, *, num_candidates: int, trace: Mapping[str, Any]) -> Answer:
         """The answer that a candidate gives, with this question's account."""

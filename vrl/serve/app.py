@@ -40,7 +40,7 @@ class ChatApp:
     """Answers requests. Example: `response = await ChatApp(client, config, token, "toy")(request)`."""
 
     def __init__(self, client: InferenceClient, config: ServeConfig, token: str, model: str) -> None:
-        self._desk = client
+        self._client = client
         self._config = config
         self._token = token
         self._model = model
@@ -101,7 +101,7 @@ class ChatApp:
             async with asyncio.timeout(config.timeout_s), self._place():
                 with clip_path(asked.url, root) as path:
                     sample = question(asked, sample_id=name, path=path, task=config.task)
-                    answer = await answer_question(sample, self._desk, strategy, notify)
+                    answer = await answer_question(sample, self._client, strategy, notify)
                     self._broken = False
                     return answer
         except TimeoutError as error:

@@ -29,7 +29,7 @@ _CHAT_TOKENS = 24  # of the chat format, system message included
 _TIME_TOKENS = 10  # Qwen3-VL writes the time of every time step
 _MEASURED_ROWS = 1000  # of the dataset whose text is measured
 _SOURCE_FRAME_BYTES = 1920 * 1080 * 3  # a decoder holds frames at the clip's own size; full HD is our guess
-_LOGIT_CHUNK = 2**26  # logits that the learner holds at once
+_LOGIT_CHUNK = 2**26  # logits that the learner holds together
 _ENGINE_OVERHEAD = 3 * GIB  # CUDA graphs, activations of a prefill, NCCL buffers: our guess
 _LEARNER_OVERHEAD = 2 * GIB  # CUDA context, NCCL and reduction buffers: our guess
 _ASLEEP = 2 * GIB  # CUDA context and graphs of a sleeping engine: our guess
@@ -85,7 +85,7 @@ class _EngineMemory:
             Amount(what="weights", value=self.weights, unit="bytes"),
             Amount(what="left for keys and values", value=self.pool, unit="bytes"),
             Amount(what="keys and values of one group", value=self.group, unit="bytes"),
-            Amount(what="groups at once", value=self.pool // self.group, unit="groups"),
+            Amount(what="concurrent groups", value=self.pool // self.group, unit="groups"),
         )
 
 

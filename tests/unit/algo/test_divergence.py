@@ -41,7 +41,7 @@ def test_k1_and_k3_are_unbiased(estimator):
 
 
 def test_the_gradient_of_k2_is_that_of_the_divergence():
-    # Over all tokens with their probabilities: E[grad k2] = grad KL, while E[grad k1] = 0 whatever the reference.
+    # Over all tokens with their probabilities: E[grad k2] = grad KL, while E[grad k1] = 0 for any reference.
     logits = POLICY.log().requires_grad_()
     logprobs = torch.log_softmax(logits, 0)
     wanted = torch.autograd.grad((logprobs.exp() * (logprobs - REFERENCE.log())).sum(), logits, retain_graph=True)[0]

@@ -92,7 +92,7 @@ def test_decodes_are_distinct_clips_over_questions_workers_copies_and_epochs(
     assert len({prompt.media_key for prompt, _ in first}) == 2
 
 
-def test_workers_that_want_a_clip_at_once_decode_it_once(make: Callable[[], DataWorker], sample: Sample) -> None:
+def test_workers_that_want_a_clip_concurrently_decode_it_once(make: Callable[[], DataWorker], sample: Sample) -> None:
     workers = [make() for _ in range(3)]
     with ThreadPoolExecutor(3) as threads:
         prompts = [prompt for prompt, _ in threads.map(lambda worker: worker.prepare(sample), workers)]

@@ -119,7 +119,7 @@ def test_true_times_reach_the_model(checkpoints: dict[str, Path], family: str) -
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_pixel_budget_is_of_one_frame_whatever_the_length(checkpoints: dict[str, Path], family: str) -> None:
+def test_pixel_budget_is_of_one_frame_for_any_length(checkpoints: dict[str, Path], family: str) -> None:
     prompts = builder(checkpoints[family], FrameConfig(min_pixels=56 * 56, max_pixels=56 * 56))
     for num_frames in (4, 32):
         prompt, patches = build(prompts, replace(SAMPLE, media=(CLIP,)), [clip(num_frames, 0.5, 120, 120)])
@@ -185,7 +185,9 @@ def test_frames_that_cannot_be_shown_name_the_file(checkpoints: dict[str, Path])
     assert caught.value.reason == "processor"
 
 
-def test_the_key_of_patches_changes_with_whatever_changes_them(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+def test_the_key_of_patches_changes_with_everything_they_depend_on(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
     prompts = builder(checkpoints["qwen2_vl"])
     keys = [
         prompts.vision_key("content", CLIP),

@@ -1,4 +1,4 @@
-"""The prediction file: nothing is lost, nothing is asked twice, whatever ends the process."""
+"""The prediction file: nothing is lost, nothing is asked twice, however the process ends."""
 
 import json
 from dataclasses import replace

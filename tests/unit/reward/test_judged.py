@@ -37,7 +37,7 @@ def test_a_judge_decides_and_its_silence_is_missing() -> None:
     assert judged_accuracy(judged("no tags", same=True)) == 0.0
 
 
-def test_the_thinking_is_right_or_wrong_whatever_the_answer_says() -> None:
+def test_the_thinking_is_right_or_wrong_independently_of_the_answer() -> None:
     text = "<think>x</think><answer>{}</answer>"
     right, wrong = judged(text.format("A"), conclusion="B"), judged(text.format("B"), conclusion="A")
     assert (conclusion_accuracy(right), think_answer_consistency(right)) == (0.0, 0.0)

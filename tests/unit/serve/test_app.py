@@ -211,7 +211,7 @@ def test_health_tells_of_dead_workers_until_the_next_answer(tmp_path: Path):
     assert post(server, body()).status_code == 503
     health = talk(server, lambda client: client.get("/health"))
     assert (health.status_code, health.json()["status"]) == (503, "workers are dead")
-    server.app._desk = Server(tmp_path).inference
+    server.app._client = Server(tmp_path).inference
     assert post(server, body()).status_code == 200
     assert talk(server, lambda client: client.get("/health")).status_code == 200
 

@@ -102,7 +102,7 @@ def _digests(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_same_seed_gives_the_same_bytes_whatever_the_number_of_workers(world: Path, tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_bytes_for_any_number_of_workers(world: Path, tmp_path: Path) -> None:
     generate(tmp_path / "again", train=10, val=2, test=2, difficulty=0, seed=3, workers=1)
     assert _digests(tmp_path / "again") == _digests(world)
     generate(tmp_path / "other", train=10, val=2, test=2, difficulty=0, seed=4, workers=1)

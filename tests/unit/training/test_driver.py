@@ -180,7 +180,7 @@ def trained_groups(run: Run) -> list:
 
 
 @pytest.mark.parametrize("age", [0, 1])
-def test_weights_are_pushed_once_a_step_whatever_the_number_of_updates(tmp_path: Path, age: int):
+def test_weights_are_pushed_once_a_step_for_any_number_of_updates(tmp_path: Path, age: int):
     run = Run(tmp_path, age=age, algo={"mini_batches": 2, "epochs": 2})
     run.go()
     rows = run.rows()

@@ -145,7 +145,7 @@ def _received(connection: Connection, shape: tuple[int, ...]) -> np.ndarray:
 
 def serve(connection: Connection) -> None:
     """The child's loop: (read | check, path, media, frames, limits, moments_s) in; out come pixels and their times, or
-    facts, or a DataError.
+    a MediaInfo, or a DataError.
     """
     from vrl.data.decode import video  # here only: the parent side must not load FFmpeg
     from vrl.data.decode.overlay import burn

@@ -22,8 +22,8 @@ class FrameChoice:
 def num_frames(duration_s: float, available: int, config: FrameConfig) -> int:
     """How many frames to show: `duration * fps` to the nearest even count (our definition).
 
-    Kept within [min_frames, max_frames] and then to what there is: the even number at or below `available`, and 2 where
-    there is only one frame, because the vision tower merges frames in pairs.
+    Kept within [min_frames, max_frames], then limited to the even number at or below `available`, and 2 where there is
+    only one frame, because the vision tower merges frames in pairs.
     """
     wished = 2 * round(duration_s * config.fps / 2)
     within = min(max(wished, config.min_frames), config.max_frames)
