@@ -29,7 +29,7 @@ demo: setup  ## clips, cold start, RL and report; SEED=1 writes runs/toy-1
 unit: setup  ## unit tests: fast, no Ray, no vLLM
 	$(BIN)/python -m pytest -m "not slow and not gpu" tests/test_house.py tests/unit
 
-test: setup  ## every test that is not marked slow or gpu; about a quarter of an hour on two cores
+test: setup  ## every test that is not marked slow or gpu; eight to nine minutes on two cores
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 test-slow: setup  ## tests that take minutes each; TESTS=tests/chaos selects some
