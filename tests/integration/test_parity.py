@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText
 from vrl.algo.positions import PositionRule, prompt_positions
 from vrl.config import ModelConfig, RolloutConfig
 from vrl.errors import ParityError
-from vrl.parity.checkpoint import SCENES, Clip, InProcess, Scene, write_case
+from vrl.parity.checkpoint import CASES, CaseSpec, InProcess, VideoSpec, write_case
 from vrl.parity.gate import GateCase, LocalLearner, ParityReport, run_gate
 from vrl.rollout.engine import RolloutEngine
 from vrl.toyworld.model import FAMILIES, build_family
@@ -35,7 +35,7 @@ class Bench:
         self.learner = LocalLearner(self.model, temperature=1.0)
         self.runner = asyncio.Runner()  # an engine lives in one event loop
         self.cases = {
-            s.name: write_case(s, folder / f"case{i}", self.model) for i, s in enumerate(SCENES) if s.name in NAMES
+            s.name: write_case(s, folder / f"case{i}", self.model) for i, s in enumerate(CASES) if s.name in NAMES
         }
 
     def gate(self, *cases: GateCase, learner: LocalLearner | None = None) -> ParityReport:
@@ -62,9 +62,9 @@ def test_a_sound_checkpoint_passes(bench: Bench):
 
 
 def test_one_frame_off_shows_in_the_patches(bench: Bench):
-    clip = Clip(seconds=5.0, rate=Fraction(10))
+    video = VideoSpec(seconds=5.0, rate=Fraction(10))
     true, late = (
-        write_case(Scene(name="clip", media=(clip,), cut_s=cut), bench.folder / f"cut{cut[0]}", bench.model)
+        write_case(CaseSpec(name="clip", media=(video,), cut_s=cut), bench.folder / f"cut{cut[0]}", bench.model)
         for cut in ((0.0, 4.0), (0.1, 4.1))
     )
     assert bench.gate(true).passed

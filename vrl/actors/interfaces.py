@@ -40,7 +40,13 @@ class Engines(Workers, Protocol):
     def admit(self, actors: Sequence[Any]) -> None: ...
 
 
-class Learner(Protocol):
+class Scorer(Protocol):
+    """The policy, as the parity gate uses it."""
+
+    async def logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]: ...
+
+
+class Learner(Scorer, Protocol):
     """The policy in training, as an RL step and the weight sync use it."""
 
     version: int  # of its weights, counted up as soon as a change is asked for
@@ -49,8 +55,6 @@ class Learner(Protocol):
     async def forward_backward(self, batch: PackedBatch, patches: Sequence[Any]) -> dict[str, float]: ...
 
     async def optim_step(self) -> Update: ...
-
-    async def logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]: ...
 
     async def ref_logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]: ...
 

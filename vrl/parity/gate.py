@@ -8,12 +8,12 @@ train. Axes: G completions of a case, C tokens of a completion, P prompt tokens.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
 from uuid import uuid4
 
 import numpy as np
 import torch
 
+from vrl.actors.interfaces import Scorer, Workers
 from vrl.algo.packing import flatten, pack
 from vrl.algo.positions import prompt_positions
 from vrl.config import ModelConfig
@@ -114,22 +114,10 @@ class ParityReport:
         return "\n".join(lines)
 
 
-class Engine(Protocol):
-    """A live RolloutEngine by method name: an ActorPool, or a stand-in for one in the same process."""
-
-    async def call(self, method: str, *args: Any) -> Any: ...
-
-
-class Learner(Protocol):
-    """What scores completions: a LearnerGroup, or a stand-in for one in the same process."""
-
-    async def logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]: ...
-
-
 async def run_gate(
     cases: Sequence[GateCase],
-    engine: Engine,
-    learner: Learner,
+    engines: Workers,
+    learner: Scorer,
     *,
     model: ModelConfig,
     temperature: float,
@@ -141,7 +129,7 @@ async def run_gate(
     `max_gap`: nats; 0 takes the bound of the dtype: in float32 a mean below 1e-5 and a maximum below the larger of 1e-5
     and three times the distance of the learner from itself in float64 (our definition: what rounding alone explains).
     """
-    seen = [await _observe(case, engine, model) for case in cases]
+    seen = [await _observe(case, engines, model) for case in cases]
     groups = [_group(case.prompt, observed) for case, (_, observed) in zip(cases, seen, strict=True)]
     batch = pack(groups, ranks=ranks, micro_batch_tokens=model.max_context_tokens)
     patches = [case.patches for case in cases]
@@ -158,12 +146,12 @@ async def run_gate(
     return ParityReport(model_path=model.path, dtype=model.dtype, results=tuple(results))
 
 
-async def _observe(case: GateCase, engine: Engine, model: ModelConfig) -> tuple[tuple[str, str], Observation]:
+async def _observe(case: GateCase, engines: Workers, model: ModelConfig) -> tuple[tuple[str, str], Observation]:
     """What the engine did with a case, and the first tensor before the log-probs that is not equal: (name, detail)."""
-    rendering: Rendering = await engine.call("render", case.raw)
+    rendering: Rendering = await engines.call("render", case.raw)
     prompt = replace(case.prompt, media_key=uuid4().hex)  # in no cache: a cached clip would not pass the vision tower
-    observed: Observation = await engine.call("observe", prompt, case.patches, GROUP_SIZE)
-    rule = await engine.call("rule")
+    observed: Observation = await engines.call("observe", prompt, case.patches, GROUP_SIZE)
+    rule = await engines.call("rule")
     ours = {
         "token ids": (case.prompt.token_ids, rendering.token_ids),
         "grids": ([g.grid_thw for g in case.prompt.vision], [g.grid_thw for g in rendering.vision]),
