@@ -34,7 +34,7 @@ class World:
     """A run with light actors."""
 
     driver: Driver
-    feed: PromptPrefetcher
+    prefetcher: PromptPrefetcher
     engines: ActorPool
     rewards: ActorPool
     weights: WeightSync
@@ -113,7 +113,7 @@ def live(
         log = RunLog(tmp_path, LogConfig(tensorboard=False), steps=steps, first_step=first.step)
         stream = SampleStream(samples, seed=0, shuffle=True)
         stream.restore(stream.state() | {"ordinal": first.ordinal})
-        feed = PromptPrefetcher(
+        prefetcher = PromptPrefetcher(
             stream, prepare_sample, prefetch=PREFETCH, max_bad_fraction=max_bad_fraction, first_ordinal=first.ordinal
         )
 
@@ -126,11 +126,11 @@ def live(
                 world.kept = driver.checkpoint_progress
 
         driver = Driver(
-            config, prefetcher=feed, engines=engines, rewards=rewards, learner=learner, log=log,
+            config, prefetcher=prefetcher, engines=engines, rewards=rewards, learner=learner, log=log,
             sync_weights=weights.sync, colocated_training=weights.colocated_training, on_step=on_step,
             after_step=after_step, progress=replace(first),
         )  # fmt: skip
-        world = World(driver, feed, engines, rewards, weights, learner, tmp_path / "metrics.jsonl", first)
+        world = World(driver, prefetcher, engines, rewards, weights, learner, tmp_path / "metrics.jsonl", first)
         newcomers = asyncio.create_task(weights.sync_newcomers())
         try:
             await asyncio.gather(engines.ready(), rewards.ready())
@@ -139,7 +139,7 @@ def live(
             assert not newcomers.done()
         finally:
             newcomers.cancel()
-            feed.close()
+            prefetcher.close()
             await asyncio.gather(engines.close(), rewards.close())
             log.close()
         return world

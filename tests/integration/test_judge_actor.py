@@ -106,10 +106,10 @@ def train(folder: Path, url: str, timeout_s: float) -> list[dict[str, float]]:
         rewards = ActorPool("reward", start, 1, timeout_s=30, fault=config.fault)
         await rewards.ready()
         stream = SampleStream(SAMPLES, seed=0, shuffle=False)
-        feed = PromptPrefetcher(stream, prepare, prefetch=4, max_bad_fraction=0.0)
+        prefetcher = PromptPrefetcher(stream, prepare, prefetch=4, max_bad_fraction=0.0)
         driver = Driver(
             config,
-            prefetcher=feed,
+            prefetcher=prefetcher,
             engines=engines,
             rewards=rewards,
             learner=cast(Any, FakeLearner()),
@@ -122,7 +122,7 @@ def train(folder: Path, url: str, timeout_s: float) -> list[dict[str, float]]:
         try:
             await driver.run()
         finally:
-            feed.close()
+            prefetcher.close()
             await rewards.close()
 
     asyncio.run(main())

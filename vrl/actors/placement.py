@@ -56,21 +56,21 @@ def roles(config: RunConfig, *, gpus: bool, engines: bool = True) -> tuple[Role,
     return tuple(found)
 
 
-def rooms(asked: Sequence[Role]) -> dict[str, list[dict[str, float]]]:
+def bundles(asked: Sequence[Role]) -> dict[str, list[dict[str, float]]]:
     """Resources to reserve for each role, one entry per actor; a role that shares is added to the role it shares with.
 
     The role with the largest actors comes first: small actors placed first would leave too little room on every node.
     """
-    made = {role.name: [_room(role)] * role.count for role in asked if not role.shares_with}
+    made = {role.name: [_bundle(role)] * role.count for role in asked if not role.shares_with}
     for role in asked:
         for index in range(role.count if role.shares_with else 0):
-            there, here = made[role.shares_with][index], _room(role)
+            there, here = made[role.shares_with][index], _bundle(role)
             made[role.shares_with][index] = {key: there.get(key, 0) + here.get(key, 0) for key in there | here}
     sizes = {name: (own[0].get("GPU", 0), own[0]["CPU"]) for name, own in made.items() if own}
     return {name: made[name] for name in sorted(sizes, key=lambda name: sizes[name], reverse=True)}
 
 
-def _room(role: Role) -> dict[str, float]:
+def _bundle(role: Role) -> dict[str, float]:
     return {"CPU": role.num_cpus} | ({"GPU": role.num_gpus} if role.num_gpus else {})
 
 
@@ -100,11 +100,11 @@ class Placement:
         try:
             self.has_gpus = ray.cluster_resources().get("GPU", 0) > 0
             self._roles = {role.name: role for role in wanted(self.has_gpus)}
-            wanted_rooms = rooms(tuple(self._roles.values()))
+            wanted_bundles = bundles(tuple(self._roles.values()))
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            if problems := misfits(wanted_rooms, nodes):
+            if problems := misfits(wanted_bundles, nodes):
                 raise ConfigError(*problems)
-            self._groups = {name: _reserve(name, own) for name, own in wanted_rooms.items()}
+            self._groups = {name: _reserve(name, own) for name, own in wanted_bundles.items()}
         except BaseException:
             ray.shutdown()
             raise
@@ -192,15 +192,15 @@ def _local_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def misfits(rooms: Mapping[str, Sequence[Mapping[str, float]]], nodes: Sequence[Mapping[str, float]]) -> list[str]:
-    """Why these rooms do not fit on nodes with these resources, with both numbers; empty if they may fit.
+def misfits(bundles: Mapping[str, Sequence[Mapping[str, float]]], nodes: Sequence[Mapping[str, float]]) -> list[str]:
+    """Why these bundles do not fit on nodes with these resources, with both numbers; empty if they may fit.
 
     Every actor has to fit on one node, and all of them on all nodes together.
     """
     found = []
     for resource, key in (("CPU", "threads"), ("GPU", "tensor_parallel")):
         total, largest = (measure([node.get(resource, 0) for node in nodes]) for measure in (sum, max))
-        asked = {name: [room.get(resource, 0) for room in own] for name, own in rooms.items()}
+        asked = {name: [bundle.get(resource, 0) for bundle in own] for name, own in bundles.items()}
         wanted = sum(map(sum, asked.values()))
         if wanted > total:
             parts = ", ".join(f"{name} {len(own)} x {own[0]:g}" for name, own in asked.items())
@@ -219,7 +219,7 @@ def misfits(rooms: Mapping[str, Sequence[Mapping[str, float]]], nodes: Sequence[
 
 
 def _reserve(name: str, own: Sequence[Mapping[str, float]], timeout_s: float = 120.0) -> PlacementGroup:
-    group = placement_group([dict(room) for room in own], strategy="PACK")
+    group = placement_group([dict(bundle) for bundle in own], strategy="PACK")
     if not group.wait(timeout_s):
         raise ConfigError(
             f"resources: no room for {len(own)} {name} actors of {dict(own[0])} each on one node within {timeout_s:g} "

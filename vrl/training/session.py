@@ -55,7 +55,7 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
     log = RunLog(
         config.run_dir, config.log, steps=config.steps, first_step=first_step, title=config.name, hparams=hparams
     )
-    _show_bounds(config)
+    _set_gauges(config)
     log.say(
         f"{config.name}: {len(train_samples)} training and {len(val_samples)} validation samples, model {model_path}"
     )
@@ -78,7 +78,7 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
         log.close()
 
 
-def _show_bounds(config: RunConfig) -> None:
+def _set_gauges(config: RunConfig) -> None:
     """What alerts measure a run against."""
     set_gauge("vrl_run_steps", config.steps)
     set_gauge("vrl_run_max_policy_age", config.algo.max_policy_age)
@@ -154,11 +154,13 @@ class Session:
             return await self._validate()
 
     async def _validate(self) -> dict[str, float]:
-        prefetch, temperature = self.config.data.prefetch, self.config.val.temperature
-        feed = PromptPrefetcher(iter(self.val_samples), self._val_preparer, prefetch=prefetch, max_bad_fraction=0.0)
-        wave = self.config.rollout.max_num_seqs
+        prefetch, wave = self.config.data.prefetch, self.config.rollout.max_num_seqs
+        prefetcher = PromptPrefetcher(
+            iter(self.val_samples), self._val_preparer, prefetch=prefetch, max_bad_fraction=0.0
+        )
+        engines, rewards, temperature = self.fleets.engines, self.fleets.rewards, self.config.val.temperature
         with span("validate"):
-            return await validate(feed, self.fleets.engines, self.fleets.rewards, wave=wave, temperature=temperature)
+            return await validate(prefetcher, engines, rewards, wave=wave, temperature=temperature)
 
     def _new_val_preparer(self) -> SamplePreparer:
         return SamplePreparer(self.fleets.prepare, self.media, cache_bytes=VAL_CACHE_BYTES)
@@ -227,8 +229,8 @@ class Session:
 def stored_state(checkpoint: Checkpoint | None) -> Mapping[str, Any]:
     """Return the state to start from, stored or initial. Raises CheckpointError for a checkpoint of another version."""
     if checkpoint is None:
-        return _START
-    found, wanted = _keys(checkpoint.driver), _keys({**_START, "stream": {}})
+        return _INITIAL
+    found, wanted = _keys(checkpoint.driver), _keys({**_INITIAL, "stream": {}})
     if found != wanted:
         raise CheckpointError(
             f"checkpoint {checkpoint.path}: got a state of another version of vrl (it lacks {sorted(wanted - found)}, "
@@ -244,4 +246,4 @@ def _keys(state: Mapping[str, Any]) -> set[str]:
     return {*state, *(f"progress.{key}" for key in progress), *(f"progress.earlier.{key}" for key in earlier)}
 
 
-_START: dict[str, Any] = {"progress": asdict(RunProgress()), "bad": [], "vals": {}, "wall_s": 0.0, "media_work": {}}
+_INITIAL: dict[str, Any] = {"progress": asdict(RunProgress()), "bad": [], "vals": {}, "wall_s": 0.0, "media_work": {}}

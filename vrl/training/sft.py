@@ -93,9 +93,9 @@ class _Run:
         if not self._done():
             await self.session.save_if_due(self.progress)
 
-    async def _next(self, feed: PromptPrefetcher) -> list[PreparedPrompt]:
+    async def _next(self, prefetcher: PromptPrefetcher) -> list[PreparedPrompt]:
         """The prompts of one step, fewer at the end of the held-out samples."""
-        return [job for _ in range(self.config.sft.batch_size) if (job := await feed.next()) is not None]
+        return [job for _ in range(self.config.sft.batch_size) if (job := await prefetcher.next()) is not None]
 
     def _pack(self, prepared: Sequence[PreparedPrompt]) -> PackedBatch:
         groups = [
@@ -124,11 +124,11 @@ class _Run:
 
     async def _val_loss(self) -> float:
         prefetch = max(self.config.data.prefetch, self.config.sft.batch_size)
-        feed = PromptPrefetcher(
+        prefetcher = PromptPrefetcher(
             iter(self.session.val_samples), self._val_preparer, prefetch=prefetch, max_bad_fraction=0.0
         )
         loss_sum, num_tokens = 0.0, 0
-        while prepared := await self._next(feed):
+        while prepared := await self._next(prefetcher):
             batch = self._pack(prepared)
             loss = await self.learner.sft_loss(batch, [job.patches for job in prepared])
             loss_sum += loss * batch.counts.num_loss_tokens

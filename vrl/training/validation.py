@@ -8,19 +8,19 @@ from vrl.rollout.prefetch import PreparedPrompt, PromptPrefetcher
 from vrl.rollout.runner import generate
 from vrl.types import Rollout
 
-_DIAGNOSTICS = {"tac": "think_answer_consistency", "vas": "visual_evidence"}  # in a validation: part of the reward
+_DIAGNOSTICS = {"tac": "think_answer_consistency", "vas": "visual_evidence"}  # name in a validation: reward part
 
 
 async def validate(
-    feed: PromptPrefetcher, engines: Workers, rewards: Workers, *, wave: int, temperature: float
+    prefetcher: PromptPrefetcher, engines: Workers, rewards: Workers, *, wave: int, temperature: float
 ) -> dict[str, float]:
-    """Mean reward of one completion for every sample of `feed`: {"mean": ..., "<task>": ..., "format/<task>": ...}.
+    """Return the mean reward of one completion per sample: {"mean": ..., "<task>": ..., "format/<task>": ...}.
 
-    Where a task thinks, also {"tac": ..., "vas": ...}: Video-R2's consistency and visual evidence, in [0, 100].
-    The mean is over samples, not over tasks. Raises what generation or scoring raise: a validation is whole or absent.
+    If a task thinks, also {"tac": ..., "vas": ...}: Video-R2's consistency and visual evidence, in [0, 100].
+    The mean is over samples, not over tasks. Raises what generation or scoring raises: there is no partial validation.
     """
     by_task: dict[str, list[Rollout]] = {}
-    while prepared := [job for _ in range(wave) if (job := await feed.next()) is not None]:
+    while prepared := [job for _ in range(wave) if (job := await prefetcher.next()) is not None]:
         completions = await generate(engines, prepared, group_size=1, temperature=temperature)
         scored = await asyncio.gather(
             *(
@@ -39,7 +39,7 @@ async def validate(
 
 
 def val_metrics(result: dict[str, float]) -> dict[str, float]:
-    """`validate`'s result under the names of the metric catalogue."""
+    """Return the result of `validate` under the names of the metric catalogue."""
     names = {"mean": "val/reward"} | {name: f"val/{name}" for name in _DIAGNOSTICS}
     names |= {key: f"val/{key}" if "/" in key else f"val/reward/{key}" for key in result if key not in names}
     return {names[key]: value for key, value in result.items()}

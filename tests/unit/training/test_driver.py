@@ -44,10 +44,10 @@ class Run:
         self.kept: list[tuple[RunProgress, int]] = []  # what a checkpoint would store after each step; rows there then
         self.file = tmp_path / "metrics.jsonl"
         stream = SampleStream(SAMPLES, seed=0, shuffle=True)
-        self.feed = PromptPrefetcher(stream, kw.get("prepare", prepare), prefetch=8, max_bad_fraction=0.1)
+        self.prefetcher = PromptPrefetcher(stream, kw.get("prepare", prepare), prefetch=8, max_bad_fraction=0.1)
         self.driver = Driver(
             self.config,
-            prefetcher=self.feed,
+            prefetcher=self.prefetcher,
             engines=self.engines,
             rewards=self.rewards,
             learner=self.learner,
@@ -76,7 +76,7 @@ class Run:
     def go(self) -> None:
         async def main():
             await self.driver.run()
-            self.feed.close()
+            self.prefetcher.close()
 
         asyncio.run(main())
         self.log.close()
@@ -324,8 +324,8 @@ def test_a_validation_of_thinking_shows_consistency_and_evidence_in_percent(tmp_
             return tuple(replace(r, breakdown=parts) for r in await super().call(method, *args, **kwargs))
 
     async def scenario():
-        feed = PromptPrefetcher(iter(SAMPLES[:4]), prepare, prefetch=2, max_bad_fraction=0.0)
-        return await validate(feed, FakeEngines(), Thinking(), wave=4, temperature=0.0)
+        prefetcher = PromptPrefetcher(iter(SAMPLES[:4]), prepare, prefetch=2, max_bad_fraction=0.0)
+        return await validate(prefetcher, FakeEngines(), Thinking(), wave=4, temperature=0.0)
 
     result = asyncio.run(scenario())
     assert result["tac"] == pytest.approx(200 / 3) and result["vas"] == pytest.approx(37.5)
@@ -335,9 +335,9 @@ def test_a_validation_of_thinking_shows_consistency_and_evidence_in_percent(tmp_
 
 def test_validation_is_the_mean_over_samples(tmp_path: Path):
     async def scenario():
-        feed = PromptPrefetcher(iter(SAMPLES[:6]), prepare, prefetch=2, max_bad_fraction=0.0)
+        prefetcher = PromptPrefetcher(iter(SAMPLES[:6]), prepare, prefetch=2, max_bad_fraction=0.0)
         engines = FakeEngines()
-        result = await validate(feed, engines, FakeRewards(flat=frozenset({0, 1, 2})), wave=4, temperature=0.0)
+        result = await validate(prefetcher, engines, FakeRewards(flat=frozenset({0, 1, 2})), wave=4, temperature=0.0)
         assert [len(call) for call in engines.calls] == [4, 2]
         assert result["mean"] == 0.5  # samples 0, 1, 2 earn 1, the others their only completion's 0
         assert result["grounding"] == pytest.approx(2 / 3) and result["vqa"] == pytest.approx(1 / 3)
