@@ -1,13 +1,10 @@
-"""Dataset files: the one Arrow schema of `Sample`, a strict reader of parquet and JSONL, a writer, and the media check.
+"""Dataset files: the one Arrow schema of `Sample`, a strict reader of parquet and JSON, a writer, and the media check.
 
-A file is right or refused: every fault is listed with file, row and column, and no row is skipped or repaired. Does not
-open media (vrl.data.decode.video does) and does not know the tasks.
+Does not open media (vrl.data.decode.video does) and does not know the tasks.
 """
 
-import json
 import math
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
@@ -16,13 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vrl.config import DataConfig
+from vrl.data.rows import Reading, Row, RowError, Source, read_rows
 from vrl.errors import ConfigError, DataError
-from vrl.tasks.answer import ANSWER_TYPES
+from vrl.tasks.answer import ANSWER_TYPES, number
 from vrl.types import Caption, Media, Sample
 
 SCHEMA_VERSION = "1"
 _VERSION_KEY = b"vrl_schema_version"
-_MAX_PROBLEMS = 20  # listed of one file
+_SUFFIXES = (".parquet", ".jsonl", ".json")
+MAX_OPTIONS = 26  # of a choice
 _ANSWER_TYPES = (*ANSWER_TYPES, "span", "elements")
 _MEDIA_KINDS = ("video", "image")
 
@@ -58,35 +57,38 @@ def write_parquet(samples: Sequence[Sample], path: Path) -> None:
     pq.write_table(table, path, compression="zstd", row_group_size=1024)
 
 
-def read_samples(path: Path, tasks: Collection[str] = ()) -> tuple[Sample, ...]:
-    """All rows of a parquet or JSONL file in file order, kept where `tasks` is empty or names the row's task.
+def read_dataset(
+    path: Path, *, bad_rows: str = "refuse", answered: bool = True, how_to_skip: str = ""
+) -> Reading[Sample]:
+    """Read all rows of a parquet or JSONL file in file order. `answered`: a row without an answer is bad.
 
-    Raises DataError that lists up to 20 problems, each with file, row (counted from 1; the line of a JSONL file) and
-    column: unknown or missing columns, wrong types, an id seen twice, an answer outside the options, a span that ends
-    before it starts. A file without rows, or without rows of `tasks`, is an error too.
+    Raise DataError if the file cannot be read or has no rows. A bad row has unknown or missing columns, wrong types, an
+    id seen before, an answer outside the options, a span that ends before it starts; `bad_rows` and `how_to_skip` are
+    those of `vrl.data.rows.read_rows`.
     """
-    rows = raw_rows(path)
-    problems: list[str] = []
-    samples: list[Sample] = []
-    num_rows = 0
-    for number, row in rows:
-        num_rows += 1
-        reading = _Row(row)
-        sample = reading.sample()
-        wrong = reading.problems or faults(sample)
-        problems += [f"{path} row {number}: {fault}" for fault in wrong]
-        samples.append(sample)
-        if len(problems) >= _MAX_PROBLEMS:
-            problems[_MAX_PROBLEMS:] = ["... and perhaps more: reading stopped here"]
-            break
-    seen = Counter(sample.sample_id for sample in samples if sample.sample_id)
-    problems += [
-        f"{path}: sample_id: got {key!r} in {count} rows, wanted unique ids" for key, count in seen.items() if count > 1
-    ][:_MAX_PROBLEMS]
-    if problems:
-        raise DataError("\n".join(problems), reason="dataset")
-    if num_rows == 0:
-        raise DataError(f"{path}: got no rows, wanted at least one", reason="dataset")
+    if path.suffix not in _SUFFIXES:
+        raise DataError(f"{path}: got suffix {path.suffix!r}, wanted one of {', '.join(_SUFFIXES)}", reason="dataset")
+    if path.suffix == ".parquet" and path.is_file():
+        _require_version(path)
+    reading = read_rows(
+        Source(path),
+        lambda row: [sample_of(row, answered=answered)],
+        identify=lambda sample: sample.sample_id,
+        bad_rows=bad_rows,
+        how_to_skip=how_to_skip,
+    )
+    if not reading.kept:
+        raise DataError(f"{path}: got no rows to keep ({reading.summary()}), wanted at least one", reason="dataset")
+    return reading
+
+
+def read_samples(path: Path, tasks: Collection[str] = ()) -> tuple[Sample, ...]:
+    """Return the rows of a file without bad rows, of `tasks` alone unless empty. Raise DataError as `read_dataset`."""
+    return of_tasks(read_dataset(path).kept, tasks, path)
+
+
+def of_tasks(samples: tuple[Sample, ...], tasks: Collection[str], path: Path) -> tuple[Sample, ...]:
+    """Return the samples whose task is in `tasks`, all if empty. Raise DataError if none is left."""
     kept = tuple(sample for sample in samples if not tasks or sample.task in tasks)
     if not kept:
         present = sorted({sample.task for sample in samples})
@@ -139,53 +141,35 @@ def check_media(samples: Iterable[Sample], root: Path) -> list[str]:
     return problems
 
 
-def raw_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """Yield the unchanged rows of a parquet or JSONL file, numbered from 1. Raises DataError for any other file."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file, wanted a .parquet or .jsonl dataset", reason="dataset")
-    if path.suffix == ".jsonl":
-        return _read_jsonl(path)
-    if path.suffix == ".parquet":
-        return _read_parquet(path)
-    raise DataError(f"{path}: got suffix {path.suffix!r}, wanted .parquet or .jsonl", reason="dataset")
-
-
-def _read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                yield number, json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path} row {number}: not JSON: {error}", reason="dataset") from error
-
-
-def _read_parquet(path: Path) -> Iterator[tuple[int, Any]]:
+def _require_version(path: Path) -> None:
     try:
-        file = pq.ParquetFile(path)
+        metadata = pq.read_schema(path).metadata or {}
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a parquet file: {error}", reason="dataset") from error
-    version = (file.schema_arrow.metadata or {}).get(_VERSION_KEY, SCHEMA_VERSION.encode()).decode()
+    version = metadata.get(_VERSION_KEY, SCHEMA_VERSION.encode()).decode()
     if version != SCHEMA_VERSION:
         raise DataError(f"{path}: got schema version {version}, wanted {SCHEMA_VERSION}", reason="dataset")
-    number = 0
-    for batch in file.iter_batches(batch_size=4096):
-        for row in batch.to_pylist():
-            number += 1
-            yield number, row
 
 
-class _Row:
-    """Reads one raw row into a `Sample` and collects what is wrong; a wrong value reads as its empty default."""
+def sample_of(row: Row, *, answered: bool = True) -> Sample:
+    """Return the sample of a row in our schema. Raise RowError with all that is wrong."""
+    reader = _SampleReader(row.columns)
+    sample = reader.sample()
+    found = reader.faults or faults(sample, answered=answered)
+    if found:
+        raise RowError(row.where, found)
+    return sample
 
-    def __init__(self, row: Any) -> None:
-        self.problems: list[str] = []
-        self._row = row if isinstance(row, dict) else {}
-        if not isinstance(row, dict):
-            self.problems.append(f"got {_type(row)}, wanted an object with the columns of a sample")
-            return
+
+class _SampleReader:
+    """Reads the columns of a sample and collects what is wrong; a wrong value reads as its empty default."""
+
+    def __init__(self, columns: Mapping[str, Any]) -> None:
+        self._columns = columns
         known = {field.name: field.default is MISSING for field in fields(Sample)}
-        self.problems += [f"{name}: unknown column, wanted one of {list(known)}" for name in row if name not in known]
-        self.problems += [f"{name}: missing column" for name, required in known.items() if required and name not in row]
+        self.faults = {name: f"unknown column, wanted one of {list(known)}" for name in columns if name not in known}
+        missing = [name for name, required in known.items() if required and name not in columns]
+        self.faults.update(dict.fromkeys(missing, "missing column"))
 
     def sample(self) -> Sample:
         return Sample(
@@ -204,36 +188,35 @@ class _Row:
         )
 
     def _text(self, column: str, default: str = "") -> str:
-        return self._string(column, self._row[column]) if column in self._row else default
+        return self._string(column, self._columns[column]) if column in self._columns else default
 
     def _list(self, column: str, read: Callable[[str, Any], Any]) -> list[Any]:
-        value = self._row.get(column, [])
+        value = self._columns.get(column, [])
         if not isinstance(value, list):
-            self.problems.append(f"{column}: got {_type(value)}, wanted a list")
+            self.faults[column] = f"got {_type(value)}, wanted a list"
             return []
         return [read(f"{column}[{index}]", item) for index, item in enumerate(value)]
 
     def _string(self, name: str, value: Any) -> str:
         if isinstance(value, str):
             return value
-        self.problems.append(f"{name}: got {_type(value)}, wanted text")
+        self.faults[name] = f"got {_type(value)}, wanted text"
         return ""
 
     def _seconds(self, name: str, value: Any) -> float:
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
             return float(value)
-        self.problems.append(f"{name}: got {value!r}, wanted seconds, finite and not negative")
+        self.faults[name] = f"got {value!r}, wanted seconds, finite and not negative"
         return 0.0
 
     def _record(self, name: str, value: Any, columns: tuple[str, ...], required: tuple[str, ...]) -> dict[str, Any]:
         if not isinstance(value, dict):
-            self.problems.append(f"{name}: got {_type(value)}, wanted an object with {', '.join(required)}")
+            self.faults[name] = f"got {_type(value)}, wanted an object with {', '.join(required)}"
             return {}
-        self.problems += [
-            f"{name}.{key}: unknown column, wanted one of {columns}" for key in value if key not in columns
-        ]
+        unknown = [key for key in value if key not in columns]
         missing = [key for key in required if key not in value]
-        self.problems += [f"{name}.{key}: missing" for key in missing]
+        self.faults.update({f"{name}.{key}": f"unknown column, wanted one of {columns}" for key in unknown})
+        self.faults.update({f"{name}.{key}": "missing" for key in missing})
         return {} if missing else value
 
     def _media(self, name: str, value: Any) -> Media:
@@ -257,53 +240,54 @@ class _Row:
 
     def _span(self, name: str, value: Any) -> tuple[float, float]:
         if not isinstance(value, list) or len(value) != 2:
-            self.problems.append(f"{name}: got {value!r}, wanted [start, end] in seconds")
+            self.faults[name] = f"got {value!r}, wanted [start, end] in seconds"
             return (0.0, 0.0)
         return (self._seconds(f"{name}[0]", value[0]), self._seconds(f"{name}[1]", value[1]))
 
 
-def faults(sample: Sample) -> list[str]:
-    """What cannot be true of a row whose types are right."""
-    problems = [
-        f"{name}: got nothing" for name in ("sample_id", "task", "question") if not getattr(sample, name).strip()
-    ]
+def faults(sample: Sample, *, answered: bool = True) -> dict[str, str]:
+    """Return what cannot be true of a sample whose types are right: column -> what is wrong.
+
+    `answered`: no answer is a fault too. An event has a length; a caption may be of one moment.
+    """
+    found = {name: "got nothing" for name in ("sample_id", "task", "question") if not getattr(sample, name).strip()}
     if sample.answer_type not in _ANSWER_TYPES:
-        return [*problems, f"answer_type: got {sample.answer_type!r}, wanted one of {_ANSWER_TYPES}"]
-    problems += _wrong_answer(sample)
+        return {**found, "answer_type": f"got {sample.answer_type!r}, wanted one of {_ANSWER_TYPES}"}
+    if answered or sample.answer.strip() or sample.spans or sample.key_elements:
+        found |= _wrong_truth(sample)
     for index, media in enumerate(sample.media):
         if media.kind not in _MEDIA_KINDS:
-            problems.append(f"media[{index}].kind: got {media.kind!r}, wanted one of {_MEDIA_KINDS}")
+            found[f"media[{index}].kind"] = f"got {media.kind!r}, wanted one of {_MEDIA_KINDS}"
         if not media.path:
-            problems.append(f"media[{index}].path: got nothing")
+            found[f"media[{index}].path"] = "got nothing"
         if media.end_s is not None and media.end_s <= media.start_s:
-            problems.append(f"media[{index}].end_s: got {media.end_s}, wanted more than start_s={media.start_s}")
-    intervals = [(f"spans[{i}]", *span) for i, span in enumerate(sample.spans)]
-    intervals += [(f"captions[{i}]", caption.start_s, caption.end_s) for i, caption in enumerate(sample.captions)]
-    problems += [f"{name}: got [{start}, {end}], wanted start < end" for name, start, end in intervals if end <= start]
-    return problems
+            found[f"media[{index}].end_s"] = f"got {media.end_s}, wanted more than start_s={media.start_s}"
+    for index, (start_s, end_s) in enumerate(sample.spans):
+        if end_s <= start_s:
+            found[f"spans[{index}]"] = f"got [{start_s}, {end_s}], wanted start < end"
+    for index, caption in enumerate(sample.captions):
+        if caption.end_s < caption.start_s:
+            found[f"captions[{index}]"] = f"got [{caption.start_s}, {caption.end_s}], wanted start <= end"
+    return found
 
 
-def _wrong_answer(sample: Sample) -> list[str]:
-    if sample.answer_type == "choice":
+def _wrong_truth(sample: Sample) -> dict[str, str]:
+    kind, answer = sample.answer_type, sample.answer
+    if kind == "choice":
+        if len(sample.options) > MAX_OPTIONS:
+            return {"options": f"got {len(sample.options)}, wanted at most {MAX_OPTIONS}, a letter each"}
         letters = [chr(65 + i) for i in range(len(sample.options))]
-        if sample.answer not in letters:
-            return [f"answer: got {sample.answer!r}, wanted the letter of one of the {len(letters)} options {letters}"]
-    if sample.answer_type in ("number", "regression") and not _is_number(sample.answer):
-        return [f"answer: got {sample.answer!r}, wanted a number (answer_type is {sample.answer_type})"]
-    if sample.answer_type in ("text", "ocr", "free") and not sample.answer.strip():
-        return [f"answer: got nothing, wanted text (answer_type is {sample.answer_type})"]
-    if sample.answer_type == "span" and not sample.spans:
-        return ["spans: got none, wanted at least one (answer_type is span)"]
-    if sample.answer_type == "elements" and not sample.key_elements:
-        return ["key_elements: got none, wanted at least one (answer_type is elements)"]
-    return []
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text.replace(",", "")))
-    except ValueError:
-        return False
+        if answer not in letters:
+            return {"answer": f"got {answer!r}, wanted the letter of one of the {len(letters)} options {letters}"}
+    elif kind in ("number", "regression") and number(answer) is None:
+        return {"answer": f"got {answer!r}, wanted a number as a completion writes it, such as 3.5 ({kind})"}
+    elif kind in ("text", "ocr", "free") and not answer.strip():
+        return {"answer": f"got nothing, wanted text (answer_type is {kind})"}
+    elif kind == "span" and not sample.spans:
+        return {"spans": "got none, wanted at least one (answer_type is span)"}
+    elif kind == "elements" and not sample.key_elements:
+        return {"key_elements": "got none, wanted at least one (answer_type is elements)"}
+    return {}
 
 
 def _type(value: Any) -> str:

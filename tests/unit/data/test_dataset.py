@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vrl.config import DataConfig
-from vrl.data.dataset import SCHEMA, check_media, media_root, read_samples, resolve_media, write_parquet
+from vrl.data.dataset import SCHEMA, check_media, media_root, read_dataset, read_samples, resolve_media, write_parquet
 from vrl.errors import ConfigError, DataError
 from vrl.types import Caption, Media, Sample
 
@@ -98,20 +98,79 @@ def test_tasks_filter_rows_and_an_empty_result_is_an_error(tmp_path: Path) -> No
 def test_a_wrong_row_is_refused_with_row_and_column(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     text = problems(jsonl(tmp_path, {**ROW, **change}))
     assert message in text
-    assert len(text.splitlines()) == 1  # one fault, one line
+    assert text.splitlines()[1:] == ["1 of 1 rows are bad"]  # one fault, one line
 
 
-def test_all_faults_of_a_file_are_listed_up_to_twenty(tmp_path: Path) -> None:
-    text = problems(jsonl(tmp_path, ROW, {"task": "vqa", "question": "?"}, {**ROW, "answer": 1}))
-    assert "row 2: sample_id: missing column" in text
+def test_all_faults_of_a_file_are_listed(tmp_path: Path) -> None:
+    text = problems(jsonl(tmp_path, ROW, {"task": "vqa", "question": 3}, {**ROW, "sample_id": "b", "answer": 1}))
+    assert "row 2: sample_id: missing column" in text and "row 2: question: got int" in text
     assert "row 3: answer: got int" in text
     many = problems(jsonl(tmp_path, *[{**ROW, "sample_id": str(i), "answer": i} for i in range(100)]))
-    assert len(many.splitlines()) == 21
-    assert "row 20:" in many and "row 21:" not in many
+    assert len(many.splitlines()) == 101 and "row 100:" in many and many.endswith("100 of 100 rows are bad")
 
 
 def test_an_id_seen_twice_is_refused(tmp_path: Path) -> None:
-    assert "sample_id: got 'a' in 2 rows" in problems(jsonl(tmp_path, ROW, ROW))
+    text = problems(jsonl(tmp_path, ROW, {**ROW, "sample_id": "b"}, ROW))
+    assert "row 3: sample_id: got 'a', wanted unique ids: row 1 has it too" in text
+
+
+def test_bad_rows_are_skipped_and_counted(tmp_path: Path) -> None:
+    rows = [ROW, {**ROW, "sample_id": "b", "answer": 1}, ROW, {**ROW, "sample_id": "c", "spans": [[2, 1]]}]
+    path = jsonl(tmp_path, *rows, {**ROW, "sample_id": "d"})
+    with path.open("a") as file:
+        file.write("{torn\n\n")
+    reading = read_dataset(path, bad_rows="skip")
+    assert [sample.sample_id for sample in reading.kept] == ["a", "d"]
+    assert reading.num_rows == len(reading.kept) + len(reading.bad) == 6
+    assert reading.reasons == {"answer": 1, "sample_id": 1, "spans": 1, "row": 1}
+    assert reading.summary() == "6 rows read, 2 kept, 4 skipped (answer 1, sample_id 1, spans 1, row 1)"
+    with pytest.raises(DataError, match="4 of 6 rows are bad; set the key"):
+        read_dataset(path, how_to_skip="set the key")
+
+
+def test_nothing_kept_is_an_error_under_any_policy(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"got no rows to keep \(1 rows read, 0 kept, 1 skipped \(answer 1\)\)"):
+        read_dataset(jsonl(tmp_path, {**ROW, "answer": 1}), bad_rows="skip")
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({}, None),
+        ({"answer": "", "answer_type": "choice", "options": ["x", "y"]}, None),
+        ({"answer": "", "answer_type": "number"}, None),
+        ({"answer": "", "answer_type": "span"}, None),
+        ({"answer": "C", "answer_type": "choice", "options": ["x", "y"]}, "wanted the letter of one of the 2 options"),
+        ({"answer": "", "question": ""}, "question: got nothing"),
+    ],
+)
+def test_questions_without_answers_can_be_asked(tmp_path: Path, change: dict[str, Any], fault: str | None) -> None:
+    path = jsonl(tmp_path, {**ROW, **change})
+    if fault:
+        with pytest.raises(DataError, match=fault):
+            read_dataset(path, answered=False)
+    else:
+        assert len(read_dataset(path, answered=False).kept) == 1
+
+
+@pytest.mark.parametrize("answer", ["3,5", "1.000.5", "1e5", "12 cm", "five", "", "0x10", "inf", "1" * 70])
+def test_a_number_that_no_completion_can_match_is_refused(tmp_path: Path, answer: str) -> None:
+    assert "row 1: answer: got" in problems(jsonl(tmp_path, {**ROW, "answer_type": "number", "answer": answer}))
+
+
+@pytest.mark.parametrize("answer", ["3", "3.5", "-2", "1,000", "+1,234,567.5", ".5", "3."])
+def test_numbers_that_completions_write_are_kept(tmp_path: Path, answer: str) -> None:
+    assert read_samples(jsonl(tmp_path, {**ROW, "answer_type": "number", "answer": answer}))[0].answer == answer
+
+
+def test_more_options_than_letters_are_refused(tmp_path: Path) -> None:
+    row = {**ROW, "answer_type": "choice", "answer": "A", "options": [str(i) for i in range(27)]}
+    assert "options: got 27, wanted at most 26" in problems(jsonl(tmp_path, row))
+
+
+def test_a_caption_may_be_of_one_moment(tmp_path: Path) -> None:
+    (sample,) = read_samples(jsonl(tmp_path, {**ROW, "captions": [{"start_s": 3, "end_s": 3, "text": "Red."}]}))
+    assert sample.captions == (Caption(start_s=3.0, end_s=3.0, text="Red."),)
 
 
 def test_files_that_are_no_dataset_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,7 @@
+"""The one door for annotation files: our own schema, published datasets and benchmarks are all read through it."""
+
+from vrl.data.rows.reading import BAD_ROWS, Reading, read_rows
+from vrl.data.rows.row import Row, RowError
+from vrl.data.rows.source import Source, read_json
+
+__all__ = ["BAD_ROWS", "Reading", "Row", "RowError", "Source", "read_json", "read_rows"]
