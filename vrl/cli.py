@@ -19,7 +19,8 @@ from vrl import __version__
 from vrl.errors import CheckpointError, ConfigError, DataError, StorageError, VrlError
 
 _LAYOUTS = (
-    "video-r1", "video-r2", "llava-video", "charades-sta", "next-gqa", "time-r1", "verl", "easyr1", "jsonl",
+    "video-r1", "video-r2", "videoreasoner", "llava-video", "charades-sta", "next-gqa", "time-r1", "verl", "easyr1",
+    "jsonl",
 )  # fmt: skip
 _DESCRIPTION = "Reinforcement learning for models that reason over video: Ray, vLLM rollouts, a DeepSpeed learner."
 
@@ -147,6 +148,9 @@ def _add_data(commands: Any) -> None:
     convert.add_argument("source", type=Path, metavar="SRC", help="annotation file")
     convert.add_argument("out", type=Path, metavar="OUT", help="parquet file to write")
     convert.add_argument("--root", type=Path, help="folder of the media, if SRC has absolute paths")
+    convert.add_argument(
+        "--skip-bad", action="store_true", help="leave bad rows out and list them, instead of refusing"
+    )
     convert.set_defaults(run=_data_convert)
 
     check = tools.add_parser("check", help="decode every clip; exit code 1 if any is bad")
@@ -161,7 +165,11 @@ def _add_data(commands: Any) -> None:
 def _data_convert(args: argparse.Namespace) -> int:
     from vrl.data.convert import convert
 
-    print(f"{args.out}: {convert(args.layout, args.source, args.out, root=args.root)} rows")
+    bad_rows = "skip" if args.skip_bad else "refuse"
+    reading = convert(args.layout, args.source, args.out, root=args.root, bad_rows=bad_rows)
+    for error in reading.bad:
+        print(f"skipped: {error}", file=sys.stderr)
+    print(f"{args.out}: {len(reading.kept)} samples; {reading.summary()}")
     return 0
 
 

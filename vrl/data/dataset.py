@@ -248,7 +248,7 @@ class _SampleReader:
 def faults(sample: Sample, *, answered: bool = True) -> dict[str, str]:
     """Return what cannot be true of a sample whose types are right: column -> what is wrong.
 
-    `answered`: no answer is a fault too. An event has a length; a caption may be of one moment.
+    `answered`: no answer is a fault too. Events and captions may be of one moment.
     """
     found = {name: "got nothing" for name in ("sample_id", "task", "question") if not getattr(sample, name).strip()}
     if sample.answer_type not in _ANSWER_TYPES:
@@ -263,8 +263,8 @@ def faults(sample: Sample, *, answered: bool = True) -> dict[str, str]:
         if media.end_s is not None and media.end_s <= media.start_s:
             found[f"media[{index}].end_s"] = f"got {media.end_s}, wanted more than start_s={media.start_s}"
     for index, (start_s, end_s) in enumerate(sample.spans):
-        if end_s <= start_s:
-            found[f"spans[{index}]"] = f"got [{start_s}, {end_s}], wanted start < end"
+        if end_s < start_s:
+            found[f"spans[{index}]"] = f"got [{start_s}, {end_s}], wanted start <= end"
     for index, caption in enumerate(sample.captions):
         if caption.end_s < caption.start_s:
             found[f"captions[{index}]"] = f"got [{caption.start_s}, {caption.end_s}], wanted start <= end"

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from vrl.cli import _LAYOUTS, main
-from vrl.data.convert import NAMES, convert
-from vrl.data.convert.choices import take_apart
+from vrl.data.convert import LAYOUTS, convert
 from vrl.data.dataset import read_samples
+from vrl.data.rows.options import take_apart
 from vrl.errors import ConfigError, DataError
 from vrl.types import Caption, Media, Sample
 
@@ -80,9 +80,9 @@ def write(path: Path, *rows: Any) -> Path:
 
 def converted(layout: str, source: Path, root: Path | None = None) -> tuple[Sample, ...]:
     out = source.with_name("out.parquet")
-    num_rows = convert(layout, source, out, root=root)
+    reading = convert(layout, source, out, root=root)
     samples = read_samples(out)
-    assert len(samples) == num_rows
+    assert samples == reading.kept and not reading.bad
     return samples
 
 
@@ -116,9 +116,110 @@ def test_video_r2(tmp_path: Path) -> None:
     assert (sample.question, sample.answer, sample.answer_type) == ("How many people?", "2", "number")
     assert sample.thinking == "At 00:03 I see two."
     assert sample.captions == (
-        Caption(start_s=3.0, end_s=4.0, text="Two people."),
+        Caption(start_s=3.0, end_s=3.0, text="Two people."),
         Caption(start_s=62.0, end_s=65.0, text="They leave."),
     )
+
+
+@pytest.mark.parametrize(
+    ("when", "span_s"),
+    [
+        ("0:05 to 0:09", (5, 9)),
+        ("00:05\u201300:09", (5, 9)),
+        ("00:05 \u2014 00:09", (5, 9)),
+        ("5-9", (5, 9)),
+        ("00:09-00:05", (5, 9)),
+        ("12", (12, 12)),
+        ("01:02:03", (3723, 3723)),
+        ("00:03.6 TO 00:05,", (4, 5)),
+        ("0:05 onwards", None),
+        ("0:05-end", None),
+        ("0:05+", (5, 5)),
+        ("1:2:3:4", None),
+        ("1-2-3", None),
+        ("nan", None),
+        ("-0:05", None),
+        ("soon", None),
+    ],
+)
+def test_times_of_video_r2_are_read_as_its_sanitiser_does(tmp_path: Path, when: str, span_s: tuple | None) -> None:
+    row = VIDEO_R2 | {"temporal_grounding": {when: "x", "02:00:00": "last"}}
+    source = write(tmp_path / "rows.json", row)
+    reading = convert("video-r2", source, tmp_path / "out.parquet")
+    found = [(caption.start_s, caption.end_s) for caption in reading.kept[0].captions]
+    assert found == ([span_s] if span_s else []) + [(7200, 7200)]
+    assert sum(reading.notes.values()) == (span_s is None)
+
+
+def test_two_questions_of_video_r2_about_one_clip_have_ids_of_their_own(tmp_path: Path) -> None:
+    row = VIDEO_R2 | {"id": "clip"}
+    first, second = converted("video-r2", write(tmp_path / "rows.json", row, row))
+    assert first.sample_id != second.sample_id
+
+
+VIDEOREASONER = {
+    "problem_id": 3,
+    "path": "./nextqa/x.mp4",
+    "problem": "why does he jump",
+    "data_type": "video",
+    "problem_type": "qa",
+    "options": ["A. joy", "B. fear"],
+    "solution": "<answer>B</answer>",
+    "times": [2.0, 8.0],
+    "points": [0.2, 0.8],
+    "duration": 10.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({}, {"task": "vqa", "answer": "B", "answer_type": "choice", "options": ("joy", "fear"), "spans": ((2, 8),)}),
+        ({"problem_type": "grounding"}, {"task": "grounding", "answer": "", "spans": ((2, 8),)}),
+        ({"problem_type": "grounding", "times": None}, {"task": "grounding", "spans": ((2, 8),)}),
+        (
+            {"problem_type": "other", "response": "I want to output the key elements: a red car, a dog,"},
+            {"task": "key_elements", "key_elements": ("a red car", "a dog"), "answer_type": "elements"},
+        ),
+        (
+            {"problem_type": "x", "solution": None, "response": "The answer is: B. fear"},
+            {"task": "vqa", "answer": "B", "answer_type": "choice"},
+        ),
+    ],
+)
+def test_videoreasoner(tmp_path: Path, change: dict, wanted: dict) -> None:
+    (sample,) = converted("videoreasoner", write(tmp_path / "rows.json", VIDEOREASONER | change))
+    assert {name: getattr(sample, name) for name in wanted} == wanted
+    assert sample.media == (Media(kind="video", path="nextqa/x.mp4"),)
+
+
+def test_tvgbench(tmp_path: Path) -> None:
+    row = {"path": "./videos/KWZSA.mp4", "question": "a person was sitting", "answer": "13.4-28.1", "duration": 30.12}
+    moment = row | {"answer": "2.98-2.98"}
+    first, second = converted("time-r1", write(tmp_path / "tvgbench.json", row, moment))
+    assert first.spans == ((13.4, 28.1),) and second.spans == ((2.98, 2.98),)
+    assert first.question == "When does this happen in the video: a person was sitting"
+
+
+def test_nextgqa_takes_the_first_of_equal_options_and_starts_at_the_clip(tmp_path: Path) -> None:
+    table = "video_id,question,answer,qid,type,a0,a1,a2,a3,a4\n1,why,red,0,CW,blue,red,red,x,y\n"
+    (tmp_path / "val.csv").write_text(table)
+    (tmp_path / "gsub_val.json").write_text(json.dumps({"1": {"location": {"0": [[-0.2, 3.0]]}}}))
+    reading = convert("next-gqa", tmp_path / "val.csv", tmp_path / "out.parquet")
+    assert reading.kept[0].answer == "B" and reading.kept[0].spans == ((0.0, 3.0),)
+    assert reading.summary() == "1 rows read, 1 kept, 0 skipped; 1 spans that began before their clip"
+
+
+def test_bad_rows_are_skipped_when_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path / "rows.txt", "A 1 2##x.", "B 3 2##y.", "", "C 2 2##z.", "D 4.5 5##w.")
+    out = tmp_path / "out.parquet"
+    assert main(["data", "convert", "--from", "charades-sta", str(source), str(out)]) == 2
+    assert not out.exists() and "2 of 4 rows are bad; --skip-bad leaves them out" in capsys.readouterr().err
+    assert main(["data", "convert", "--from", "charades-sta", "--skip-bad", str(source), str(out)]) == 0
+    captured = capsys.readouterr()
+    assert "2 samples; 4 rows read, 2 kept, 2 skipped (line 2)" in captured.out
+    assert "rows.txt row 2: line: got" in captured.err and "rows.txt row 4: line: got" in captured.err
+    assert [sample.sample_id for sample in read_samples(out)] == ["rows-1", "rows-5"]
 
 
 def test_llava_video(tmp_path: Path) -> None:
@@ -194,19 +295,19 @@ def test_our_own_rows_get_the_schema_and_its_version(tmp_path: Path) -> None:
         ("video-r1", VIDEO_R1 | {"path": "/abs/x.mp4"}, "row 2: path: got '/abs/x.mp4', wanted a relative path"),
         ("video-r1", VIDEO_R1 | {"path": "http://x/y.mp4"}, "row 2: path: got 'http"),
         ("video-r1", VIDEO_R1 | {"solution": "<answer>C</answer>"}, "row 2: answer: got 'C', wanted the letter"),
-        ("video-r1", VIDEO_R1 | {"problem": None}, "row 2: problem: got None, wanted text"),
+        ("video-r1", VIDEO_R1 | {"problem": None}, "row 2: problem: got nothing, wanted text"),
         ("video-r1", VIDEO_R1 | {"options": "A. x"}, "row 2: options: got 'A. x', wanted a list"),
-        ("video-r2", VIDEO_R2 | {"temporal_grounding": {"soon": "x"}}, "row 2: temporal_grounding: got {'soon'"),
+        ("video-r2", VIDEO_R2 | {"temporal_grounding": {"soon": 3}}, "row 2: temporal_grounding: got {'soon'"),
         ("video-r2", VIDEO_R2 | {"conversations": LLAVA["conversations"]}, "row 2: conversations: got '2 pairs"),
         (
             "llava-video",
             LLAVA | {"conversations": [{"from": "gpt", "value": "x"}]},
             "row 2: conversations: got ['gp",
         ),
-        ("llava-video", LLAVA | {"video": None}, "row 2: video: got None, wanted a path"),
+        ("llava-video", LLAVA | {"video": None}, "row 2: video: got nothing, wanted a path"),
         ("time-r1", TIME_R1 | {"timestamp": [3.0]}, "row 2: timestamp: got [3.0], wanted [start, end]"),
-        ("time-r1", TIME_R1 | {"timestamp": [9.0, 3.0]}, "row 2: spans[0]: got [9.0, 3.0], wanted start < end"),
-        ("easyr1", EASYR1 | {"answer": ""}, "row 2: answer: got '', wanted text"),
+        ("time-r1", TIME_R1 | {"timestamp": [9.0, 3.0]}, "row 2: timestamp: got [9.0, 3.0], wanted [start, end]"),
+        ("easyr1", EASYR1 | {"answer": ""}, "row 2: answer: got nothing, wanted text"),
         ("verl", VERL | {"prompt": []}, "row 2: prompt: got []"),
     ],
 )
@@ -216,24 +317,24 @@ def test_a_wrong_row_is_named_with_its_column(tmp_path: Path, layout: str, row: 
     with pytest.raises(DataError) as caught:
         converted(layout, source, Path("/data"))
     assert message in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1 and not (tmp_path / "out.parquet").exists()
+    assert len(str(caught.value).splitlines()) == 2 and not (tmp_path / "out.parquet").exists()
 
 
-def test_faults_are_listed_up_to_twenty_and_ids_must_be_unique(tmp_path: Path) -> None:
+def test_all_faults_are_listed_and_ids_must_be_unique(tmp_path: Path) -> None:
     lines = ["no such form"] * 50
     with pytest.raises(DataError) as caught:
         converted("charades-sta", write(tmp_path / "x.txt", *lines))
-    assert len(str(caught.value).splitlines()) == 21
-    with pytest.raises(DataError, match="got the id 'video-r1-7' 2 times"):
+    assert len(str(caught.value).splitlines()) == 51
+    with pytest.raises(DataError, match="row 2: sample_id: got 'video-r1-7', wanted unique ids: row 1 has it too"):
         converted("video-r1", write(tmp_path / "twice.jsonl", VIDEO_R1, VIDEO_R1))
 
 
 def test_files_that_hold_no_rows_are_refused(tmp_path: Path) -> None:
     for name, text, message in (
-        ("a.json", "{}", "no JSON array"),
+        ("a.json", "3", "got int, wanted an array"),
         ("b.json", "[", "not JSON"),
         ("c.json", "[]", "got no rows"),
-        ("d.json", "[3]", "row 1: got 3, wanted an object"),
+        ("d.json", "[3]", "row 1: got int, wanted an object"),
         ("e.xml", "", "got suffix '.xml'"),
     ):
         (tmp_path / name).write_text(text)
@@ -243,7 +344,7 @@ def test_files_that_hold_no_rows_are_refused(tmp_path: Path) -> None:
         converted("video-r1", tmp_path / "gone.json")
     with pytest.raises(ConfigError, match=r"ends in \.parquet"):
         convert("video-r1", tmp_path / "a.json", tmp_path / "out.jsonl")
-    assert len(NAMES) == 9
+    assert len(LAYOUTS) == 10
 
 
 @pytest.mark.parametrize(
@@ -264,7 +365,7 @@ def test_options_are_read_out_of_a_question(question: str, answer: str, wanted: 
 def test_the_command_converts_and_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = write(tmp_path / "train.jsonl", EASYR1), tmp_path / "out.parquet"
     assert main(["data", "convert", "--from", "easyr1", str(source), str(out)]) == 0
-    assert "1 rows" in capsys.readouterr().out and len(read_samples(out)) == 1
+    assert "1 samples" in capsys.readouterr().out and len(read_samples(out)) == 1
     assert main(["data", "convert", "--from", "verl", str(source), str(out)]) == 2
     assert "row 1: extra_info" in capsys.readouterr().err.replace("\n", " ")
-    assert _LAYOUTS == NAMES
+    assert tuple(LAYOUTS) == _LAYOUTS

@@ -1,65 +1,69 @@
-"""`vrl data convert`: published datasets to our one schema. One file a layout; a wrong row is named, none is repaired.
+"""`vrl data convert`: published datasets to our one schema. One file a layout.
 
 Questions with an answer become rows of task `vqa`, events to be found rows of `grounding`; `data.expand` rolls them out
 under other tasks. Media stay where they are: paths become relative to the folder they lie in (`data.root`).
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vrl.data.convert import charades_sta, conversation, easyr1, next_gqa, time_r1, verl, video_r1, video_r2
-from vrl.data.convert.row import Row, Source
-from vrl.data.dataset import faults, read_samples, write_parquet
+from vrl.data.convert import (
+    charades_sta,
+    conversation,
+    easyr1,
+    next_gqa,
+    time_r1,
+    verl,
+    video_r1,
+    video_r2,
+    videoreasoner,
+)
+from vrl.data.dataset import faults, sample_of, write_parquet
+from vrl.data.rows import Reading, Row, RowError, Source, read_rows
 from vrl.errors import ConfigError, DataError
 from vrl.types import Sample
-
-_MAX_PROBLEMS = 20
 
 LAYOUTS: dict[str, Callable[[Row], Iterator[Sample]]] = {
     "video-r1": video_r1.samples,
     "video-r2": video_r2.samples,
+    "videoreasoner": videoreasoner.samples,
     "llava-video": conversation.samples,
     "charades-sta": charades_sta.samples,
     "next-gqa": next_gqa.samples,
     "time-r1": time_r1.samples,
     "verl": verl.samples,
     "easyr1": easyr1.samples,
+    "jsonl": lambda row: iter([sample_of(row)]),
 }
-NAMES = (*LAYOUTS, "jsonl")
 
 
-def convert(layout: str, source: Path, out: Path, *, root: Path | None = None) -> int:
-    """Write the rows of `source`, in one of `NAMES`, as a dataset file of ours; returns how many.
+def convert(
+    layout: str, source: Path, out: Path, *, root: Path | None = None, bad_rows: str = "refuse"
+) -> Reading[Sample]:
+    """Write the samples of `source`, whose layout is one of `LAYOUTS`, to `out` and return what became of its rows.
 
-    `root`: the folder of the media, which absolute paths must lie under. Raises DataError listing up to 20 problems,
-    each with file, row and column, and ConfigError for an `out` that is no parquet file.
+    `root`: the folder of the media, which absolute paths must lie under. Raise DataError if a row is bad and `bad_rows`
+    is "refuse", or no row is good; ConfigError if `out` is no parquet file.
     """
     if out.suffix != ".parquet":
         raise ConfigError(f"OUT: got {out}, wanted a name that ends in .parquet")
-    samples = read_samples(source) if layout == "jsonl" else _converted(layout, Source(source, root))
-    write_parquet(samples, out)
-    return len(samples)
+    reading = read_rows(
+        Source(source, root),
+        lambda row: _checked(LAYOUTS[layout], row),
+        identify=lambda sample: sample.sample_id,
+        bad_rows=bad_rows,
+        how_to_skip="--skip-bad leaves them out",
+    )
+    if not reading.kept:
+        raise DataError(f"{source}: got no rows to keep ({reading.summary()}), wanted at least one", reason="dataset")
+    write_parquet(reading.kept, out)
+    return reading
 
 
-def _converted(layout: str, source: Source) -> list[Sample]:
-    found: list[Sample] = []
-    problems: list[str] = []
-    for row in source.rows():
-        try:
-            made = list(LAYOUTS[layout](row))
-        except DataError as error:
-            problems.append(str(error))
-        else:
-            problems += [f"{row.where}: {fault}" for sample in made for fault in faults(sample)]
-            found += made
-        if len(problems) >= _MAX_PROBLEMS:
-            problems[_MAX_PROBLEMS:] = ["... and perhaps more: reading stopped here"]
-            break
-    seen = Counter(sample.sample_id for sample in found)
-    problems += [f"{source.path}: got the id {key!r} {n} times, wanted once" for key, n in seen.items() if n > 1]
-    if not found and not problems:
-        problems = [f"{source.path}: got no rows, wanted at least one"]
-    if problems:
-        raise DataError("\n".join(problems[: _MAX_PROBLEMS + 1]), reason="dataset")
+def _checked(samples: Callable[[Row], Iterator[Sample]], row: Row) -> list[Sample]:
+    found = list(samples(row))
+    for sample in found:
+        wrong = faults(sample)
+        if wrong:
+            raise RowError(row.where, wrong)
     return found

@@ -4,23 +4,21 @@ Columns: problem or prompt (the question, with <video> or <image>), answer, vide
 """
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
-from vrl.data.convert.choices import take_apart
-from vrl.data.convert.row import Row
 from vrl.data.convert.verl import media
+from vrl.data.rows import Row
+from vrl.data.rows.options import take_apart
 from vrl.types import Sample
 
 
 def samples(row: Row) -> Iterator[Sample]:
-    """One row, one sample. Raises DataError."""
-    asked = take_apart(row.text("problem" if row.has("problem") else "prompt"), row.text("answer"))
+    """One row, one sample. Raises RowError."""
+    asked = take_apart(row.text("problem" if "problem" in row else "prompt"), row.text("answer"))
     yield Sample(
         sample_id=f"{row.source.path.stem}-{row.number}",
         task="vqa",
-        question=asked.question,
-        answer=asked.answer,
-        answer_type=asked.answer_type,
         media=media(row),
-        options=asked.options,
+        **asdict(asked),
         source="easyr1",
     )

@@ -7,28 +7,28 @@ The row holds the spans too: `data.expand` makes grounding of it.
 
 from collections.abc import Iterator
 
-from vrl.data.convert.row import Row
+from vrl.data.rows import Row
+from vrl.data.rows.options import letter_of
 from vrl.types import Sample
 
-_COLUMNS = ("a0", "a1", "a2", "a3", "a4")
+OPTIONS = ("a0", "a1", "a2", "a3", "a4")
 
 
 def samples(row: Row) -> Iterator[Sample]:
-    """One row, one question. Raises DataError."""
-    located = row.source.sibling(f"gsub_{row.source.path.stem}.json")
+    """One row, one question. Raises RowError."""
+    split = row.source.path.stem
+    located = row.source.sibling(f"gsub_{split}.json")
     if located is None:
-        raise row.fault("spans", None, f"gsub_{row.source.path.stem}.json next to the CSV file")
-    video, qid, answer = row.text("video_id"), row.text("qid"), row.text("answer")
-    options = tuple(row.text(column) for column in _COLUMNS)
-    if options.count(answer) != 1:
-        raise row.fault("answer", answer, f"one of {options}")
+        raise row.error("spans", None, f"gsub_{split}.json next to the CSV file")
+    video, qid = row.text("video_id"), row.text("qid")
+    options = tuple(row.text(column) for column in OPTIONS)
     spans = located.get(video, {}).get("location", {}).get(qid, [])
     folders = row.source.sibling("map_vid_vidorID.json") or {}
     yield Sample(
-        sample_id=f"nextgqa-{row.source.path.stem}-{video}-{qid}",
+        sample_id=f"nextgqa-{split}-{video}-{qid}",
         task="vqa",
         question=row.text("question"),
-        answer=chr(65 + options.index(answer)),
+        answer=letter_of(row, "answer", options),
         answer_type="choice",
         media=(row.media("video", "video_id", f"{folders.get(video, video)}.mp4"),),
         options=options,

@@ -6,42 +6,40 @@ out, because our tasks bring their own instructions. Images embedded as bytes ar
 """
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
-from vrl.data.convert.choices import take_apart
-from vrl.data.convert.row import Row
+from vrl.data.rows import Row
+from vrl.data.rows.options import take_apart
 from vrl.types import Media, Sample
 
 
 def samples(row: Row) -> Iterator[Sample]:
-    """One row, one sample. Raises DataError."""
-    extra = row.record("extra_info")
-    asked = take_apart(_question(row), row.record("reward_model").text("ground_truth"))
+    """One row, one sample. Raises RowError."""
+    extra = row.inner("extra_info")
+    asked = take_apart(_question(row), row.inner("reward_model").text("ground_truth"))
     yield Sample(
         sample_id=f"{row.text('data_source')}-{extra.text('split', 'train')}-{extra.columns.get('index', row.number)}",
         task="vqa",
-        question=asked.question,
-        answer=asked.answer,
-        answer_type=asked.answer_type,
         media=media(row),
-        options=asked.options,
+        **asdict(asked),
         source=row.text("data_source"),
     )
 
 
 def media(row: Row) -> tuple[Media, ...]:
-    """Clips, then images: paths, or objects that hold one. Raises DataError for a file that is embedded."""
+    """Clips, then images: paths, or objects that hold one. Raises RowError for a file that is embedded."""
     found = []
     for kind, column in (("video", "videos"), ("image", "images")):
-        for item in row.list(column):
+        for item in row.list_of(column):
             path = item.get(kind) or item.get("path") if isinstance(item, dict) else item
             if not isinstance(path, str):
-                raise row.fault(column, item, "a path (pixels that are embedded must be written to files first)")
+                raise row.error(column, item, "a path (pixels that are embedded must be written to files first)")
             found.append(row.media(kind, column, path))
     return tuple(found)
 
 
 def _question(row: Row) -> str:
-    turns = [turn for turn in row.list("prompt") if isinstance(turn, dict) and turn.get("role") == "user"]
+    turns = [turn for turn in row.list_of("prompt") if isinstance(turn, dict) and turn.get("role") == "user"]
     if not turns or not isinstance(turns[-1].get("content"), str):
-        raise row.fault("prompt", row.columns.get("prompt"), "a user turn with text")
+        raise row.error("prompt", row.columns.get("prompt"), "a user turn with text")
     return turns[-1]["content"]

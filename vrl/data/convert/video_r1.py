@@ -7,8 +7,8 @@ in the file with chains of thought.
 
 from collections.abc import Iterator
 
-from vrl.data.convert.choices import block, plain_options
-from vrl.data.convert.row import Row
+from vrl.data.rows import Row
+from vrl.data.rows.options import block, plain_options
 from vrl.types import Sample
 
 _TYPES = {
@@ -21,15 +21,15 @@ _TYPES = {
 
 
 def samples(row: Row) -> Iterator[Sample]:
-    """One row, one sample. Raises DataError."""
+    """One row, one sample. Raises RowError."""
     kind, problem_type, solution = row.text("data_type"), row.text("problem_type"), row.text("solution")
     if kind not in ("video", "image"):
-        raise row.fault("data_type", kind, "video or image")
+        raise row.error("data_type", kind, "video or image")
     if problem_type not in _TYPES:
-        raise row.fault("problem_type", problem_type, f"one of {list(_TYPES)}")
+        raise row.error("problem_type", problem_type, f"one of {list(_TYPES)}")
     answer = block(solution, "answer")
     if not answer:
-        raise row.fault("solution", solution, "<answer>..</answer>")
+        raise row.error("solution", solution, "<answer>..</answer>")
     yield Sample(
         sample_id=f"video-r1-{row.columns.get('problem_id', row.number)}",
         task="vqa",
@@ -37,7 +37,7 @@ def samples(row: Row) -> Iterator[Sample]:
         answer=answer,
         answer_type=_TYPES[problem_type],
         media=(row.media(kind, "path", row.text("path")),),
-        options=plain_options([str(option) for option in row.list("options")]),
+        options=plain_options([str(option) for option in row.list_of("options")]),
         thinking=block(row.text("process", ""), "think"),
         source=row.text("data_source", "video-r1"),
     )

@@ -20,17 +20,20 @@ class Reading(Generic[T]):
     kept: tuple[T, ...]  # the records of good rows, in file order
     num_rows: int
     bad: tuple[RowError, ...]  # one for each row that was skipped
+    notes: Mapping[str, int]  # what was left out of kept and skipped rows, and how often
 
     @property
     def reasons(self) -> Mapping[str, int]:
-        """Number of skipped rows by the first column at fault (`row` for a row that cannot be read), the most frequent first."""
+        """Number of skipped rows by the first column at fault, `row` for none, the most frequent first."""
         return dict(Counter(next(iter(error.faults)).partition("[")[0] or "row" for error in self.bad).most_common())
 
     def summary(self) -> str:
         """Return the account of the rows, such as `12408 rows read, 12404 kept, 4 skipped (spans 4)`."""
         good = self.num_rows - len(self.bad)
         reasons = ", ".join(f"{column} {count}" for column, count in self.reasons.items())
-        return f"{self.num_rows} rows read, {good} kept, {len(self.bad)} skipped" + (f" ({reasons})" if reasons else "")
+        notes = "".join(f"; {count} {what}" for what, count in self.notes.items())
+        skipped = f"{len(self.bad)} skipped" + (f" ({reasons})" if reasons else "")
+        return f"{self.num_rows} rows read, {good} kept, {skipped}{notes}"
 
 
 def read_rows(
@@ -49,8 +52,10 @@ def read_rows(
     kept: list[T] = []
     bad: list[RowError] = []
     first: dict[str, int] = {}  # id -> number of the row that has it
+    notes: dict[int, Counter[str]] = {}  # one of each source
     num_rows = 0
     for row in rows:
+        notes[id(row.source)] = row.source.notes
         num_rows += 1
         try:
             records = _parsed(row, parse)
@@ -66,7 +71,7 @@ def read_rows(
     if bad and bad_rows == "refuse":
         account = f"{len(bad)} of {num_rows} rows are bad" + (f"; {how_to_skip}" if how_to_skip else "")
         raise DataError("\n".join([*map(str, bad), account]), reason="dataset")
-    return Reading(kept=tuple(kept), num_rows=num_rows, bad=tuple(bad))
+    return Reading(kept=tuple(kept), num_rows=num_rows, bad=tuple(bad), notes=sum(notes.values(), Counter()))
 
 
 def _parsed(row: Row, parse: Callable[[Row], Iterable[T]]) -> list[T]:

@@ -51,6 +51,10 @@ class Row:
         """Return the error of a wrong value."""
         return RowError(self.where, {self._prefix + column: f"got {_short(got)}, wanted {wanted}"})
 
+    def note(self, what: str) -> None:
+        """Count a part of the row that the reader leaves out, for the account of the file."""
+        self.source.notes[what] += 1
+
     def extended(self, **columns: Any) -> "Row":
         """Return the row with more columns: what a layout writes around its rows."""
         return self._derived({**self.columns, **columns}, self._prefix)
@@ -108,14 +112,19 @@ class Row:
             found.append(self._derived(value, f"{self._prefix}{column}[{index}]."))
         return found
 
-    def span(self, column: str, value: Any) -> tuple[float, float]:
-        """Return [start, end] in seconds, start before end, start not negative."""
+    def span(self, column: str, value: Any, *, moments: bool = False) -> tuple[float, float]:
+        """Return [start, end] in seconds of a value that `column` holds; a start before 0 becomes 0, with a note.
+
+        `moments`: an end that equals the start is good.
+        """
         if not isinstance(value, list | tuple) or len(value) != 2:
             raise self.error(column, value, "[start, end] in seconds")
         start_s, end_s = (self.finite(column, moment, "a number of seconds") for moment in value)
-        if not 0 <= start_s < end_s:
-            raise self.error(column, value, "0 <= start < end, in seconds")
-        return start_s, end_s
+        if end_s < max(0.0, start_s) or (end_s == start_s and not moments):
+            raise self.error(column, value, "[start, end] with 0 <= start < end")
+        if start_s < 0:
+            self.note("spans that began before their clip")
+        return max(0.0, start_s), end_s
 
     def spans(self, column: str) -> tuple[tuple[float, float], ...]:
         """Return a list of [start, end] in seconds with at least one."""

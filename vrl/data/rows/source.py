@@ -11,6 +11,7 @@ import io
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +42,7 @@ class Source:
         """
         self.path = path
         self.root = root
+        self.notes: Counter[str] = Counter()  # what readers of the rows left out of them
         self._columns = columns
 
     def __iter__(self) -> Iterator[Row]:

@@ -1,11 +1,13 @@
-"""Answers and options as datasets write them, in our terms. Pure text."""
+"""Questions, options and answers as annotation files write them, in our terms. Pure text."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vrl.data.rows.row import Row
 from vrl.tasks.answer import choice_letter, number
 
-_LETTERED = re.compile(r"\s*\(?([A-Z])[.):]\s*(.*?)\s*", re.DOTALL)
+_LETTERED = re.compile(r"\s*\(?([A-Z])[.):]\)?\s*(.*?)\s*", re.DOTALL)
 _PLACEHOLDERS = re.compile(r"\s*<(?:image|video)>\s*")
 
 
@@ -30,12 +32,47 @@ def block(text: str, tag: str) -> str:
     return found[-1].strip() if found else ""
 
 
-def plain_options(options: list[str]) -> tuple[str, ...]:
+def plain_options(options: Sequence[str]) -> tuple[str, ...]:
     """Options without their letters, where all have theirs: `A. red`, `(B) blue`, `C) ...`; unchanged otherwise."""
     written = [_LETTERED.fullmatch(option) for option in options]
     if all(match is not None and match[1] == chr(65 + i) for i, match in enumerate(written)):
         return tuple(match[2] for match in written if match is not None)
     return tuple(option.strip() for option in options)
+
+
+def letter_of(row: Row, column: str, options: Sequence[str]) -> str:
+    """Return the letter of the first option that is spelled like the text in `column`. Raise RowError for none."""
+    answer = row.text(column)
+    texts = [option.strip() for option in options]
+    if answer not in texts:
+        raise row.error(column, answer, f"the text of one of {texts}")
+    return chr(65 + texts.index(answer))
+
+
+def choice_of(row: Row, column: str, answer: str, options: Sequence[str]) -> str:
+    """Return the letter of the option that `answer`, read from `column`, names. Raise RowError for none."""
+    letter = choice_letter(answer, tuple(options))
+    if letter is None:
+        raise row.error(column, answer, f"one of the options {list(options)}")
+    return letter
+
+
+def split_options(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return question and options of a text that ends in its options, each on a line with its letter.
+
+    A line that does not begin with the next letter belongs to the line before. Without options: the text and ().
+    """
+    question: list[str] = []
+    options: list[str] = []
+    for line in text.strip().splitlines():
+        written = _LETTERED.fullmatch(line)
+        if written is not None and written[1] == chr(65 + len(options)):
+            options.append(written[2])
+        elif options:
+            options[-1] = f"{options[-1]} {line.strip()}".strip()
+        else:
+            question.append(line)
+    return "\n".join(question).strip(), tuple(options)
 
 
 def take_apart(question: str, answer: str) -> Asked:
