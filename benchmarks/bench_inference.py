@@ -32,10 +32,10 @@ from record import emit
 from vrl.config import CacheConfig, FrameConfig, ModelConfig, RolloutConfig
 from vrl.data.dataset import read_samples
 from vrl.data.decode.process import Decoder
-from vrl.inference.answer import answer_question
+from vrl.inference.answer import Answer
+from vrl.inference.answer_question import answer_question
 from vrl.inference.config import MediaConfig, StrategyConfig, data_config
 from vrl.inference.question import InferenceClient
-from vrl.inference.record import Answer
 from vrl.lifecycle import guard_private_ray
 from vrl.tasks import TASKS
 from vrl.tasks.task import Clip

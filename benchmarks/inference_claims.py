@@ -36,7 +36,8 @@ from record import emit
 from vrl.config import FrameConfig, ModelConfig, RewardConfig, RolloutConfig
 from vrl.data.dataset import read_samples
 from vrl.evaluation.interval import difference, draw_counts
-from vrl.inference.answer import answer_question
+from vrl.inference.answer import Answer, Candidate
+from vrl.inference.answer_question import answer_question
 from vrl.inference.config import (
     BackfillConfig,
     ElectionConfig,
@@ -47,7 +48,6 @@ from vrl.inference.config import (
 )
 from vrl.inference.parse_candidate import vote_key
 from vrl.inference.question import InferenceClient
-from vrl.inference.record import Answer, Candidate
 from vrl.inference.strategies.majority import plurality
 from vrl.lifecycle import guard_private_ray
 from vrl.tasks.think_keyframes import in_spans

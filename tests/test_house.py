@@ -76,7 +76,7 @@ DOORS = {
     "grafana_foundation_sdk": {"vrl/observability/dashboards.py"},
     "openai": {"vrl/reward/judge/endpoint.py"},
     "starlette": {"vrl/serve/app.py"},
-    "pydantic": {"vrl/serve/body.py"},
+    "pydantic": {"vrl/serve/request.py"},
     "wandb": {"vrl/observability/charts.py"},
     "pyarrow": {"vrl/data/dataset.py", "vrl/data/rows/source.py", "vrl/report/samples.py", "vrl/evaluation/rows.py"},
 }

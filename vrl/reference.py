@@ -94,7 +94,7 @@ def names(kind: str) -> list[tuple[str, ...]]:
         modules = {name: import_module(f"vrl.tasks.{name}") for name in TASKS}
         return [(name, ", ".join(task.needs), _text(modules[name])) for name, task in sorted(TASKS.items())]
     if kind == "strategies":
-        from vrl.inference.answer import STRATEGIES  # loads the model's tokenizer code
+        from vrl.inference.answer_question import STRATEGIES  # loads the model's tokenizer code
 
         return [(name, "", _text(function)) for name, function in STRATEGIES.items()]
     needs = {name: f"judge: {', '.join(ASKS[name])}" for name in ASKS} | dict.fromkeys(GROUP_REWARDS, "the group")

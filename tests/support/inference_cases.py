@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from vrl.config import RewardConfig
+from vrl.inference.answer import Candidate
 from vrl.inference.question import InferenceClient
-from vrl.inference.record import Candidate
 from vrl.toyworld.model import build_tokenizer
 from vrl.types import Completion, Prompt, Sample, VersionSpan, View
 

@@ -10,8 +10,8 @@ from vrl.config import RewardTermConfig, TaskConfig
 from vrl.evaluation.config import EvalConfig
 from vrl.evaluation.item import Benchmark, Item
 from vrl.evaluation.record import STAGE, Scored
+from vrl.inference.answer import Answer
 from vrl.inference.predictions import Prediction
-from vrl.inference.record import Answer
 from vrl.reward.inputs import RewardInput, Values
 from vrl.reward.text import word_error_rate
 from vrl.reward.worker import RewardWorker

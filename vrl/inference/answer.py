@@ -1,31 +1,52 @@
-"""A question in, an answer out, by any strategy: the one function that everything else calls.
+"""The records of answering: a candidate, an answer. Standard library only."""
 
-async with start_inference(model, data, rollout, strategy) as client:
-    answer = await answer_question(sample, client, strategy)
-"""
-
-from collections.abc import Awaitable, Callable
-
-from vrl.inference.config import StrategyConfig
-from vrl.inference.question import InferenceClient, Notify, QuestionContext
-from vrl.inference.record import Answer
-from vrl.inference.strategies import backfill, election, majority
-from vrl.types import Sample
-
-STRATEGIES: dict[str, Callable[[QuestionContext, StrategyConfig], Awaitable[Answer]]] = {
-    "single": majority.single,
-    "majority": majority.majority,
-    "election": election.election,
-    "backfill": backfill.backfill,
-}
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
-async def answer_question(
-    sample: Sample, client: InferenceClient, config: StrategyConfig, notify: Notify = lambda status: None
-) -> Answer:
-    """Return the answer of the configured strategy, with its trace. `notify` gets the name of each stage as it begins.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """One completion, read as an answer."""
 
-    Raises DataError for a question that cannot be shown (`error.reason` says why) and RolloutError for one that the
-    engine refuses; WorkerError when a worker died.
-    """
-    return await STRATEGIES[config.name](QuestionContext(sample, client, notify), config)
+    answer: str  # as written; empty where the completion cannot be read or is no answer to the question
+    key: str  # what it votes for: the answer, normalised by its type; empty: nothing
+    text: str  # of the completion, special tokens kept
+    confidence: float  # in (0, 1]; see vrl.inference.parse_candidate
+    keyframes: frozenset[int] = frozenset()  # cited frames that exist
+    frame_sensitive: float = 0.0  # s_fs, tau and rho of RLER: see vrl.reward.evidence
+    transparency: float = 0.0
+    repetition: float = 0.0
+    temperature: float = 0.0
+    view: str = "frames"  # name of the view it was drawn from
+    finish_reason: str = "stop"  # or "length"
+    duration_s: float = 0.0  # of the clip it was shown
+    timestamps_s: tuple[float, ...] = ()  # of the frames it was shown
+    num_tokens: int = 0
+
+    @property
+    def evidence(self) -> float:
+        """S = (s_fs + tau + (1 - rho) + c) / 4, in [0, 1]. Source: RLER's evidence score, from notes on the paper."""
+        return (self.frame_sensitive + self.transparency + 1 - self.repetition + self.confidence) / 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """The answer of a strategy to one question, and how it was found."""
+
+    answer: str = ""  # empty: no completion could be parsed as an answer
+    text: str = ""  # completion that gives the answer, special tokens kept
+    finish_reason: str = ""  # of that completion: "stop" or "length"
+    duration_s: float = 0.0  # of the clip that the model saw; 0 without one
+    timestamps_s: tuple[float, ...] = ()  # of the frames that the model saw, which its citations number
+    strategy: str = ""
+    num_candidates: int = 0  # completions that took part in the vote; 1 if there is no vote
+    num_calls: int = 0  # requests to an engine
+    num_tokens: int = 0  # generated, over all calls
+    latency_s: float = 0.0
+    trace: Mapping[str, Any] = field(default_factory=dict)  # plain JSON: why this answer
+
+    @property
+    def stages_s(self) -> Mapping[str, float]:
+        """Seconds of each stage of the strategy, in the order in which they began; stages may overlap."""
+        return self.trace.get("stages_s", {})

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from vrl.config import DataConfig
 from vrl.errors import DataError, RolloutError
-from vrl.inference.answer import answer_question
+from vrl.inference.answer_question import answer_question
 from vrl.inference.client import start_inference
 from vrl.inference.config import AnswerConfig, StrategyConfig
 from vrl.inference.predictions import Prediction, PredictionFile

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from math import fsum
 from statistics import median
 
+from vrl.inference.answer import Candidate
 from vrl.inference.config import ElectionConfig
-from vrl.inference.record import Candidate
 from vrl.inference.strategies.majority import mean_confidence, most_confident
 from vrl.types import View
 

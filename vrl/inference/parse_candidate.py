@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from typing import Any
 
 from vrl.config import RewardConfig
-from vrl.inference.record import Candidate
+from vrl.inference.answer import Candidate
 from vrl.reward.accuracy import normalise
 from vrl.reward.evidence import anti_repetition, frame_sensitive, think_transparency, valid_frames
 from vrl.reward.inputs import RewardInput

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from vrl.errors import ConfigError, DataError
-from vrl.inference.record import Answer
+from vrl.inference.answer import Answer
 from vrl.types import Sample
 
 _PREDICTIONS = "predictions.jsonl"

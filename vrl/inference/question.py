@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from vrl.config import RewardConfig
+from vrl.inference.answer import Answer, Candidate
 from vrl.inference.parse_candidate import read_candidate
-from vrl.inference.record import Answer, Candidate
 from vrl.inference.retrieval import Hit
 from vrl.types import Completion, Prompt, Sample, View
 

@@ -23,13 +23,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from vrl.errors import LostCallError, VrlError, WorkerError
-from vrl.inference.answer import answer_question
+from vrl.inference.answer import Answer
+from vrl.inference.answer_question import answer_question
 from vrl.inference.question import InferenceClient, Notify
-from vrl.inference.record import Answer
-from vrl.serve.body import ChatRequest, question, read_request
 from vrl.serve.clips import clip_path
 from vrl.serve.config import ServeConfig
-from vrl.serve.refusal import Refusal, as_body, refusal_of
+from vrl.serve.errors import Refusal, as_body, refusal_of
+from vrl.serve.request import ChatRequest, question, read_request
 from vrl.serve.token import is_authorised
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pathlib import Path
 from vrl.data.dataset import resolve_media
 from vrl.errors import DataError
 from vrl.serve.config import UPLOADS
-from vrl.serve.refusal import Refusal, refusal_of
+from vrl.serve.errors import Refusal, refusal_of
 
 _DATA = "data:video/"
 

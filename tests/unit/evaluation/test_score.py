@@ -14,8 +14,8 @@ from vrl.evaluation.item import Benchmark, Item
 from vrl.evaluation.metrics import summarise
 from vrl.evaluation.record import read_scores, write_scores
 from vrl.evaluation.score import score_items
+from vrl.inference.answer import Answer
 from vrl.inference.predictions import Prediction
-from vrl.inference.record import Answer
 from vrl.reward.worker import RewardWorker
 from vrl.types import Completion, Media, Prompt, Sample
 

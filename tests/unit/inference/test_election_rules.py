@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.inference_cases import candidate
 
+from vrl.inference.answer import Candidate
 from vrl.inference.config import ElectionConfig, StrategyConfig, strategy_problems
 from vrl.inference.election_rules import elect, overlap, schedule, stop_reason
-from vrl.inference.record import Candidate
 
 RULES = ElectionConfig()
 

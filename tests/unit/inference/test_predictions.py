@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from vrl.errors import ConfigError, DataError
+from vrl.inference.answer import Answer
 from vrl.inference.predictions import Prediction, PredictionFile, fingerprint, in_order
-from vrl.inference.record import Answer
 from vrl.types import Sample
 
 SETTINGS = {"model.path": "m", "frames.max_frames": 16, "strategy.candidates": [1, 2]}

@@ -1,7 +1,7 @@
 """What `vrl infer` says at its end."""
 
+from vrl.inference.answer import Answer
 from vrl.inference.predictions import Prediction
-from vrl.inference.record import Answer
 from vrl.inference.run import tally
 
 

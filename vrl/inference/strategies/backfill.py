@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vrl.errors import DataError
+from vrl.inference.answer import Answer, Candidate
 from vrl.inference.config import BackfillConfig, StrategyConfig
 from vrl.inference.frame_selection import Interval, event_intervals, merge, plan_moments, windows
 from vrl.inference.question import QuestionContext
-from vrl.inference.record import Answer, Candidate
 from vrl.inference.retrieval import Hit
 from vrl.tasks import TASKS
 from vrl.types import Prompt, View

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vrl.errors import DataError
+from vrl.inference.answer import Answer, Candidate
 from vrl.inference.config import ElectionConfig, StrategyConfig
 from vrl.inference.election_rules import Outcome, Slot, elect, schedule, stop_reason
 from vrl.inference.question import QuestionContext
-from vrl.inference.record import Answer, Candidate
 from vrl.inference.strategies.majority import shown
 from vrl.tasks.referee import NO, YES, answer_words, referee_sample
 from vrl.types import View

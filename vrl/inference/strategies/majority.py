@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vrl.inference.answer import Answer, Candidate
 from vrl.inference.config import StrategyConfig
 from vrl.inference.question import QuestionContext
-from vrl.inference.record import Answer, Candidate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 from support.inference_cases import FRAME_TIMES_S, client, completion
 
 from vrl.errors import DataError
-from vrl.inference.answer import answer_question
+from vrl.inference.answer_question import answer_question
 from vrl.inference.config import BackfillConfig, StrategyConfig
 from vrl.inference.retrieval import Hit
 from vrl.types import Media, Sample, View

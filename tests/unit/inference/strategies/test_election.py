@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from support.inference_cases import FRAME_TIMES_S, client, completion
 
-from vrl.inference.answer import answer_question
+from vrl.inference.answer_question import answer_question
 from vrl.inference.config import ElectionConfig, StrategyConfig
 from vrl.types import Media, Sample, View
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.inference_cases import candidate, client, completion
 
-from vrl.inference.answer import answer_question
+from vrl.inference.answer_question import answer_question
 from vrl.inference.config import MajorityConfig, StrategyConfig
 from vrl.inference.strategies.majority import plurality
 from vrl.types import Media, Sample

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vrl.serve.refusal import Refusal
+from vrl.serve.errors import Refusal
 from vrl.tasks import TASKS
 from vrl.types import Media, Sample
 

@@ -1,0 +1,31 @@
+"""A question in, an answer out, by any strategy: the one function that everything else calls.
+
+async with start_inference(model, data, rollout, strategy) as client:
+    answer = await answer_question(sample, client, strategy)
+"""
+
+from collections.abc import Awaitable, Callable
+
+from vrl.inference.answer import Answer
+from vrl.inference.config import StrategyConfig
+from vrl.inference.question import InferenceClient, Notify, QuestionContext
+from vrl.inference.strategies import backfill, election, majority
+from vrl.types import Sample
+
+STRATEGIES: dict[str, Callable[[QuestionContext, StrategyConfig], Awaitable[Answer]]] = {
+    "single": majority.single,
+    "majority": majority.majority,
+    "election": election.election,
+    "backfill": backfill.backfill,
+}
+
+
+async def answer_question(
+    sample: Sample, client: InferenceClient, config: StrategyConfig, notify: Notify = lambda status: None
+) -> Answer:
+    """Return the answer of the configured strategy, with its trace. `notify` gets the name of each stage as it begins.
+
+    Raises DataError for a question that cannot be shown (`error.reason` says why) and RolloutError for one that the
+    engine refuses; WorkerError when a worker died.
+    """
+    return await STRATEGIES[config.name](QuestionContext(sample, client, notify), config)
