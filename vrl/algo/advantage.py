@@ -1,7 +1,7 @@
 """Advantages: how much better each rollout did than its baseline. Pure functions of the rewards of one step.
 
-The baseline is the group's, or the step's (`AlgoConfig.step_wide_baseline`), where equal rewards within a group still
-teach. Dr. GRPO (arXiv 2503.20783) is `grpo_no_std` with algo.loss_aggregation=fixed_length. Does not shape rewards.
+The baseline is the group's, or the step's (`AlgoConfig.step_wide_baseline`); then a group of equal rewards still has a
+signal. Dr. GRPO (arXiv 2503.20783) is `grpo_no_std` with algo.loss_aggregation=fixed_length. Does not shape rewards.
 Axes: G rollouts of a group.
 """
 
@@ -16,9 +16,10 @@ from vrl.types import SPREAD_TOLERANCE, RolloutGroup
 
 
 def advantages(rewards: Sequence[np.ndarray], num_tokens: Sequence[np.ndarray], config: AlgoConfig) -> list[np.ndarray]:
-    """Advantages float32 [G] of every group of a step, by algo.advantage. Raises RewardError if a reward is not finite.
+    """Return the advantages float32 [G] of every group of a step, by algo.advantage.
 
     `rewards` [G] and `num_tokens` [G], the sampled tokens of each completion, are in the order of the groups.
+    Raises RewardError if a reward is not finite.
     """
     for rewards_G in rewards:
         if not np.isfinite(rewards_G).all():
@@ -42,7 +43,7 @@ def advantages(rewards: Sequence[np.ndarray], num_tokens: Sequence[np.ndarray], 
 
 
 def has_signal(groups: Sequence[RolloutGroup], config: AlgoConfig) -> list[bool]:
-    """Whether each group of a step has something to learn from: unequal rewards, of the step where it is the baseline.
+    """Return whether the rewards of each group, or of the whole step if that is the baseline, are unequal.
 
     Rewards count as equal within SPREAD_TOLERANCE.
     """
@@ -53,31 +54,31 @@ def has_signal(groups: Sequence[RolloutGroup], config: AlgoConfig) -> list[bool]
 
 
 def centred(rewards_G: np.ndarray) -> np.ndarray:
-    """r - mean, [G]: nothing favours groups of little spread (Dr. GRPO, arXiv 2503.20783)."""
+    """Return r - mean, [G]: groups of little spread get no extra weight (Dr. GRPO, arXiv 2503.20783)."""
     return rewards_G - rewards_G.mean()
 
 
 def grpo(rewards_G: np.ndarray, std_eps: float) -> np.ndarray:
-    """(r - mean) / (std + std_eps), [G] (DeepSeekMath, arXiv 2402.03300).
+    """Return (r - mean) / (std + std_eps), [G] (DeepSeekMath, arXiv 2402.03300).
 
-    std is the sample deviation (divisor G - 1), as torch.std gives it in the trainers of the papers; 0 for G = 1.
+    std is the sample deviation (divisor G - 1), as torch.std in the trainers of the papers; 0 for G = 1.
     """
     std = rewards_G.std(ddof=1) if len(rewards_G) > 1 else 0.0
     return centred(rewards_G) / (std + std_eps)
 
 
 def rloo(rewards_G: np.ndarray) -> np.ndarray:
-    """r - mean of the other rollouts, [G] (REINFORCE leave-one-out, arXiv 2402.14740); 0 for G = 1."""
+    """Return r - mean of the other rollouts, [G] (REINFORCE leave-one-out, arXiv 2402.14740); 0 for G = 1."""
     return centred(rewards_G) * len(rewards_G) / max(len(rewards_G) - 1, 1)
 
 
 def pass_at_k(rewards_G: np.ndarray, k: int, std_eps: float) -> np.ndarray:
-    """How much better the best of k is with this rollout among them, over the spread of the best of k, [G].
+    """Return how much each rollout improves the best of k, over the spread of the best of k, [G].
 
     (E[best of k | rollout i is one] - E[best of k]) / (std[best of k] + std_eps) over all draws of k rollouts of the
     group. For rewards 0 and 1 these are the analytic advantages of Pass@k training (Chen et al., arXiv 2508.10751);
     the best reward in place of a success is our extension, so that graded rewards need no threshold. k = 1 is grpo
-    with divisor G. Needs k <= G.
+    with divisor G. Requires k <= G.
     """
     size = len(rewards_G)
     mean = _best_of(rewards_G, k)
@@ -88,16 +89,16 @@ def pass_at_k(rewards_G: np.ndarray, k: int, std_eps: float) -> np.ndarray:
 
 
 def reinforce_batch(rewards: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """r - mean over all rollouts of the step: REINFORCE (Williams 1992) with a constant baseline."""
+    """Return r - mean over all rollouts of the step: REINFORCE (Williams 1992) with a constant baseline."""
     mean = np.concatenate(rewards).mean()
     return [rewards_G - mean for rewards_G in rewards]
 
 
 def normalised(values: Sequence[np.ndarray], num_tokens: Sequence[np.ndarray], std_eps: float) -> list[np.ndarray]:
-    """(v - mean) / (std + std_eps), mean and deviation over all tokens of the step (REINFORCE++, arXiv 2501.03262).
+    """Return (v - mean) / (std + std_eps) over all tokens of the step (REINFORCE++, arXiv 2501.03262).
 
-    Each token carries its completion's value. The paper's first variant takes rewards, its variant with
-    baseline (`reinforce_plus_plus_baseline`) rewards that are centred in their group.
+    Each token carries its completion's value. The paper's first variant normalises rewards, its variant with
+    baseline (`reinforce_plus_plus_baseline`) rewards centred in their group.
     """
     every, weights = np.concatenate(values), np.concatenate(num_tokens)
     mean = np.average(every, weights=weights)
@@ -106,9 +107,9 @@ def normalised(values: Sequence[np.ndarray], num_tokens: Sequence[np.ndarray], s
 
 
 def _best_of(rewards_G: np.ndarray, k: int, power: int = 1) -> float:
-    """E[max^power] over all draws of k of the rewards; 0 where there are fewer than k.
+    """Return E[max^power] over all draws of k rewards; 0 if there are fewer than k.
 
-    The j-th smallest, from 0, is the largest of comb(j, k - 1) draws.
+    The j-th smallest, counted from 0, is the largest of comb(j, k - 1) draws.
     """
     size = len(rewards_G)
     draws = np.array([comb(j, k - 1) for j in range(size)], dtype=np.float64)

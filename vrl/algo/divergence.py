@@ -1,7 +1,7 @@
-"""How far apart two policies are, estimated per token from tokens that one of them sampled. Pure torch functions.
+"""Divergence of two policies, estimated per token from tokens that one of them sampled. Pure torch functions.
 
-Log-probs are float32 [T], one entry for each token. k1, k2 and k3 are named as in Schulman's note "Approximating KL
-divergence" (2020). Does not decide where a divergence goes: into the loss, into the reward, or into the log.
+Log-probs are float32 [T], one entry per token. k1, k2 and k3 are named as in Schulman's note "Approximating KL
+divergence" (2020). Does not decide whether a divergence enters the loss, the reward or the log.
 """
 
 import torch
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def kl(logprobs: Tensor, ref_logprobs: Tensor, estimator: str, clamp: float = 0.0) -> Tensor:
-    """KL(policy || reference) per token [T] by k1, k2 or k3, from tokens that the policy sampled.
+    """Return KL(policy || reference) per token [T] by k1, k2 or k3, from tokens that the policy sampled.
 
-    With `clamp`, reference - policy counts within +-clamp nats, as in Video-R1's public training code (10); a token
-    beyond it then has no gradient from here.
+    `clamp` limits reference - policy to +-clamp nats, as in Video-R1's public training code (10); a token beyond the
+    limit gets no gradient from the KL.
     """
     if clamp:
         ref_logprobs = logprobs + (ref_logprobs - logprobs).clamp(-clamp, clamp)
@@ -20,38 +20,38 @@ def kl(logprobs: Tensor, ref_logprobs: Tensor, estimator: str, clamp: float = 0.
 
 
 def k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """log policy - log reference: unbiased, of either sign. Its own gradient does not see the reference.
+    """Return log policy - log reference: unbiased, of either sign. Its own gradient does not depend on the reference.
 
-    So it serves in a reward, where it alone gives the gradient of the KL, and not in a loss (arXiv 2506.09477,
+    It is therefore for rewards, where only k1 gives the gradient of the KL, not for losses (arXiv 2506.09477,
     2512.21852).
     """
     return logprobs - ref_logprobs
 
 
 def k2(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """Half the squared log-ratio: biased, but its gradient estimates that of the token's KL without bias.
+    """Return half the squared log-ratio: biased, but its gradient is an unbiased estimate of the token's KL gradient.
 
-    As every KL in a loss it does not see what a token does to the KL of those after it (arXiv 2506.09477).
+    Like every KL in a loss, it ignores a token's effect on the KL of later tokens (arXiv 2506.09477).
     """
     return 0.5 * (logprobs - ref_logprobs).square()
 
 
 def k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """exp(d) - 1 - d with d = reference - policy: never negative, unbiased (GRPO, arXiv 2402.03300)."""
+    """Return exp(d) - 1 - d with d = reference - policy: never negative, unbiased (GRPO, arXiv 2402.03300)."""
     difference = ref_logprobs - logprobs
     return torch.expm1(difference) - difference
 
 
 def mismatch_kl(rollout_logprobs: Tensor, logprobs: Tensor) -> Tensor:
-    """KL(engine || learner) per token [T]: how far the sampler's distribution is from the learner's on its tokens.
+    """Return KL(engine || learner) per token [T], on tokens that the engine sampled.
 
-    The tokens were sampled by the engine, so k3 with d = learner - engine estimates this direction without bias.
+    Since the engine sampled them, k3 with d = learner - engine estimates this direction without bias.
     """
     return k3(rollout_logprobs, logprobs)
 
 
 def mismatch_kl_reverse(rollout_logprobs: Tensor, logprobs: Tensor) -> Tensor:
-    """KL(learner || engine) per token [T] from tokens that the engine sampled: w log w - (w - 1), w = learner / engine.
+    """Return KL(learner || engine) per token [T]: w log w - (w - 1), w = learner / engine, on the engine's tokens.
 
     Our definition: the k3 estimate of the other direction under the importance weight w.
     """

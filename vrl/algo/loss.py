@@ -1,20 +1,20 @@
-"""Policy losses per token, and how they become one number. Pure torch functions; they know no model or rank.
+"""Policy losses per token and their aggregation to a scalar. Pure torch functions; they know no model or rank.
 
-Tensors hold one entry for each token that trains, float32 [T] unless said otherwise. A loss is summed over tokens and
-divided once by a count over the whole step, so that micro-batching, packing and ranks do not change it. Every policy
-loss also returns where its bounds cut the gradient (or, for cispo, the weight), bool [T].
+Tensors hold one entry per trained token, float32 [T] unless stated otherwise. A loss is summed over tokens and divided
+once by a count over the whole step, so that micro-batching, packing and ranks do not change it. Every policy loss also
+returns the tokens at which its bounds cut the gradient (or, for cispo, the weight), bool [T].
 """
 
 import torch
 from torch import Tensor
 
-_MAX_LOG_RATIO = 20.0  # exp(20) = 5e8: far outside any bound, and exp neither overflows nor makes 0 x infinity
+_MAX_LOG_RATIO = 20.0  # exp(20) = 5e8: far outside any bound, but exp does not overflow, so no 0 x infinity
 
 
 def clip(
     logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float
 ) -> tuple[Tensor, Tensor]:
-    """-min(r A, clamp(r, 1 - clip_low, 1 + clip_high) A) with r = policy / old (PPO, arXiv 1707.06347).
+    """Return -min(r A, clamp(r, 1 - clip_low, 1 + clip_high) A) with r = policy / old (PPO, arXiv 1707.06347).
 
     Unequal bounds are clip-higher (DAPO, arXiv 2503.14476).
     """
@@ -24,7 +24,7 @@ def clip(
 def dual_clip(
     logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float, bound: float
 ) -> tuple[Tensor, Tensor]:
-    """`clip`, but for A < 0 the loss is at most -bound A: a token that became likely though bad pulls no harder.
+    """Return the loss of `clip`, limited to -bound A for A < 0, so that no bad but likely token dominates.
 
     Dual-clip PPO, arXiv 1912.09729; `bound` is its c > 1.
     """
@@ -42,10 +42,10 @@ def gspo(
     clip_low: float,
     clip_high: float,
 ) -> tuple[Tensor, Tensor]:
-    """`clip` with one ratio a completion, the geometric mean of its tokens' (GSPO, arXiv 2507.18071).
+    """Return the loss of `clip` with one ratio per completion, the geometric mean over its tokens.
 
-    Each token carries its completion's loss: their mean under sequence_mean is the paper's objective. Its
-    bounds are 3e-4 and 4e-4, because such a ratio hardly moves. `sequence_ids` int64 [T].
+    GSPO, arXiv 2507.18071. Each token carries its completion's loss; aggregated by sequence_mean, this is the paper's
+    objective. The paper's bounds are 3e-4 and 4e-4, because such a ratio hardly moves. `sequence_ids` int64 [T].
     """
     num_tokens = sequence_sums(torch.ones_like(logprobs), sequence_ids)
     log_ratio = sequence_sums(_log_ratio(logprobs, old_logprobs), sequence_ids) / num_tokens
@@ -55,9 +55,9 @@ def gspo(
 def cispo(
     logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float
 ) -> tuple[Tensor, Tensor]:
-    """-clamp(r, 1 - clip_low, 1 + clip_high) A log policy, r without gradient: every token keeps a gradient.
+    """Return -clamp(r, 1 - clip_low, 1 + clip_high) A log policy, r without gradient: every token keeps a gradient.
 
-    CISPO of MiniMax-M1, arXiv 2506.13585; its clip_low is 1 or more: no lower bound.
+    CISPO of MiniMax-M1, arXiv 2506.13585; the paper has no lower bound, which is a clip_low of 1 or more.
     """
     unclipped = ratio(logprobs, old_logprobs).detach()
     weight = torch.clamp(unclipped, 1 - clip_low, 1 + clip_high)
@@ -65,43 +65,43 @@ def cispo(
 
 
 def reinforce(logprobs: Tensor, advantages: Tensor) -> tuple[Tensor, Tensor]:
-    """-A log policy (Williams 1992): for one update a batch, it knows no ratio."""
+    """Return -A log policy (Williams 1992): for one update per batch, since it has no ratio."""
     return -advantages * logprobs, torch.zeros_like(advantages, dtype=torch.bool)
 
 
 def ratio(logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
-    """policy / old per token, [T], bounded so that it stays finite."""
+    """Return policy / old per token, [T], bounded so that it stays finite."""
     return torch.exp(_log_ratio(logprobs, old_logprobs))
 
 
 def sft_loss(logprobs: Tensor) -> Tensor:
-    """Negative log-likelihood per token [T]."""
+    """Return the negative log-likelihood per token [T]."""
     return -logprobs
 
 
 def token_mean(loss: Tensor, num_loss_tokens: int) -> Tensor:
-    """Sum over tokens over the step's count of them (DAPO, arXiv 2503.14476). Scalar."""
+    """Return the sum over tokens divided by the step's tokens (DAPO, arXiv 2503.14476). Scalar."""
     return loss.sum() / num_loss_tokens
 
 
 def sequence_mean(loss: Tensor, sequence_ids: Tensor, num_sequences: int) -> Tensor:
-    """Mean over each completion's tokens, summed, over the step's count of completions. Scalar.
+    """Return the sum of each completion's mean over its tokens, divided by the step's completions. Scalar.
 
-    GRPO, arXiv 2402.03300. `sequence_ids` int64 [T] says which completion of the row a token belongs to.
+    GRPO, arXiv 2402.03300. `sequence_ids` int64 [T]: the completion of the row that a token belongs to.
     """
     return (loss / sequence_sums(torch.ones_like(loss), sequence_ids)).sum() / num_sequences
 
 
 def fixed_length(loss: Tensor, num_sequences: int, length: int) -> Tensor:
-    """Sum over tokens over the step's count of completions times a constant number of tokens. Scalar.
+    """Return the sum over tokens divided by the step's completions times a constant number of tokens. Scalar.
 
-    No completion weighs less for being long (Dr. GRPO, arXiv 2503.20783).
+    The tokens of a long completion weigh no less than those of a short one (Dr. GRPO, arXiv 2503.20783).
     """
     return loss.sum() / (num_sequences * length)
 
 
 def sequence_sums(values: Tensor, sequence_ids: Tensor) -> Tensor:
-    """The sum over each completion's tokens, at each of its tokens: [T]."""
+    """Return, at each token, the sum over the tokens of its completion: [T]."""
     num_sequences = int(sequence_ids.max()) + 1 if len(sequence_ids) else 0
     return values.new_zeros(num_sequences).index_add(0, sequence_ids, values)[sequence_ids]
 

@@ -1,9 +1,9 @@
-"""The objective of a step: what one micro-batch adds to the loss, from log-probs to a scalar. Pure torch.
+"""The objective of a step: one micro-batch's part of the loss, from log-probs to a scalar. Pure torch.
 
     loss = aggregate(correction weight x policy loss + kl_coef x KL - entropy_coef x entropy)
 
 Losses, divergences and weights are in their own files. Knows no model, rank or optimizer.
-Axes: L completion tokens of a packed row, T those of them that train.
+Axes: L completion tokens of a packed row, T its trained tokens.
 """
 
 from collections.abc import Mapping
@@ -22,21 +22,21 @@ from vrl.types import StepCounts
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tokens:
-    """The tokens of a row that train, in the order of the row. Float32 [T] but for the ids."""
+    """The trained tokens of a row, in its order. Float32 [T] except for the ids."""
 
     logprobs: Tensor  # of the policy, with gradient
-    entropy: Tensor  # with gradient only where algo.entropy_coef asks for it
+    entropy: Tensor  # with gradient only if algo.entropy_coef > 0
     old_logprobs: Tensor  # the learner's before the step's first update
     rollout_logprobs: Tensor  # the engine's, when the token was sampled
     ref_logprobs: Tensor | None  # of the reference policy; None: no KL in the loss
     advantages: Tensor  # of the token's completion
-    sequence_ids: Tensor  # int64: which completion of the row
+    sequence_ids: Tensor  # int64: the completion of the row
 
 
 def trained_tokens(row: PackedRow, logprobs_L: Tensor, entropy_L: Tensor, ref_logprobs_L: Tensor | None) -> Tokens:
-    """The trained tokens of a scored row. Without stored old log-probs this is the step's only update: they are now's.
+    """Return the trained tokens of a scored row. Without stored old log-probs, the current ones are the old ones.
 
-    Taking these tokens out, instead of multiplying by a mask, keeps infinities of the others away from the gradient.
+    Selecting tokens, instead of multiplying by a mask, keeps infinities of the others out of the gradient.
     """
     mask_L = torch.from_numpy(row.loss_mask_L).to(logprobs_L.device)
 
@@ -57,10 +57,10 @@ def trained_tokens(row: PackedRow, logprobs_L: Tensor, entropy_L: Tensor, ref_lo
 
 
 def objective(tokens: Tokens, config: AlgoConfig, counts: StepCounts) -> tuple[Tensor, dict[str, Tensor]]:
-    """The micro-batch's share of the step's loss (scalar, with gradient) and of its metrics (scalars, without).
+    """Return the micro-batch's share of the step's loss (scalar, with gradient) and of its metrics (without).
 
-    `counts` are the step's, over all micro-batches and ranks, so that both shares simply add up; `step_metrics` turns
-    the sums of the second into the step's metrics.
+    `counts` are the step's, over all micro-batches and ranks, so that shares simply add up; `step_metrics` turns
+    summed shares of metrics into the step's metrics.
     """
     old = tokens.rollout_logprobs if config.old_logprobs == "rollout" else tokens.old_logprobs
     policy, clipped = policy_loss(tokens, old, config)
@@ -95,7 +95,7 @@ def objective(tokens: Tokens, config: AlgoConfig, counts: StepCounts) -> tuple[T
 
 
 def policy_loss(tokens: Tokens, old_logprobs: Tensor, config: AlgoConfig) -> tuple[Tensor, Tensor]:
-    """The configured policy loss per token and where its bounds act; see vrl.algo.loss."""
+    """Return the configured policy loss per token and the tokens that its bounds cut; see vrl.algo.loss."""
     bounds = {"clip_low": config.clip_low, "clip_high": config.clip_high}
     arguments = (tokens.logprobs, old_logprobs, tokens.advantages)
     match config.policy_loss:
@@ -112,7 +112,7 @@ def policy_loss(tokens: Tokens, old_logprobs: Tensor, config: AlgoConfig) -> tup
 
 
 def aggregate(loss: Tensor, sequence_ids: Tensor, config: AlgoConfig, counts: StepCounts) -> Tensor:
-    """Token losses [T] to the micro-batch's share of the step's scalar, by the configured rule."""
+    """Return the micro-batch's share of the step's scalar from token losses [T], by the configured rule."""
     match config.loss_aggregation:
         case "token_mean":
             return losses.token_mean(loss, counts.num_loss_tokens)
@@ -123,7 +123,7 @@ def aggregate(loss: Tensor, sequence_ids: Tensor, config: AlgoConfig, counts: St
 
 
 def step_metrics(sums: Mapping[str, float]) -> dict[str, float]:
-    """The metrics of an update from the sums of all shares: the effective sample size is a quotient of sums."""
+    """Return the metrics of an update from the summed shares: the effective sample size is a quotient of sums."""
     metrics = dict(sums)
     if "weight" in metrics:
         metrics["loss/ess_frac"] = effective_share(metrics.pop("weight"), metrics.pop("weight_square"))

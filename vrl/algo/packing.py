@@ -17,7 +17,7 @@ from vrl.types import MicroBatch, PackedBatch, RolloutGroup, StepCounts, Trainin
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupSpan:
-    """Where one group lies in a packed row."""
+    """The place of one group in a packed row."""
 
     start: int
     prompt_length: int
@@ -34,7 +34,7 @@ class GroupSpan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackedRow:
-    """A micro-batch as one row. A micro-batch without groups is one inert token, so that its rank still takes part."""
+    """A micro-batch as one row; without groups, one inert token, so that its rank still takes part in collectives."""
 
     token_ids_N: np.ndarray  # int64
     positions_3N: np.ndarray  # int64, rotary: time, height, width
@@ -46,8 +46,8 @@ class PackedRow:
     loss_mask_L: np.ndarray  # bool
     advantages_L: np.ndarray  # float32, the completion's advantage at each of its tokens
     rollout_logprobs_L: np.ndarray  # float32; zeros in SFT
-    old_logprobs_L: np.ndarray | None  # float32; None where the row's own log-probs are the old ones
-    sequence_ids_L: np.ndarray  # int64, which completion of the row
+    old_logprobs_L: np.ndarray | None  # float32; None if the row's own log-probs are the old ones
+    sequence_ids_L: np.ndarray  # int64, the completion of the row
 
     @property
     def completion_lengths(self) -> tuple[int, ...]:
@@ -58,11 +58,11 @@ class PackedRow:
 class PatchCost:
     """The cost of a vision patch in language tokens; vrl.sizing.costs computes it for a model."""
 
-    work: float  # arithmetic of a forward and backward
+    work: float  # arithmetic of a forward and a backward pass
     memory: float  # bytes of activations
 
 
-LIKE_TOKENS = PatchCost(work=1.0, memory=0.0)  # where the model's shape is not at hand: as much work, and no room
+LIKE_TOKENS = PatchCost(work=1.0, memory=0.0)  # if the model's shape is unknown: a token's work, and no memory
 
 
 def to_training_group(
@@ -71,9 +71,9 @@ def to_training_group(
     trains_G: Sequence[bool],
     old_logprobs: tuple[np.ndarray, ...] = (),
 ) -> TrainingGroup:
-    """What the learner needs of a scored group. Raises DataError for an empty completion.
+    """Return the learner's part of a scored group. Raises DataError for an empty completion.
 
-    `advantages_G`: one number a rollout; `trains_G`: whether all of its tokens train, or none; `old_logprobs`: as in
+    `advantages_G`: one number per rollout; `trains_G`: whether all of its tokens train, or none; `old_logprobs`: as in
     TrainingGroup.
     """
     completions = tuple(rollout.completion for rollout in group.rollouts)
@@ -93,7 +93,7 @@ def to_training_group(
 
 
 def to_sft_group(prompt_token_ids: np.ndarray, vision: tuple[VisionGrid, ...], target_ids: np.ndarray) -> TrainingGroup:
-    """A group of one whose completion is the target; every target token trains."""
+    """Return a group of one whose completion is the target; every target token trains."""
     return TrainingGroup(
         prompt_token_ids=prompt_token_ids,
         vision=vision,
@@ -108,8 +108,8 @@ def pack(
 ) -> PackedBatch:
     """Spread groups over ranks and micro-batches, balanced by work, the same number of micro-batches on every rank.
 
-    A micro-batch holds at most `micro_batch_tokens` language tokens, patches counted as the tokens whose memory they
-    take; a larger group gets its own. Ranks with fewer micro-batches get empty ones: a forward is a collective.
+    A micro-batch holds at most `micro_batch_tokens` language tokens; patches count as the tokens whose memory they
+    take, and a larger group gets its own. Ranks with fewer micro-batches get empty ones: a forward is a collective.
     Deterministic in the order of `groups`.
     """
     work = [group.num_tokens + patch_cost.work * group.num_patches for group in groups]
@@ -156,6 +156,9 @@ def flatten(micro_batch: MicroBatch, rule: PositionRule) -> PackedRow:
         positions += [prompt_3P, *(completion_positions(prompt_3P, len(c)) for c in group.completions)]
         slots.append(vision_slots(group.prompt_token_ids, group.vision, rule) + start)
         predictors += _predictors(span)
+    old_logprobs = [
+        logprobs for group in micro_batch.groups for logprobs in group.old_logprobs
+    ]  # of all groups or none
     completions = [completion for group in micro_batch.groups for completion in group.completions]
     lengths = [len(completion) for completion in completions]
     advantages = np.concatenate([group.advantages_G for group in micro_batch.groups])
@@ -170,13 +173,13 @@ def flatten(micro_batch: MicroBatch, rule: PositionRule) -> PackedRow:
         loss_mask_L=np.concatenate([mask for group in micro_batch.groups for mask in group.loss_masks]),
         advantages_L=np.repeat(advantages, lengths).astype(np.float32),
         rollout_logprobs_L=_rollout_logprobs(micro_batch),
-        old_logprobs_L=_old_logprobs(micro_batch),
+        old_logprobs_L=np.concatenate(old_logprobs).astype(np.float32) if old_logprobs else None,
         sequence_ids_L=np.repeat(np.arange(len(lengths)), lengths),
     )
 
 
 def _spread(work: Sequence[float], ranks: int) -> list[list[int]]:
-    """Group indices of each rank: the dearest first, each to the rank with the least work so far."""
+    """Return the group indices of each rank: the costliest first, each to the rank with the least work so far."""
     loads, indices = [0.0] * ranks, [[] for _ in range(ranks)]
     for i in sorted(range(len(work)), key=lambda i: -work[i]):
         rank = loads.index(min(loads))
@@ -186,7 +189,7 @@ def _spread(work: Sequence[float], ranks: int) -> list[list[int]]:
 
 
 def _fill(indices: list[int], work: Sequence[float], size: Sequence[float], most: int) -> list[list[int]]:
-    """First fit, the dearest micro-batches first, so that the k-th ones of all ranks are of like work."""
+    """Pack first fit, then order the costliest first, so that the k-th micro-batches of all ranks have similar work."""
     bins: list[list[int]] = []
     for i in indices:
         fits = (b for b in bins if sum(size[j] for j in b) + size[i] <= most)
@@ -199,7 +202,7 @@ def _fill(indices: list[int], work: Sequence[float], size: Sequence[float], most
 
 
 def _predictors(span: GroupSpan) -> list[np.ndarray]:
-    """A completion's first token is predicted from the prompt's last, the others from the token before."""
+    """Return predictor indices: the prompt's last token for a first token, the token before for the others."""
     found, start = [], span.prompt_end
     for length in span.completion_lengths:
         found.append(np.concatenate([[span.prompt_end - 1], np.arange(start, start + length - 1)]))
@@ -215,14 +218,8 @@ def _rollout_logprobs(micro_batch: MicroBatch) -> np.ndarray:
     return np.concatenate([array for group in arrays for array in group]).astype(np.float32)
 
 
-def _old_logprobs(micro_batch: MicroBatch) -> np.ndarray | None:
-    """All groups of a step have them, or none has."""
-    arrays = [array for group in micro_batch.groups for array in group.old_logprobs]
-    return np.concatenate(arrays).astype(np.float32) if arrays else None
-
-
 def _inert_row() -> PackedRow:
-    """One prompt token and one untrained completion token, both id 0."""
+    """Return a row of one prompt token and one untrained completion token, both with id 0."""
     return PackedRow(
         token_ids_N=np.zeros(2, dtype=np.int64),
         positions_3N=np.broadcast_to(np.arange(2), (3, 2)),

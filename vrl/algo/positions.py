@@ -1,8 +1,8 @@
 """Vision slots of a prompt and the three-axis rotary position of every token, by the rule of the sampling engine.
 
 The learner never lets transformers choose positions: since 5.3 it continues the text after a clip at start + max(h, w),
-while the engine (and the original models) continue at the maximum over all three axes + 1. Slots are looked for in the
-prompt only, because a policy may sample a placeholder token. Pure numpy; does not see pixels.
+while the engine (and the original models) continue at the maximum over all three axes + 1. Slots are searched for in
+the prompt only, because a policy may sample a placeholder token. Pure numpy; does not see pixels.
 Axes: P prompt tokens, C completion tokens, V vision slots.
 """
 
@@ -19,13 +19,13 @@ FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PositionRule:
-    """What a model family says about vision slots and their positions."""
+    """A model family's rule for vision slots and their positions."""
 
     family: str  # one of FAMILIES
     image_token_id: int
     video_token_id: int
     spatial_merge_size: int  # patches merged into one slot along each side
-    tokens_per_second: float = 1.0  # position steps a second (Qwen2.5-VL)
+    tokens_per_second: float = 1.0  # position steps per second (Qwen2.5-VL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,11 +34,11 @@ class _Block:
 
     token_id: int
     shape_thw: tuple[int, int, int]  # in slots, after merging
-    seconds_step: float  # positions a time step; 1.0: consecutive
+    seconds_step: float  # positions per time step; 1.0: consecutive
 
 
 def position_rule(hf_config: Any) -> PositionRule:
-    """The rule of a Hugging Face model configuration. Raises ConfigError for a family that vrl does not know."""
+    """Return the rule of a Hugging Face model configuration. Raises ConfigError for an unknown family."""
     family = hf_config.model_type
     if family not in FAMILIES:
         raise ConfigError(f"model.path: got model_type {family!r}, wanted one of {FAMILIES}")
@@ -53,16 +53,18 @@ def position_rule(hf_config: Any) -> PositionRule:
 
 
 def prompt_positions(token_ids: np.ndarray, vision: tuple[VisionGrid, ...], rule: PositionRule) -> np.ndarray:
-    """Rotary positions int64 [3, P] (time, height, width) of a prompt whose placeholders are expanded.
+    """Return rotary positions int64 [3, P] (time, height, width) of a prompt whose placeholders are expanded.
 
     Text steps by one on all axes, from the maximum so far + 1 (Qwen2-VL, arXiv 2409.12191, section 2.1). Qwen2.5-VL
     spaces time steps by seconds_per_grid x tokens_per_second; Qwen3-VL gives every time step its own block.
-    Raises DataError where placeholders and grids do not match.
+    Raises DataError if placeholders and grids do not match.
     """
     pieces, next_position, cursor = [], 0, 0
     for start, block in _located_blocks(token_ids, vision, rule):
         pieces.append(_text(start - cursor, next_position))
-        grid_3V = _block_positions(block) + next_position + start - cursor
+        grid_3thw = np.indices(block.shape_thw)
+        grid_3thw[0] = (grid_3thw[0] * block.seconds_step).astype(np.int64)  # truncated in double, as the engine does
+        grid_3V = grid_3thw.reshape(3, -1) + next_position + start - cursor
         pieces.append(grid_3V)
         next_position = int(grid_3V.max()) + 1
         cursor = start + grid_3V.shape[1]
@@ -71,12 +73,12 @@ def prompt_positions(token_ids: np.ndarray, vision: tuple[VisionGrid, ...], rule
 
 
 def completion_positions(positions_3P: np.ndarray, num_tokens: int) -> np.ndarray:
-    """Rotary positions int64 [3, C] of a completion: text that continues after the whole prompt."""
+    """Return rotary positions int64 [3, C] of a completion: text that continues after the whole prompt."""
     return _text(num_tokens, int(positions_3P.max()) + 1)
 
 
 def vision_slots(token_ids: np.ndarray, vision: tuple[VisionGrid, ...], rule: PositionRule) -> np.ndarray:
-    """Indices int64 [V] of the prompt tokens that carry vision features, in the order of the patch array."""
+    """Return indices int64 [V] of the prompt tokens that carry vision features, in the order of the patch array."""
     blocks = _located_blocks(token_ids, vision, rule)
     runs = [np.arange(start, start + int(np.prod(block.shape_thw))) for start, block in blocks]
     return np.concatenate(runs) if runs else np.zeros(0, dtype=np.int64)
@@ -85,7 +87,7 @@ def vision_slots(token_ids: np.ndarray, vision: tuple[VisionGrid, ...], rule: Po
 def _located_blocks(
     token_ids: np.ndarray, vision: tuple[VisionGrid, ...], rule: PositionRule
 ) -> list[tuple[int, _Block]]:
-    """Every block with the index of its first token; checks that placeholders and grids match one to one."""
+    """Return every block with the index of its first token; check that placeholders and grids match one to one."""
     placeholder = (token_ids == rule.image_token_id) | (token_ids == rule.video_token_id)
     located, cursor = [], 0
     for block in [block for grid in vision for block in _blocks(grid, rule)]:
@@ -120,15 +122,9 @@ def _blocks(grid: VisionGrid, rule: PositionRule) -> list[_Block]:
             raise DataError(
                 f"clip with grid {grid.grid_thw}: got seconds_per_grid {grid.seconds_per_grid}, wanted more than 0"
             )
-        # The engine holds seconds in float32 and multiplies in double: other arithmetic shifts steps of some rates.
+        # The engine holds seconds in float32 and multiplies in double: other arithmetic shifts steps at some rates.
         step = float(np.float32(grid.seconds_per_grid)) * rule.tokens_per_second
     return [_Block(token_id=rule.video_token_id, shape_thw=(t, h, w), seconds_step=step)]
-
-
-def _block_positions(block: _Block) -> np.ndarray:
-    grid_3thw = np.indices(block.shape_thw)
-    grid_3thw[0] = (grid_3thw[0] * block.seconds_step).astype(np.int64)  # truncated in double, as the engine does
-    return grid_3thw.reshape(3, -1)
 
 
 def _text(num_tokens: int, first: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the length of a completion does to its reward and to its training. Pure functions of one rollout.
+"""The effect of a completion's length on its reward and on its training. Pure functions of one rollout.
 
 Does not score: rewards come from vrl.reward, and validation uses them unshaped.
 """
@@ -10,8 +10,8 @@ from vrl.types import Completion, Reward
 
 
 def shaped(completion: Completion, reward: Reward, config: AlgoConfig, max_tokens: int) -> Reward:
-    """The reward that training sees: without that of a truncated completion where algo.truncated=zero_reward, and with
-    the penalty for length as the part "overlong". The other parts stay what they were.
+    """Return the reward to train on: 0 for a truncated completion with algo.truncated=zero_reward, plus the penalty for
+    length, which is the part "overlong" of the breakdown. Other parts do not change.
     """
     if config.truncated == "zero_reward" and is_truncated(completion):
         reward = replace(reward, value=0.0)
@@ -22,7 +22,7 @@ def shaped(completion: Completion, reward: Reward, config: AlgoConfig, max_token
 
 
 def trains(completion: Completion, config: AlgoConfig) -> bool:
-    """Whether a completion's tokens train. Those that do not still count in the baseline.
+    """Return whether a completion's tokens train. Its reward counts in the baseline in either case.
 
     algo.truncated=mask is the overlong filtering of DAPO, arXiv 2503.14476.
     """
@@ -30,7 +30,7 @@ def trains(completion: Completion, config: AlgoConfig) -> bool:
 
 
 def overlong(num_tokens: int, max_tokens: int, margin: int) -> float:
-    """0 up to max_tokens - margin tokens, falling along a line to -1 at max_tokens.
+    """Return 0 up to max_tokens - margin tokens, then a linear penalty down to -1 at max_tokens.
 
     The soft overlong punishment of DAPO, arXiv 2503.14476; `margin` is its L_cache.
     """
@@ -38,5 +38,5 @@ def overlong(num_tokens: int, max_tokens: int, margin: int) -> float:
 
 
 def is_truncated(completion: Completion) -> bool:
-    """Whether it ran into rollout.max_tokens."""
+    """Return whether a completion ran into rollout.max_tokens."""
     return completion.finish_reason == "length"
