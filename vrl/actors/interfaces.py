@@ -41,7 +41,7 @@ class Engines(Workers, Protocol):
 
 
 class Scorer(Protocol):
-    """The policy, as the parity gate uses it."""
+    """A policy that scores completions, which is all that the parity gate asks for."""
 
     async def logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]: ...
 

@@ -1,7 +1,7 @@
-"""The parity gate on a checkpoint alone: real clips of many lengths, sizes and frame rates, an engine and a learner.
+"""The parity gate for a checkpoint without a run: videos of many lengths, sizes and frame rates, engine and learner.
 
-Writes the clips, reads them through the data path, starts an engine and a learner in this process (no Ray) and runs
-vrl.parity.gate over them. Judges nothing itself.
+Writes the videos, reads them through the data path, starts an engine and a learner in this process (no Ray) and runs
+vrl.parity.gate on them.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from vrl.types import Media, Sample
 
 _MAX_TOKENS = 24
 _CONTEXT_TOKENS = 2048
-_PIXELS = (56 * 56, 128 * 128)  # of one frame, least and most
+_PIXELS = (56 * 56, 128 * 128)  # of a frame: fewest, most
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,8 +70,8 @@ CASES = (
 def check_checkpoint(path: str, *, dtype: str = "float32") -> ParityReport:
     """Compare engine and learner on a Hugging Face folder. Starts vLLM in child processes and ends it.
 
-    Raises ConfigError for a checkpoint of another family or with two normalisations, ParityError never: the report
-    says.
+    Raises ConfigError for a checkpoint of an unknown family or with two normalisations. A difference is no error: it
+    is in the report.
     """
     model = ModelConfig(path=path, dtype=dtype, max_context_tokens=_CONTEXT_TOKENS)
     rollout = RolloutConfig(max_tokens=_MAX_TOKENS, max_num_seqs=16, kv_cache_gib=0.25, gpu_memory_utilization=0.4)
@@ -127,7 +127,7 @@ def _write(video: VideoSpec | None, path: Path, cut_s: tuple[float, float | None
 
 
 def _shades(video: VideoSpec, index: int) -> np.ndarray:
-    """Frame `index`: waves that run in three colours, with a grain that no resizing removes; uint8 [H, W, 3]."""
+    """Return frame `index`: moving waves in three colours, and grain that survives resizing; uint8 [H, W, 3]."""
     width, height = video.size
     y, x = np.mgrid[:height, :width]
     waves = [np.sin((x * a + y * b) / 9 + index * 0.7) for a, b in ((1, 2), (2, -1), (-1, 1))]

@@ -1,9 +1,9 @@
 """The parity gate: a live engine and the learner must agree on every tensor of a prompt, or no run starts.
 
 For every case it compares, in the order in which a fault would spread: token ids, grids and raw patches with the
-engine's own rendering of the same decoded frames; the pixels and rotary positions the live model computed with, with
-the learner's; and log-probs of what the engine sampled. All but log-probs must be equal. Starts no actor; does not
-train. Axes: G completions of a case, C tokens of a completion, P prompt tokens.
+engine's own rendering of the same decoded frames; pixels and rotary positions of the live model with the learner's; and
+log-probs of the tokens that the engine sampled. All but log-probs must be equal. Starts no actor; does not train.
+Axes: G completions of a case, C tokens of a completion, P prompt tokens.
 """
 
 from collections.abc import Sequence
@@ -23,32 +23,32 @@ from vrl.rollout.inputs import Observation, Rendering
 from vrl.types import MicroBatch, PackedBatch, Prompt, RawPrompt, TrainingGroup
 from vrl.weights.wire import row_digest
 
-GROUP_SIZE = 4  # completions a case
+GROUP_SIZE = 4  # completions per case
 MEAN_GAP = 1e-5  # nats, float32
-MAX_GAP = 1e-5  # nats, float32, or ROUNDING_FACTOR times the learner's own rounding error where that is more
+MAX_GAP = 1e-5  # nats, float32; ROUNDING_FACTOR times the learner's own rounding error if that is larger
 ROUNDING_FACTOR = 3.0
 BFLOAT16_MAX_GAP = 0.15  # nats: our bound; the mean may be a fifth of it
 
 
 class LocalLearner:
-    """The learner's model in this process, without optimizer."""
+    """The learner's model in this process, without an optimizer."""
 
     def __init__(self, model: ModelConfig, temperature: float) -> None:
-        from vrl.learner.worker import build_policy  # loads DeepSpeed: not for those who bring a learner
+        from vrl.learner.worker import build_policy  # loads DeepSpeed, which a run's driver does not need
 
         self._policy = build_policy(model, temperature).eval()
         if torch.cuda.is_available():
             self._policy.to("cuda")
 
     def score(self, group: TrainingGroup, patches: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Log-probs float32 [C] of each completion of a group."""
+        """Return the log-probs float32 [C] of each completion of a group."""
         row = flatten(MicroBatch(groups=(group,), group_indices=(0,)), self._policy.rule)
         with torch.no_grad():
             logprobs_L = self._policy(row, torch.tensor(patches)).logprobs_L.cpu().numpy()
         return tuple(np.split(logprobs_L, np.cumsum(row.completion_lengths)[:-1]))
 
     async def logprobs(self, batch: PackedBatch, patches: Sequence[np.ndarray]) -> list[tuple[np.ndarray, ...]]:
-        """As LearnerGroup's, for a batch of one rank."""
+        """Return what LearnerGroup.logprobs returns, for a batch of one rank."""
         placed = [
             (index, group)
             for micro_batch in batch.micro_batches[0]
@@ -59,7 +59,7 @@ class LocalLearner:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GateCase:
-    """One prompt, as the data path made it and as raw input that the engine renders."""
+    """One prompt, as prepared by the data path and as raw input that the engine renders."""
 
     name: str
     prompt: Prompt
@@ -72,8 +72,8 @@ class CaseResult:
     """How far engine and learner agree on one case."""
 
     name: str
-    differs: str  # the first tensor that disagrees; empty: none
-    detail: str  # got and wanted, for people
+    differs: str  # name of the first tensor that differs; empty: none
+    detail: str  # got and wanted
     num_tokens: int  # completion tokens compared
     mean_gap: float  # nats
     max_gap: float
@@ -126,8 +126,8 @@ async def run_gate(
 ) -> ParityReport:
     """Compare engine and learner, which must both hold the weights at `model.path`, on all cases.
 
-    `max_gap`: nats; 0 takes the bound of the dtype: in float32 a mean below 1e-5 and a maximum below the larger of 1e-5
-    and three times the distance of the learner from itself in float64 (our definition: what rounding alone explains).
+    `max_gap`: nats; 0: the bound of the dtype, in float32 a mean below 1e-5 and a maximum below the larger of 1e-5 and
+    three times the learner's own distance from float64 (our definition: the part that rounding explains).
     """
     seen = [await _observe(case, engines, model) for case in cases]
     groups = [_group(case.prompt, observed) for case, (_, observed) in zip(cases, seen, strict=True)]
@@ -147,9 +147,9 @@ async def run_gate(
 
 
 async def _observe(case: GateCase, engines: Workers, model: ModelConfig) -> tuple[tuple[str, str], Observation]:
-    """What the engine did with a case, and the first tensor before the log-probs that is not equal: (name, detail)."""
+    """Return (name, detail) of the first unequal tensor before the log-probs, and what was observed in the engine."""
     rendering: Rendering = await engines.call("render", case.raw)
-    prompt = replace(case.prompt, media_key=uuid4().hex)  # in no cache: a cached clip would not pass the vision tower
+    prompt = replace(case.prompt, media_key=uuid4().hex)  # in no cache: a cached clip would bypass the vision tower
     observed: Observation = await engines.call("observe", prompt, case.patches, GROUP_SIZE)
     rule = await engines.call("rule")
     ours = {
@@ -166,7 +166,7 @@ async def _observe(case: GateCase, engines: Workers, model: ModelConfig) -> tupl
 
 
 def learner_pixels(patches: np.ndarray, model: ModelConfig) -> torch.Tensor:
-    """What the learner's vision tower gets: [num_patches, patch_dim], by the affine map of vrl.data.normalisation."""
+    """Return the input of the learner's vision tower, [num_patches, patch_dim], normalised as in the learner."""
     if not len(patches):
         return torch.zeros(0, 0)
     weight, bias = (torch.from_numpy(values)[:, None] for values in normalisation(model.path))
@@ -207,7 +207,7 @@ def _limits(
     temperature: float,
     max_gap: float,
 ) -> list[float]:
-    """The bound of each case's largest gap. Only a gap above 1e-5 makes it look at the learner in float64."""
+    """Return the bound of each case's largest gap. Scores in float64 only if a gap in float32 exceeds 1e-5."""
     if max_gap:
         return [max_gap] * len(gaps)
     if model.dtype != "float32":
@@ -220,7 +220,7 @@ def _limits(
 def rounding_errors(
     groups: Sequence[TrainingGroup], patches: Sequence[np.ndarray], model: ModelConfig, temperature: float
 ) -> list[float]:
-    """Largest distance, in nats, of the learner in float32 from the learner in float64, for each group."""
+    """Return, for each group, the largest difference in nats between the learner in float32 and in float64."""
     scored = []
     for dtype in ("float32", "float64"):
         learner = LocalLearner(replace(model, dtype=dtype), temperature)

@@ -1,7 +1,7 @@
 """Rows that teach a toy model RLER's election: answers with citations, and a referee's verdicts on them.
 
-Every question about a colour, also of one moment, as the task think_keyframes, and two verdicts on each, a yes and a
-no, on a few frames as someone might cite them. Works on rows, never on pixels.
+Repeats every question about a colour as the task think_keyframes, and adds two verdicts to each, a yes and a no, on a
+few frames that a completion might cite. Works on rows, never on pixels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,15 +14,15 @@ from vrl.toyworld.scene import TICK_S
 from vrl.toyworld.words import COLOURS
 from vrl.types import Sample
 
-_LENGTHS = (2, 4, 6)  # ticks, which are frames at 2 a second; they go in pairs
+_LENGTHS = (2, 4, 6)  # ticks, which are frames at 2 fps; even, since frames are merged in pairs
 _COLOURS = tuple(COLOURS)[:4]  # of the easy levels
-# Of the noes. That nothing is visible is learnt early, and with half of the noes of that kind the tiny model keeps
-# saying yes to every colour; it learns to compare the claimed with the visible colour if most noes are about that.
+# Fraction of the noes whose frames do not show the shape. That case is learnt early; with half of the noes of that kind
+# the tiny model keeps saying yes to every colour, so most noes claim a wrong colour of a visible shape.
 _ELSEWHERE = 0.15
 
 
 def cited_rows(samples: Sequence[Sample], rng: np.random.Generator) -> list[Sample]:
-    """The rows made of those of `samples` that ask for a colour, which have one span each; ids say which is which."""
+    """Return the rows made from the colour questions in `samples`, which have one span each; ids get a suffix."""
     rows: list[Sample] = []
     for sample in samples:
         if sample.task == "vqa" and answer_words(sample, sample.answer) in COLOURS:
@@ -32,7 +32,7 @@ def cited_rows(samples: Sequence[Sample], rng: np.random.Generator) -> list[Samp
 
 
 def _verdicts(sample: Sample, rng: np.random.Generator) -> Iterator[Sample]:
-    """Yes: the true colour, and frames some of which show it. No: another colour, or frames that do not show it."""
+    """Yield a yes (the true colour, on frames that show it) and a no (another colour, or frames that do not)."""
     length, true = int(rng.choice(_LENGTHS)), answer_words(sample, sample.answer)
     yield _verdict(sample, "yes", true, YES, _windows(sample, length, shows=True), length, rng)
     elsewhere = _windows(sample, length, shows=False)
@@ -45,7 +45,7 @@ def _verdicts(sample: Sample, rng: np.random.Generator) -> Iterator[Sample]:
 
 
 def _windows(sample: Sample, length: int, *, shows: bool) -> list[int]:
-    """First ticks of all stretches of the given length that share ticks with the span, or none."""
+    """Return the first ticks of all windows of `length` ticks that overlap the span, or of those that do not."""
     ((start_s, end_s),) = sample.spans
     ticks = round(sample.captions[-1].end_s / TICK_S)  # captions cover the clip
     first, end = round(start_s / TICK_S), round(end_s / TICK_S)
@@ -55,7 +55,7 @@ def _windows(sample: Sample, length: int, *, shows: bool) -> list[int]:
 def _verdict(
     sample: Sample, name: str, answer: str, verdict: str, starts: Sequence[int], length: int, rng: np.random.Generator
 ) -> Sample:
-    """The question about `length` ticks from one of the starts on."""
+    """Return the referee's row on `length` ticks from a randomly drawn start."""
     start_s = starts[int(rng.integers(len(starts)))] * TICK_S
     row = referee_sample(sample, answer, verdict=verdict)
     cut = replace(row.media[0], start_s=start_s, end_s=start_s + length * TICK_S)

@@ -1,7 +1,7 @@
 """A tiny dual encoder for frames and phrases of the toy world, trained in seconds and saved as an ordinary CLIP folder.
 
-It learns whether a phrase such as `red circle` or `circle` is true of a frame. Stands in for a CLIP or SigLIP
-checkpoint; knows no clip as a whole and no question.
+It learns whether a phrase such as `red circle` or `circle` is true of a frame, and replaces a CLIP or SigLIP checkpoint
+in tests. Knows neither whole clips nor questions.
 """
 
 from pathlib import Path
@@ -19,20 +19,22 @@ from vrl.toyworld.words import COLOURS, SHAPES
 
 _SIDE = 56  # pixels of a frame as the encoder sees it
 _SCENES = 300
-_FRAMES = 16  # of a scene, evenly spread
+_FRAMES = 16  # of a scene, evenly spaced
 _BATCH = 64
 _STEPS = 300
-_LEVELS = 2  # difficulties that scenes are drawn from, in turn
+_LEVELS = 2  # number of difficulties, from which scenes are drawn in turn
 PHRASES = (*SHAPES, *(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES))
 
 
 def build_toy_encoder(out: Path, seed: int = 0, steps: int = _STEPS) -> None:
-    """Train the encoder and write model, tokenizer and image processor into `out`. Some seconds of one core."""
+    """Train the encoder and write model, tokenizer and image processor into `out`. Takes seconds on one core."""
     tokenizer = _tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: Any = CLIPModel(_config(tokenizer)).float()
-        processor = CLIPProcessor(image_processor=_image_processor(), tokenizer=tokenizer)
+        size = {"height": _SIDE, "width": _SIDE}
+        image_processor = CLIPImageProcessor(size=size, crop_size=size, do_center_crop=False)
+        processor = CLIPProcessor(image_processor=image_processor, tokenizer=tokenizer)
         _train(model, processor, np.random.default_rng(seed), steps)
     model.save_pretrained(out)
     processor.save_pretrained(out)
@@ -58,13 +60,8 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> CLIPConfig:
     )
 
 
-def _image_processor() -> CLIPImageProcessor:
-    size = {"height": _SIDE, "width": _SIDE}
-    return CLIPImageProcessor(size=size, crop_size=size, do_center_crop=False)
-
-
 def _train(model: Any, processor: Any, rng: np.random.Generator, steps: int) -> None:
-    """Binary cross-entropy of every (frame, phrase) pair, on cosine times a learned scale plus a learned offset."""
+    """Minimise the binary cross-entropy of (frame, phrase) pairs; the logit is cosine x learned scale + offset."""
     frames, truth = _scenes(rng)
     pixels = processor.image_processor(images=list(frames), return_tensors="pt")["pixel_values"]
     words = processor.tokenizer(list(PHRASES), padding="max_length", return_tensors="pt")
@@ -83,7 +80,7 @@ def _train(model: Any, processor: Any, rng: np.random.Generator, steps: int) -> 
 
 
 def _scenes(rng: np.random.Generator) -> tuple[list[np.ndarray], torch.Tensor]:
-    """Frames uint8 [H,W,3], and which phrases are true of each: float [frames, phrases]."""
+    """Return frames, uint8 [H, W, 3], and the phrases that are true of each, float [frames, phrases]."""
     frames, truth = [], []
     for number in range(_SCENES):
         scene = draw_scene(rng, number % _LEVELS)

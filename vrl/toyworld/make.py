@@ -1,4 +1,4 @@
-"""`vrl toy`: the embedded world in one folder: clips, train / val / test rows, and a tiny model with random weights."""
+"""`vrl toy`: the toy world in one folder: clips, train / val / test rows, and a tiny model with random weights."""
 
 import time
 from pathlib import Path
@@ -10,17 +10,17 @@ from vrl.toyworld.model import build_toy_model
 from vrl.toyworld.world import generate
 
 _DEMO_CLIPS = 1000
-_SHARE = 8  # training clips for each validation and test clip
+_HELD_OUT = 8  # training clips per validation clip, and per test clip
 
 
 def make_toy(out: Path, *, clips: int, difficulty: int, seed: int, workers: int) -> None:
-    """Write `out/{train,val,test}.parquet`, `out/clips/` and `out/model/`; `clips` = 0 is what the demo wants.
+    """Write `out/{train,val,test}.parquet`, `out/clips/` and `out/model/`; `clips` = 0: as many as the demo needs.
 
-    Equal arguments give equal files, and a folder that already holds them stays unchanged. Raises ConfigError for a
+    Equal arguments give equal files, and a folder that already holds them is not changed. Raises ConfigError for a
     folder that holds something else.
     """
     train = clips or _DEMO_CLIPS
-    held_out = max(1, train // _SHARE)
+    held_out = max(1, train // _HELD_OUT)
     started = time.monotonic()
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as progress:

@@ -1,8 +1,8 @@
 """Tiny Qwen2-VL, Qwen2.5-VL and Qwen3-VL checkpoints with random weights, as ordinary Hugging Face folders.
 
-The plain ones (about a million parameters, float32) can be trained on a laptop; the sharp ones have large weights, so
-that a fault in positions or pixels shows in their log-probabilities instead of drowning in a uniform distribution.
-Trains nothing; the words its tokenizer knows come from the toy world.
+The plain ones (about a million parameters, float32) can be trained on a laptop. The sharp ones have large weights, so
+that a fault in positions or pixels shows in the log-probs, which would otherwise be nearly uniform. Trains nothing; the
+vocabulary of the tokenizer comes from the toy world.
 """
 
 from pathlib import Path
@@ -52,7 +52,7 @@ SPECIAL_TOKENS = (
 )
 
 # Words with their space; an edge of an event, "[0.12," or " 0.50]", as one token and so one decision; other digits
-# alone; then the rest.
+# one by one; then the rest.
 _PIECES = r" ?\p{L}+|\[[01]\.\d\d,| [01]\.\d\d\]|\.\d\d|\d| ?[^\s\p{L}\p{N}]+|\s+"
 
 _CHAT_TEMPLATE = (
@@ -66,13 +66,13 @@ _CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
-_STD = 0.05  # measured: learns the toy's answer formats in half the steps of the usual 0.02
-_SHARP_TEXT_STD = 0.12  # measured: a position fault is worth nats, a 1e-5 rounding stays 1e-5
+_STD = 0.05  # measured: learns the toy world's answer formats in half the steps of the usual 0.02
+_SHARP_TEXT_STD = 0.12  # measured: a position fault costs nats, while a rounding of 1e-5 stays 1e-5
 _SHARP_VISION_STD = 0.08
 
 
 def build_toy_model(out: Path, seed: int = 0) -> None:
-    """Write the trainable toy policy, a Qwen2-VL, into the folder `out`. The same seed gives the same bytes."""
+    """Write the trainable toy policy, a Qwen2-VL, into the folder `out`. Equal seeds give equal bytes."""
     build_family(out, "qwen2_vl", sharp=False, seed=seed)
 
 
@@ -96,7 +96,7 @@ def build_family(out: Path, family: str, *, sharp: bool, seed: int = 0) -> None:
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE that knows every word of the toy world as one token and spells all other text in bytes."""
+    """Return a byte-level BPE with one token for every word of the toy world; other text becomes bytes."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -180,7 +180,7 @@ def _vision_config(family: str, sharp: bool) -> dict[str, Any]:
     if family == "qwen2_5_vl":
         window = {"window_size": 56, "fullatt_block_indexes": [1], "tokens_per_second": 2}
         return common | {"depth": 3 if sharp else 2} | window
-    if sharp:  # as the real ones: patch 16 and three deepstack levels
+    if sharp:  # like the published models: patch 16 and three deepstack levels
         return common | {
             "depth": 6,
             "patch_size": 16,
@@ -202,7 +202,7 @@ def _sharpen(model: torch.nn.Module) -> None:
 def _build_processor(
     family: str, tokenizer: PreTrainedTokenizerFast, sharp: bool
 ) -> Qwen2VLProcessor | Qwen2_5_VLProcessor | Qwen3VLProcessor:
-    """Image and video constants are equal: vLLM normalises videos with the image processor's."""
+    """Return a processor with equal image and video constants: vLLM normalises videos with the image processor's."""
     side = 112 if sharp else 56
     parts: dict[str, Any] = {"tokenizer": tokenizer, "chat_template": _CHAT_TEMPLATE}
     if family != "qwen3_vl":

@@ -1,7 +1,7 @@
-"""What can be asked about a toy scene, with the truth: dataset rows of the tasks vqa, grounding and key_elements.
+"""Questions about a toy scene and their true answers: dataset rows of the tasks vqa, grounding and key_elements.
 
-Works on the scene, never on pixels. Every row of the task vqa carries the spans in which its answer can be seen and the
-key elements that it names; the `source` of a row is `toyworld/<kind of question>`.
+Works on the scene, never on pixels. Every row of the task vqa has the spans in which its answer is visible and the key
+elements that it names; the `source` of a row is `toyworld/<kind of question>`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,7 +37,7 @@ _MAX_OPTIONS = 4
 
 
 def ask(scene: Scene, *, clip_id: str, path: str, rng: np.random.Generator) -> tuple[Sample, ...]:
-    """All rows of one clip whose file is `path`: its visual questions, its events and its elements."""
+    """Return all rows of the clip at `path`: visual questions, events and elements."""
     sentences, elements = captions(scene), _elements(scene)
     visual = [replace(row, key_elements=_named(row.question)) for row in _visual_questions(scene, rng)]
     rows = (*visual, *_events(scene), elements)
@@ -53,12 +53,12 @@ def ask(scene: Scene, *, clip_id: str, path: str, rng: np.random.Generator) -> t
 
 
 def is_basic(sample: Sample) -> bool:
-    """Is this a question for beginners: the colour of a shape that has only one, or when a shape is there?"""
+    """Return whether this is an easy question: the colour of a shape with only one, or when a shape is visible."""
     return sample.source in _BASIC
 
 
 def captions(scene: Scene) -> tuple[Caption, ...]:
-    """What is to be seen, one sentence for every stretch of time in which it stays the same."""
+    """Return one sentence for every stretch of time in which the visible things do not change."""
     edges = {0, scene.ticks} | {edge for thing in scene.things for phase in thing.phases for edge in phase.ticks}
     ticks = sorted(edges)
     found = []
@@ -112,7 +112,7 @@ def _about_one(scene: Scene, thing: Thing, rng: np.random.Generator) -> Iterator
 
 
 def _about_two(scene: Scene, thing: Thing, other: Thing, rng: np.random.Generator) -> Iterator[Sample]:
-    """A colour that was another before or is another after: the moment has to be found first."""
+    """Ask for the colour at a moment, of a thing that changes it: the moment has to be found first."""
     colour = thing.colour_at(other.born)
     if other is not thing and colour and len(thing.phases) > 1:
         question = COLOUR_WHILE.format(shape=thing.shape, other=other.shape)
@@ -141,7 +141,7 @@ def _elements(scene: Scene) -> Sample:
 
 
 def _named(question: str) -> tuple[str, ...]:
-    """The shapes that a question names, which is what to look for; every shape where it names none."""
+    """Return the shapes that a question names, in its order, or all shapes if it names none."""
     named = [shape for shape in SHAPES if shape in question]
     return tuple(sorted(named, key=question.index)) or SHAPES
 
@@ -160,7 +160,7 @@ def _event(kind: str, question: str, ticks: tuple[int, int]) -> Sample:
 def _colour(
     kind: str, question: str, colour: str, ticks: tuple[int, int], scene: Scene, rng: np.random.Generator
 ) -> Iterator[Sample]:
-    """The same question twice: open, and with options."""
+    """Yield the same question twice: open, and with options."""
     yield _vqa(kind, question, colour, "text", [ticks])
     yield _choice(kind, question, colour, scene.palette, [ticks], rng)
 
@@ -173,7 +173,7 @@ def _choice(
     ticks: Sequence[tuple[int, int]],
     rng: np.random.Generator,
 ) -> Sample:
-    """Up to four of the choices, the right one among them: all of them in their order, or some in a random order."""
+    """Ask with at most four options, the right one included: all choices in order, or some in random order."""
     options = list(choices)
     if len(options) > _MAX_OPTIONS:
         wrong = [choice for choice in choices if choice != answer]

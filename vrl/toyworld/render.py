@@ -6,14 +6,14 @@ from vrl.toyworld.scene import FRAMES_PER_TICK, GREY, Scene, Thing
 from vrl.toyworld.words import COLOURS
 
 _BAR = 8  # pixels, height of the progress bar
-_SHADES = (0.0, 160.0)  # background at the first and the last frame
+_SHADES = (0.0, 160.0)  # background of the first and the last frame
 _RGB = COLOURS | {GREY: (190, 190, 190)}
 
 
 def render(scene: Scene) -> np.ndarray:
-    """Frames of a scene, uint8 [num_frames, side, side, 3], RGB.
+    """Return the frames of a scene, uint8 [num_frames, side, side, 3], RGB.
 
-    The background, a still texture, brightens with time while a white bar along the bottom grows. Things hide
+    The background, a still texture, brightens with time while a white bar along the bottom grows. Things are drawn over
     distractors.
     """
     frames_THWC = _background(scene)
@@ -46,12 +46,12 @@ def _draw(frames_THWC: np.ndarray, thing: Thing) -> None:
 
 
 def _mask(shape: str, radius: int) -> np.ndarray:
-    """Bool [2r+1, 2r+1], True inside the shape."""
+    """Return bool [2r+1, 2r+1], True inside the shape."""
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     if shape == "circle":
         return x**2 + y**2 <= radius**2
     if shape == "square":
         return np.ones_like(x, dtype=bool)
-    if shape == "triangle":  # tip on top
+    if shape == "triangle":  # pointing up
         return 2 * np.abs(x) <= y + radius
     return (np.abs(x) <= radius // 3) | (np.abs(y) <= radius // 3)  # cross

@@ -1,6 +1,6 @@
-"""What happens in a toy clip: a few things appear, change colour, move and vanish. Drawn from a seed, before any pixel.
+"""The events of a toy clip: a few things appear, change colour, move and vanish. Drawn from a seed, before rendering.
 
-Time is counted in ticks of TICK_S seconds; every edge of every event falls on a tick. Renders nothing, asks nothing.
+Time is counted in ticks of TICK_S seconds; every event starts and ends on a tick. Renders nothing, asks nothing.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from vrl.toyworld.words import COLOURS, SHAPES
 TICK_S = 0.5
 FRAMES_PER_TICK = 4
 FPS = 8  # FRAMES_PER_TICK / TICK_S
-GREY = "grey"  # the colour of distractors, which no question is about
+GREY = "grey"  # the colour of distractors; no question asks about them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phase:
-    """A stretch of a life in one colour."""
+    """A stretch of a thing's life in one colour."""
 
     ticks: tuple[int, int]  # first, end
     colour: str
@@ -25,7 +25,7 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Thing:
-    """One shape and its life. A thing that does not move has the same place at both ends."""
+    """One shape and its life. A thing that does not move has equal `start_xy` and `end_xy`."""
 
     shape: str
     radius: int  # pixels, half of its extent
@@ -35,12 +35,12 @@ class Thing:
 
     @property
     def born(self) -> int:
-        """The tick at which it appears."""
+        """The tick at which the thing appears."""
         return self.phases[0].ticks[0]
 
     @property
     def gone(self) -> int:
-        """The tick at which it is no longer there."""
+        """The first tick after the thing vanished."""
         return self.phases[-1].ticks[1]
 
     @property
@@ -48,13 +48,13 @@ class Thing:
         return self.start_xy != self.end_xy
 
     def colour_at(self, tick: int) -> str | None:
-        """Its colour during this tick; None where it is not there."""
+        """Return the thing's colour during this tick, or None if it is not visible."""
         return next((phase.colour for phase in self.phases if phase.ticks[0] <= tick < phase.ticks[1]), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
-    """A whole clip. Things have different shapes, so a shape names a thing; distractors are small and grey."""
+    """All events of a clip. Things have different shapes, so a shape names a thing; distractors are small and grey."""
 
     side: int  # pixels, height and width
     ticks: int
@@ -75,15 +75,15 @@ class Scene:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Level:
-    """One difficulty. Pairs are (least, most)."""
+    """The parameters of one difficulty. Pairs are (least, most)."""
 
     side: int
-    cell: int  # pixels of the place or lane that belongs to one thing alone
+    cell: int  # pixels along a place or across a lane, each used by one thing
     radius: int
     ticks: tuple[int, int]
     grid: int  # ticks: every edge is a multiple of it
     life: tuple[int, int]  # of a thing, in steps of the grid
-    min_phase: int  # in steps of the grid, of either colour where there are two
+    min_phase: int  # in steps of the grid, of either colour if there are two
     things: tuple[int, int]
     colours: int
     distractors: int
@@ -101,7 +101,7 @@ LEVELS = (
           distractors=2, noise=10, motion=True),
     Level(side=112, cell=28, radius=11, ticks=(32, 48), grid=1, life=(4, 28), min_phase=2, things=(3, 4), colours=8,
           distractors=4, noise=16, motion=True),
-    # Easy to see and hard to find: half a minute of nothing, and a shape for half a second to twelve.
+    # Easy to see and hard to find: a shape for half a second to twelve seconds, in half a minute of nothing else.
     Level(side=56, cell=56, radius=18, ticks=(64, 64), grid=1, life=(1, 24), min_phase=24, things=(1, 1), colours=4,
           distractors=0, noise=0, motion=False),
 )
@@ -109,7 +109,7 @@ LEVELS = (
 
 
 def draw_scene(rng: np.random.Generator, difficulty: int) -> Scene:
-    """A random scene of a level. The same generator state gives the same scene."""
+    """Draw a random scene of a level. Equal generator states give equal scenes."""
     level = LEVELS[difficulty]
     ticks = int(rng.integers(level.ticks[0], level.ticks[1] + 1))
     count = int(rng.integers(level.things[0], level.things[1] + 1))
@@ -145,7 +145,7 @@ def _draw_thing(
 
 
 def _draw_phases(rng: np.random.Generator, level: Level, life: tuple[int, int]) -> tuple[Phase, ...]:
-    """One colour, or two: mostly two where the life is long enough."""
+    """Draw one colour or two; mostly two if the life is long enough."""
     palette = _palette(level)
     first, second = (palette[i] for i in rng.permutation(len(palette))[:2])
     steps = (life[1] - life[0]) // level.grid
@@ -167,14 +167,14 @@ def _draw_distractor(rng: np.random.Generator, level: Level, ticks: int) -> Thin
 
 
 def _draw_life(rng: np.random.Generator, level: Level, ticks: int) -> tuple[int, int]:
-    """Any length that the level allows, then any place in the clip, all equally likely."""
+    """Draw a length that the level allows, then a place in the clip, each uniformly."""
     length = int(rng.integers(level.life[0], level.life[1] + 1))
     born = int(rng.integers(ticks // level.grid - length + 1))
     return born * level.grid, (born + length) * level.grid
 
 
 def _routes(rng: np.random.Generator, level: Level, count: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Where each thing starts and ends: in a cell of its own, or at the two ends of a lane of its own."""
+    """Draw where each thing starts and ends: in its own cell, or at the two ends of its own lane."""
     cells = level.side // level.cell
     half = level.cell // 2
     if level.motion:

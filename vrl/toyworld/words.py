@@ -1,7 +1,7 @@
-"""The words of the toy world: colours, shapes and every sentence that is said about a clip.
+"""The words of the toy world: colours, shapes and all sentences about a clip.
 
-Holds text only: what happens in a clip is decided in toyworld_scene, which sentence is true of it in
-toyworld_questions, and which tokens the words become in toymodel.
+Holds text only: `scene` decides what happens in a clip, `questions` which sentences are true of it, and `model` which
+tokens the words become.
 """
 
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ _PROMPT_WORDS = "system user assistant seconds video picture"
 
 
 def corpus() -> Iterator[str]:
-    """Text in which every word that the toy tokenizer should know as one token occurs, with and without its space."""
+    """Yield text with every word that becomes one token of the toy tokenizer, with and without a leading space."""
     for word in (*COLOURS, *SHAPES, *DIRECTIONS, *LETTERS, *_PROMPT_WORDS.split()):
         yield f"{word} {word}"
     yield from (*QUESTIONS, NOTHING, SEEN, "a an and", *_task_texts())
@@ -66,7 +66,7 @@ def corpus() -> Iterator[str]:
 
 
 def _task_texts() -> Iterator[str]:
-    """What every task says around a question, and an answer in its form."""
+    """Yield the instruction of every task, and an answer in its form."""
     clip = Clip(duration_s=8.0, timestamps_s=(0.0, 4.0))
     for answer_type in ANSWER_TYPES:
         sample = Sample(

@@ -1,13 +1,13 @@
-"""The toy world on disk: real H.264 clips and the parquet files that ask about them.
+"""The toy world on disk: real H.264 clips and parquet files with questions about them.
 
     out/clips/<split>/000000.mp4 ...   out/<split>.parquet   out/<split>_basic.parquet   out/world.json
     out/<split>_cited.parquet   out/<split>_cited_basic.parquet
 
-Splits are train, val and test; the basic files hold the rows that ask for no moment (toyworld_questions.is_basic), the
-cited ones what is taught for RLER's election (toyworld_cited), made of all rows or of the basic ones.
+Splits are train, val and test. The basic files hold the rows that ask for no moment (`questions.is_basic`), the cited
+files the rows that teach RLER's election (`cited`), made from all rows or from the basic ones.
 
-What happens, how it looks and what is asked live in toyworld_scene, toyworld_render and toyworld_questions; this file
-encodes, spreads the work over processes and writes. The same arguments give the same frames and the same parquet bytes.
+`scene`, `render` and `questions` decide what happens, how it looks and what is asked; this file encodes, spreads the
+work over processes and writes. Equal arguments give equal frames and equal parquet bytes.
 """
 
 import json
@@ -33,21 +33,21 @@ from vrl.types import Sample
 SPLITS = ("train", "val", "test")
 
 _MANIFEST = "world.json"
-_WORLD_VERSION = 5  # raise it when the same seed gives other clips, other rows or another model
-# Sharp enough for colours to survive; a key frame every 4 s. Without zerolatency, x264's lookahead lets what lay in
-# memory before choose between encodings: about one clip in ten differed from run to run.
+_WORLD_VERSION = 5  # raise it if the same seed gives other clips, other rows or another model
+# Quality that preserves colours; a key frame every 4 s. Without zerolatency, x264's lookahead depends on uninitialised
+# memory: about one clip in ten differed from run to run.
 _ENCODER = {"crf": "14", "preset": "veryfast", "tune": "zerolatency", "g": "32"}
 _CLIPS_PER_CALL = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
-    """What determines a generated folder."""
+    """The parameters that determine a generated folder."""
 
     train: int  # clips
     val: int
     test: int
-    difficulty: int  # 0 .. 3
+    difficulty: int  # index into LEVELS
     seed: int
     version: int = _WORLD_VERSION
 
@@ -65,7 +65,7 @@ def generate(
 ) -> None:
     """Write the clips of each split, and all rows about them, into the folder `out`.
 
-    A folder that already holds this world stays unchanged. `progress` is called with (clips done, clips in all).
+    A folder that already holds this world is not changed. `progress` is called with (clips done, all clips).
     Raises ConfigError for numbers out of range and for a folder that holds anything else.
     """
     world = World(train=train, val=val, test=test, difficulty=difficulty, seed=seed)
@@ -91,13 +91,13 @@ def generate(
         for name, asked in (("cited", rows[split]), ("cited_basic", basic)):
             cited = cited_rows(asked, np.random.default_rng([seed, SPLITS.index(split)]))
             write_parquet(cited, out / f"{split}_{name}.parquet")
-    (out / _MANIFEST).write_text(json.dumps(asdict(world), indent=1) + "\n")  # last: it says that the rest is whole
+    (out / _MANIFEST).write_text(json.dumps(asdict(world), indent=1) + "\n")  # last: marks the folder as complete
 
 
 def encode(frames_THWC: np.ndarray, path: Path, fps: int) -> None:
-    """Write uint8 RGB frames as an H.264 mp4 of constant frame rate; frame i is shown at i / fps seconds.
+    """Write uint8 RGB frames as an H.264 mp4 of constant frame rate; frame i is at i / fps seconds.
 
-    Height and width must be even (4:2:0 chroma). One thread, so that the same frames give the same stream.
+    Height and width must be even (4:2:0 chroma). Uses one thread, so that equal frames give equal bytes.
     """
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options=_ENCODER)
@@ -113,7 +113,7 @@ def encode(frames_THWC: np.ndarray, path: Path, fps: int) -> None:
 
 
 def _make_clip(out: Path, difficulty: int, seed: int, clip: tuple[str, int]) -> tuple[Sample, ...]:
-    """Draw, render and encode one clip. Its randomness depends on its place in the world only, not on the process."""
+    """Draw, render and encode one clip. Its random state depends on the arguments, not on the process."""
     split, index = clip
     rng = np.random.default_rng([seed, difficulty, SPLITS.index(split), index])
     scene = draw_scene(rng, difficulty)
@@ -136,7 +136,10 @@ def _check(world: World, workers: int) -> list[str]:
 
 
 def _is_complete(out: Path, world: World) -> bool:
-    """Does the folder hold this world? An interrupted one (clips but no manifest) is written anew."""
+    """Return whether the folder holds this world. An interrupted one (clips but no manifest) is written again.
+
+    Raises ConfigError if it holds something else.
+    """
     manifest = out / _MANIFEST
     if manifest.is_file():
         found = json.loads(manifest.read_text())
