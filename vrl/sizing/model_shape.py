@@ -12,7 +12,6 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
-    PretrainedConfig,
     Qwen2_5_VLConfig,
     Qwen2VLConfig,
     Qwen3VLConfig,
@@ -47,11 +46,11 @@ _PUBLISHED: dict[str, tuple[type, tuple[int, ...], int, bool, dict[str, Any]]] =
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelShape:
-    """The sizes that memory and token counts depend on."""
+    """The sizes that determine memory and token counts."""
 
     name: str
     family: str
-    parameters: dict[str, int]  # every parameter's Hugging Face name and number of elements; tied ones once
+    parameters: dict[str, int]  # Hugging Face name of every parameter -> number of elements; tied ones once
     linears: dict[str, tuple[int, int]]  # (out, in) of every linear of the language model
     layers: int
     hidden: int
@@ -72,7 +71,7 @@ class ModelShape:
         return sum(self.parameters.values())
 
     def num_trained(self, frozen_prefixes: list[str], lora: LoraConfig) -> int:
-        """Count the trained parameters: those whose names start with no prefix, or with LoRA their adapters."""
+        """Return the number of trained parameters: those under no frozen prefix, or with LoRA their adapters."""
         frozen = tuple(frozen_prefixes)
         if lora.rank:
             chosen = (n for n in self.linears if n.rsplit(".", 1)[-1] in lora.targets and not n.startswith(frozen))
@@ -81,14 +80,14 @@ class ModelShape:
 
 
 def model_shape(path: str) -> ModelShape:
-    """Return the shape of a Hugging Face folder, or of a published model by its hub name. Nothing is downloaded.
+    """Return the shape of a Hugging Face folder, or of a published model by its hub name. Downloads nothing.
 
     Raises ConfigError for a name that is neither, or a family that vrl does not train.
     """
     if (Path(path) / "config.json").is_file():
         return _shape(path, AutoConfig.from_pretrained(path))
     if path in _PUBLISHED:
-        return _published_shape(path)
+        return _published(path)
     raise ConfigError(
         f"model.path: got {path}, wanted a run that has finished, a folder with a config.json, or one of "
         f"{', '.join(_PUBLISHED)}"
@@ -96,8 +95,12 @@ def model_shape(path: str) -> ModelShape:
 
 
 @lru_cache  # counting billions of parameters takes seconds
-def _published_shape(name: str) -> ModelShape:
-    return _shape(name, _published(name))
+def _published(name: str) -> ModelShape:
+    family, sizes, vocabulary, tied, vision = _PUBLISHED[name]
+    text = dict(zip(_TEXT, sizes, strict=True)) | {"vocab_size": vocabulary}
+    width = "hidden_size" if family is Qwen2VLConfig else "out_hidden_size"  # width of the tower's output
+    config = family(text_config=text, vision_config={**vision, width: sizes[0]}, tie_word_embeddings=tied)
+    return _shape(name, config)
 
 
 def _shape(path: str, config: Any) -> ModelShape:
@@ -131,10 +134,3 @@ def _shape(path: str, config: Any) -> ModelShape:
         vision_hidden=vision_hidden,
         vision_intermediate=getattr(vision, "intermediate_size", None) or int(vision_hidden * vision.mlp_ratio),
     )
-
-
-def _published(name: str) -> PretrainedConfig:
-    family, sizes, vocabulary, tied, vision = _PUBLISHED[name]
-    text = dict(zip(_TEXT, sizes, strict=True)) | {"vocab_size": vocabulary}
-    width = "hidden_size" if family is Qwen2VLConfig else "out_hidden_size"  # width of the tower's output
-    return family(text_config=text, vision_config={**vision, width: sizes[0]}, tie_word_embeddings=tied)

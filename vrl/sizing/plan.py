@@ -1,7 +1,7 @@
 """`vrl plan`: the tokens, patches, memory and actors of a run, computed from its configuration alone.
 
-Token and patch counts are upper bounds from the frame settings; memory estimates are our definitions, spelled out at
-each term. Starts nothing, reads no clip and needs no GPU. Whether Ray has the resources is checked at start-up.
+Token and patch counts are upper bounds from the frame settings; memory estimates are our definitions, given at each
+term. Starts nothing, reads no clip and needs no GPU. A run checks Ray's resources at start-up.
 """
 
 from dataclasses import dataclass, replace
@@ -24,21 +24,21 @@ from vrl.tasks import TASKS
 from vrl.tasks.task import Clip
 
 GIB = 2**30
-_TEXT_TOKENS = 256  # question, options, prefix and chat format: our guess if the dataset is not available
+_TEXT_TOKENS = 256  # question, options, prefix and chat format; our guess if the dataset is not available
 _CHAT_TOKENS = 24  # of the chat format, system message included
-_TIME_TOKENS = 10  # Qwen3-VL writes the time of every time step
-_MEASURED_ROWS = 1000  # of the dataset whose text is measured
+_TIME_TOKENS = 10  # of the text before every time step of Qwen3-VL
+_MEASURED_ROWS = 1000  # rows of the dataset whose text is measured
 _SOURCE_FRAME_BYTES = 1920 * 1080 * 3  # a decoder holds frames at the clip's own size; full HD is our guess
 _LOGIT_CHUNK = 2**26  # logits that the learner holds together
-_ENGINE_OVERHEAD = 3 * GIB  # CUDA graphs, activations of a prefill, NCCL buffers: our guess
-_LEARNER_OVERHEAD = 2 * GIB  # CUDA context, NCCL and reduction buffers: our guess
-_ASLEEP = 2 * GIB  # CUDA context and graphs of a sleeping engine: our guess
-_STAYS = ("weights", "context and buffers")  # of a learner rank, while an engine has its GPU
+_ENGINE_OVERHEAD = 3 * GIB  # CUDA graphs, activations of a prefill, NCCL buffers; our guess
+_LEARNER_OVERHEAD = 2 * GIB  # CUDA context, NCCL and reduction buffers; our guess
+_ASLEEP = 2 * GIB  # CUDA context and graphs of a sleeping engine; our guess
+_KEPT = ("weights", "context and buffers")  # memory of a learner rank while an engine uses its GPU
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Amount:
-    """A number with its meaning, as one line of the plan."""
+    """One line of the plan: a number and its meaning."""
 
     what: str
     value: float
@@ -47,7 +47,7 @@ class Amount:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a run needs, and what does not fit."""
+    """The needs of a run, and the faults that keep it from fitting."""
 
     model: ModelShape
     actors: tuple[Role, ...]
@@ -107,7 +107,7 @@ def plan(config: RunConfig, *, gpu_bytes: float) -> Plan:
         Amount(what="vision tokens of one clip", value=tokens.vision),
         Amount(what=f"prompt ({tokens.text} of them text)", value=tokens.prompt),
         Amount(what=f"group: one prompt, {config.rollout.group_size} completions", value=tokens.group),
-        Amount(what="the same, had every completion its own prompt", value=tokens.unshared),
+        Amount(what="the same, with one prompt per completion", value=tokens.unshared),
         Amount(what=f"step of {step} groups", value=tokens.group * step),
         *_shuffled(config, tokens),
     )
@@ -142,7 +142,7 @@ def _tokens(config: RunConfig, shape: ModelShape) -> _Tokens:
 
 
 def _shuffled(config: RunConfig, tokens: _Tokens) -> tuple[Amount, ...]:
-    """Return what T-GRPO's second request adds to the engines' work; none of it trains."""
+    """Return the engines' extra work for T-GRPO's permuted frames; none of it trains."""
     draws = shuffled_draws(config)
     if not draws.tasks:
         return ()
@@ -164,7 +164,7 @@ def _text_tokens(config: RunConfig) -> int:
 
 
 def _engine(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: float) -> _EngineMemory:
-    """Return weights and the key-value blocks that fit; completions of a group share their prompt's blocks."""
+    """Return memory for weights, key-value cache and one group; its completions share the prompt's blocks."""
     size, ranks = value_bytes(config.model), config.rollout.tensor_parallel
     weights = shape.num_parameters * size / ranks
     kv_token = 2 * shape.layers * shape.kv_heads * shape.head_dim * size / ranks
@@ -176,7 +176,7 @@ def _engine(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: fl
 
 
 def _learner(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: float) -> tuple[Amount, ...]:
-    """ZeRO's partitions (arXiv 1910.02054, section 3) and the activations of the largest micro-batch."""
+    """Return ZeRO's partitions (arXiv 1910.02054, section 3) and the activations of the largest micro-batch."""
     learner, size = config.learner, value_bytes(config.model)
     trained = shape.num_trained(config.model.freeze, config.learner.lora)
     shares = {stage: learner.ranks if learner.zero_stage >= stage else 1 for stage in (1, 2, 3)}
@@ -204,16 +204,16 @@ def _learner(config: RunConfig, shape: ModelShape, tokens: _Tokens, gpu_bytes: f
 
 
 def _shared(config: RunConfig, learner: tuple[Amount, ...], gpu_bytes: float) -> tuple[Amount, ...]:
-    """Return the memory of both turns on a shared GPU (push.backend=ipc), which has to hold the larger one."""
+    """Return the memory of both phases on a shared GPU (push.backend=ipc), which must hold the larger one."""
     if config.push.backend != "ipc" or not gpu_bytes:
         return ()
-    stays = sum(amount.value for amount in learner if amount.what in _STAYS)
-    turns = {
-        "the learner works, the engine sleeps": learner[-1].value + _ASLEEP,
-        "the engine generates, of the learner only weights": stays + gpu_bytes * config.rollout.gpu_memory_utilization,
+    kept = sum(amount.value for amount in learner if amount.what in _KEPT)
+    phases = {
+        "learner at work, engine asleep": learner[-1].value + _ASLEEP,
+        "engine at work, learner's weights kept": kept + gpu_bytes * config.rollout.gpu_memory_utilization,
     }
-    turns["the larger of both"] = max(turns.values())
-    return tuple(Amount(what=what, value=value, unit="bytes") for what, value in turns.items())
+    phases["the larger of both"] = max(phases.values())
+    return tuple(Amount(what=what, value=value, unit="bytes") for what, value in phases.items())
 
 
 def _host(config: RunConfig, shape: ModelShape, tokens: _Tokens, slots: int) -> tuple[Amount, ...]:
@@ -242,7 +242,7 @@ def _problems(
     shared: tuple[Amount, ...],
     gpu_bytes: float,
 ) -> list[str]:
-    """Return what does not fit, as 'got, wanted, what to change'."""
+    """Return every bound that the run exceeds, as 'got, wanted, what to change'."""
     found = []
     longest = tokens.prompt + tokens.completion
     if longest > config.model.max_context_tokens:
@@ -273,18 +273,21 @@ def _problems(
 
 
 def print_plan(found: Plan, console: Console) -> None:
-    """Print a plan as one table, then what does not fit."""
+    """Print a plan as one table, then its problems."""
     model = found.model
     table = Table(box=SIMPLE_HEAD, title_justify="left")
     table.add_column(f"{model.name} ({model.num_parameters / 1e9:.3g} B parameters)")
     table.add_column("", justify="right")
-    actors = [(f"{role.name} x {role.count}", _each(role)) for role in found.actors]
+    actors = [
+        (f"{r.name} x {r.count}", f"{r.num_cpus:g} CPU" + (f", {r.num_gpus:g} GPU" if r.num_gpus else ""))
+        for r in found.actors
+    ]
     parts = {
         "Actors": actors,
         "Work, at most": _lines(found.work),
         "One engine process": _lines(found.engine),
         "One learner rank": _lines(found.learner),
-        "One GPU that both share in turns": _lines(found.shared),
+        "One GPU shared in turns": _lines(found.shared),
         "Host memory and disk": _lines(found.host),
     }
     for title, lines in [(title, lines) for title, lines in parts.items() if lines]:
@@ -295,10 +298,6 @@ def print_plan(found: Plan, console: Console) -> None:
     console.print(table)
     for problem in found.problems:
         console.print(f"[bold red]does not fit:[/] {problem}", highlight=False)
-
-
-def _each(role: Role) -> str:
-    return f"{role.num_cpus:g} CPU" + (f", {role.num_gpus:g} GPU" if role.num_gpus else "")
 
 
 def _lines(amounts: tuple[Amount, ...]) -> list[tuple[str, str]]:
