@@ -1,4 +1,4 @@
-"""`python -m vrl`: the `vrl` command of the source tree in the working folder, as a submitted Ray job needs it."""
+"""`python -m vrl`: the `vrl` command of the source tree in the working folder, for submitted Ray jobs."""
 
 import sys
 

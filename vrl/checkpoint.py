@@ -1,10 +1,10 @@
-"""Checkpoints that are all there or not there at all.
+"""Checkpoints that are complete or invisible.
 
-A checkpoint is written into `step_000123.tmp/`, described by a manifest (sizes and SHA-256 of every file), flushed to
+A checkpoint is written into `step_000123.tmp/`, described by a manifest (size and SHA-256 of every file), flushed to
 disk, renamed to `step_000123/` and only then named in `latest`. A reader trusts a folder only if its manifest verifies.
 Inside are `learner/` (DeepSpeed), `driver.json` and `hf/` (an ordinary Hugging Face folder), written by the callers.
 
-For tests of just that, the environment variable VRL_FAILPOINT=<name>@<step> kills the process that reaches the point:
+Tests set the environment variable VRL_FAILPOINT=<name>@<step>, which kills the process when it reaches the point:
 checkpoint.begun, learner.state_written, checkpoint.written, .described, .flushed, .moved_aside, .renamed, .pointed,
 .pruning, .pruned.
 """
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 _MANIFEST = "manifest.json"
 _LATEST = "latest"
 _UNFINISHED = ".tmp"  # a save under way, or a folder that is being deleted
-_REPLACED = ".old"  # a whole checkpoint, until the one that takes its place is there
+_REPLACED = ".old"  # a complete checkpoint, until its replacement is in place
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +51,7 @@ class Checkpoint:
 
 
 def begin(root: Path, step: int) -> Path:
-    """An empty folder `root/step_N.tmp` to write into; what interrupted saves left in `root` is removed."""
+    """Return a new folder `root/step_N.tmp` to write into; remove what interrupted saves left in `root`."""
     for stale in root.glob(f"step_*{_UNFINISHED}"):
         shutil.rmtree(stale)
     tmp = root / f"step_{step:06d}{_UNFINISHED}"
@@ -63,8 +63,8 @@ def begin(root: Path, step: int) -> Path:
 def commit(tmp: Path, driver: Mapping[str, Any], *, keep_last: int) -> Checkpoint:
     """Turn the folder of `begin` into a checkpoint and delete all but the newest `keep_last` up to its step.
 
-    After a crash at any point a whole checkpoint is there: the new one, or all that there were. Older ones go only
-    once the new one has been read back. Raises CheckpointError if it cannot be: nothing is deleted then.
+    A crash at any point leaves the new checkpoint or all older ones complete. Older ones are deleted only after the new
+    one has been read back. Raises CheckpointError, and deletes nothing, if that fails.
     """
     step, final = _step(tmp), tmp.with_suffix("")
     (tmp / "driver.json").write_text(json.dumps(driver, indent=1))
@@ -76,7 +76,7 @@ def commit(tmp: Path, driver: Mapping[str, Any], *, keep_last: int) -> Checkpoin
         _fsync(file)
     _fsync(tmp)
     failpoint("checkpoint.flushed", step)
-    if final.exists():  # the same step saved twice: on the way and at the end
+    if final.exists():  # the same step saved twice: during the run and at its end
         aside = final.with_suffix(_REPLACED)
         shutil.rmtree(aside, ignore_errors=True)
         os.rename(final, aside)
@@ -93,13 +93,13 @@ def commit(tmp: Path, driver: Mapping[str, Any], *, keep_last: int) -> Checkpoin
 
 
 def failpoint(name: str, step: int) -> None:
-    """Kill this process, as a power cut would, where VRL_FAILPOINT asks for it; see the top of the file."""
+    """Kill this process, as a power cut would, if VRL_FAILPOINT names this point and step."""
     if os.environ.get("VRL_FAILPOINT") == f"{name}@{step}":
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def read(path: Path) -> Checkpoint:
-    """The checkpoint at `path`. Raises CheckpointError naming the first file that is missing, short or altered."""
+    """Return the checkpoint at `path`. Raises CheckpointError naming the first file that is missing or altered."""
     manifest_file = path / _MANIFEST
     if not manifest_file.is_file():
         raise CheckpointError(f"checkpoint {path}: got no {_MANIFEST}, wanted a committed checkpoint folder")
@@ -117,7 +117,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def newest(root: Path) -> Checkpoint | None:
-    """The newest checkpoint that verifies, or None. One that does not verify is passed over with a warning."""
+    """Return the newest checkpoint that verifies, or None; warn about those that do not."""
     for folder in _folders(root):
         try:
             return read(folder)
@@ -127,29 +127,29 @@ def newest(root: Path) -> Checkpoint | None:
 
 
 def require_own(path: Path) -> None:
-    """Refuse a checkpoint that someone else could have written: DeepSpeed's files are pickles, and loading runs them.
+    """Refuse a checkpoint that another user could have written: DeepSpeed's files are pickles, and loading runs them.
 
-    Raises CheckpointError for a file of another user (root's are trusted), or one that everybody may write.
+    Raises CheckpointError for a world-writable file or one of another user; root is trusted.
     """
     for file in (path, *path.rglob("*")):
         status = file.lstat()
         if status.st_uid not in (os.getuid(), 0):
             raise CheckpointError(
                 f"checkpoint {path}: {file.name} belongs to user {status.st_uid}, wanted your own ({os.getuid()}): "
-                "loading a checkpoint runs code that is in it; chown it if you trust who wrote it"
+                "loading a checkpoint runs code in it; chown it if you trust its author"
             )
         if status.st_mode & 0o002 and not file.is_symlink():
             raise CheckpointError(
-                f"checkpoint {path}: {file.name} may be written by everybody, wanted chmod -R o-w: loading a "
-                "checkpoint runs code that is in it"
+                f"checkpoint {path}: {file.name} is writable by everybody, wanted chmod -R o-w: loading a "
+                "checkpoint runs code in it"
             )
 
 
 def find(root: Path, resume: str) -> Checkpoint | None:
-    """What `resume` asks for: never -> None, auto -> the newest or None, must -> the newest, else the folder it names.
+    """Return the checkpoint for `resume`: never: None; auto: the newest or None; must: the newest; else that folder.
 
-    Raises CheckpointError when `must` finds nothing, when the named folder does not verify, for `never` when the run
-    folder already holds a checkpoint (it would be overwritten), and for a folder that is not the run's last.
+    Raises CheckpointError if `must` finds none, if the named folder does not verify or is not the run's last, and for
+    `never` if the run folder already holds a checkpoint, which would be overwritten.
     """
     if resume == "never":
         if _folders(root):
@@ -175,10 +175,10 @@ def find(root: Path, resume: str) -> Checkpoint | None:
 
 
 def resolve_model(path: str) -> Path:
-    """The folder of a model path: a Hugging Face folder, a run folder (its newest checkpoint's `hf/`), or a hub name.
+    """Return the folder of a model: a Hugging Face folder, a run folder (its newest checkpoint's `hf/`), or a hub name.
 
-    A hub name, as `Qwen/Qwen2.5-VL-7B-Instruct`, is fetched into the Hugging Face cache, which on a cluster must be a
-    folder that all nodes share. Raises CheckpointError saying what was found instead.
+    A hub name, such as `Qwen/Qwen2.5-VL-7B-Instruct`, is downloaded into the Hugging Face cache, which on a cluster
+    must be a folder that all nodes share. Raises CheckpointError.
     """
     folder = Path(path)
     if (folder / "config.json").is_file():
@@ -196,7 +196,7 @@ def resolve_model(path: str) -> Path:
             return Path(snapshot_download(path))
         except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
             raise CheckpointError(
-                f"model.path: {path} is no folder here, and the hub does not give it: {error}"
+                f"model.path: {path} is no local folder, and the hub does not provide it: {error}"
             ) from error
     raise CheckpointError(
         f"model.path: got {path}, wanted a Hugging Face folder (config.json inside), "
@@ -205,18 +205,18 @@ def resolve_model(path: str) -> Path:
 
 
 def _prune(root: Path, step: int, keep_last: int) -> None:
-    """Delete what the checkpoint of `step` replaces. Later ones are of another past of the run and not counted."""
+    """Delete what the checkpoint of `step` replaces. Later ones belong to an abandoned branch and are not counted."""
     replaced = [folder for folder in _folders(root) if folder.suffix == _REPLACED]
     older = [folder for folder in _folders(root) if folder not in replaced and _step(folder) <= step]
     for folder in (*replaced, *older[keep_last:]):
         doomed = folder.with_name(f"{folder.name}{_UNFINISHED}")
-        os.rename(folder, doomed)  # half a folder must not look like a damaged checkpoint
+        os.rename(folder, doomed)  # a partial folder must not look like a damaged checkpoint
         failpoint("checkpoint.pruning", step)
         shutil.rmtree(doomed)
 
 
 def _folders(root: Path) -> list[Path]:
-    """Committed checkpoint folders, newest first; of two of the same step the one that takes the other's place."""
+    """Return committed checkpoint folders, newest first; of two for the same step the replacement first."""
     found = (p for p in root.glob("step_*") if p.is_dir() and p.suffix != _UNFINISHED)
     return sorted(found, key=lambda folder: (_step(folder), folder.suffix != _REPLACED), reverse=True)
 

@@ -1,4 +1,4 @@
-"""The `vrl` command. Parses arguments, calls one function, turns errors into exit codes; holds no logic of its own.
+"""The `vrl` command. Parses arguments, calls one function and turns errors into exit codes.
 
 Exit codes: 0 success, 1 the run failed, 2 wrong configuration or data, 130 and 143 ended by Ctrl-C and SIGTERM.
 """
@@ -26,7 +26,7 @@ _DESCRIPTION = "Reinforcement learning for models that reason over video: Ray, v
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of the `vrl` command; returns the exit code."""
+    """Run the `vrl` command and return its exit code."""
     parser = _parser()
     args, overrides = parser.parse_known_args(arguments)
     if overrides and "config" not in vars(args):
@@ -78,36 +78,30 @@ def _parser() -> argparse.ArgumentParser:
     toy.add_argument("--encoder", action="store_true", help="also train a dual encoder, for locate-and-back-fill")
     toy.set_defaults(run=_toy)
 
-    for name, run, text in (
-        ("serve", _serve, "answer questions over HTTP, in the OpenAI protocol, until stopped"),
-        ("infer", _infer, "answer a file of questions with any strategy, traces included"),
-        ("sft", _sft, "cold start: supervised fine-tuning on several tasks"),
-        ("train", _train, "group-relative reinforcement learning"),
-    ):
+    def configured(name: str, run: Callable[[argparse.Namespace], int], text: str, nargs: str | None = None) -> Any:
         command = commands.add_parser(name, help=text)
-        command.add_argument("config", help="YAML file")
+        command.add_argument("config", nargs=nargs, help="YAML file")
         command.add_argument("overrides", nargs="*", help="key=value, such as learner.lr=1e-4, or more YAML files")
         command.set_defaults(run=run)
+        return command
 
-    config = commands.add_parser("config", help="print and check the resolved configuration, or describe all keys")
-    config.add_argument("config", nargs="?", help="YAML file")
-    config.add_argument("overrides", nargs="*", help="key=value, or more YAML files")
+    configured("serve", _serve, "answer questions over HTTP, in the OpenAI protocol, until stopped")
+    configured("infer", _infer, "answer a file of questions with any strategy, traces included")
+    configured("sft", _sft, "cold start: supervised fine-tuning on several tasks")
+    configured("train", _train, "group-relative reinforcement learning")
+
+    config = configured("config", _config, "print and check the resolved configuration, or describe all keys", "?")
     config.add_argument("--schema", choices=("run", "eval", "infer", "serve"), default="run", help="whose keys")
     config.add_argument("--keys", nargs="?", const="", metavar="SECTION", help="describe the keys, such as data.frames")
-    config.add_argument("--list", choices=("rewards", "tasks", "strategies"), help="describe what can be named in keys")
-    config.set_defaults(run=_config)
+    config.add_argument(
+        "--list", choices=("rewards", "tasks", "strategies"), help="describe rewards, tasks, strategies"
+    )
 
-    plan = commands.add_parser("plan", help="estimate a run's tokens, memory and actors; starts nothing")
-    plan.add_argument("config", help="YAML file")
-    plan.add_argument("overrides", nargs="*", help="key=value")
+    plan = configured("plan", _plan, "estimate a run's tokens, memory and actors; starts nothing")
     plan.add_argument("--gpu-gib", type=float, default=80.0, help="memory of one GPU; 0: plan for CPUs")
-    plan.set_defaults(run=_plan)
 
-    evaluation = commands.add_parser("eval", help="evaluate on a benchmark, or compare two such runs")
-    evaluation.add_argument("config", nargs="?", help="YAML file")
-    evaluation.add_argument("overrides", nargs="*", help="key=value, as in benchmark.limit=100")
+    evaluation = configured("eval", _eval, "evaluate on a benchmark, or compare two such runs", "?")
     evaluation.add_argument("--compare", nargs=2, type=Path, metavar="RUN", help="two finished runs on the same items")
-    evaluation.set_defaults(run=_eval)
 
     export = commands.add_parser("export", help="export a run's newest checkpoint as a Hugging Face folder")
     export.add_argument("run_dir", type=Path)
@@ -128,11 +122,11 @@ def _parser() -> argparse.ArgumentParser:
     samples.add_argument("--task", default="", help="only of this task")
     samples.set_defaults(run=_samples)
 
-    trace = commands.add_parser("trace", help="show where a run's time went and write trace.json for Perfetto")
+    trace = commands.add_parser("trace", help="show how a run spent its time and write trace.json for Perfetto")
     trace.add_argument("run_dir", type=Path)
     trace.set_defaults(run=_trace)
 
-    doctor = commands.add_parser("doctor", help="check this machine, or the engine/learner parity of a checkpoint")
+    doctor = commands.add_parser("doctor", help="check this machine, or a checkpoint's engine/learner parity")
     doctor.add_argument("--parity", metavar="CHECKPOINT", help="compare vLLM with the learner on real clips")
     doctor.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="for --parity")
     doctor.add_argument("--runs-dir", type=Path, default=Path("runs"))
@@ -192,12 +186,12 @@ def _toy(args: argparse.Namespace) -> int:
     return 0
 
 
-def _load(args: argparse.Namespace, **schema: Any) -> Any:
-    """Load the configuration and secure a private Ray: before the imports that load Ray, which reads its settings."""
+def _load(file: str | Path, *overrides: str, **schema: Any) -> Any:
+    """Load the configuration and secure a private Ray. Call before an import of Ray, which reads its settings then."""
     from vrl.config.load import load
     from vrl.lifecycle import guard_private_ray
 
-    config = load(args.config, args.overrides, **schema)
+    config = load(file, overrides, **schema)
     guard_private_ray(config.ray_address)
     return config
 
@@ -209,14 +203,14 @@ def _run(main: Callable[[Any, Any], Coroutine[Any, Any, None]], config: Any) -> 
 
 
 def _sft(args: argparse.Namespace) -> int:
-    config = _load(args)
+    config = _load(args.config, *args.overrides)
     from vrl.training.sft import train_sft
 
     return _run(train_sft, config)
 
 
 def _train(args: argparse.Namespace) -> int:
-    config = _load(args)
+    config = _load(args.config, *args.overrides)
     from vrl.training.rl import train
 
     return _run(train, config)
@@ -225,7 +219,7 @@ def _train(args: argparse.Namespace) -> int:
 def _infer(args: argparse.Namespace) -> int:
     from vrl.inference.config import InferConfig, check_infer
 
-    config = _load(args, schema=InferConfig, check=check_infer)
+    config = _load(args.config, *args.overrides, schema=InferConfig, check=check_infer)
     from vrl.inference.run import infer
 
     return _run(infer, config)
@@ -234,7 +228,7 @@ def _infer(args: argparse.Namespace) -> int:
 def _serve(args: argparse.Namespace) -> int:
     from vrl.serve.config import ServeConfig, check_serve
 
-    config = _load(args, schema=ServeConfig, check=check_serve)
+    config = _load(args.config, *args.overrides, schema=ServeConfig, check=check_serve)
     from vrl.serve.run import serve_questions
 
     return _run(serve_questions, config)
@@ -248,7 +242,7 @@ def _eval(args: argparse.Namespace) -> int:
         return 0
     from vrl.evaluation.config import EvalConfig, check_eval
 
-    config = _load(args, schema=EvalConfig, check=check_eval)
+    config = _load(args.config, *args.overrides, schema=EvalConfig, check=check_eval)
     from vrl.evaluation.run import evaluate
 
     return _run(evaluate, config)
@@ -278,11 +272,7 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from vrl.config.load import load
-    from vrl.lifecycle import guard_private_ray
-
-    config = load(args.run_dir / "config.yaml")
-    guard_private_ray(config.ray_address)
+    config = _load(args.run_dir / "config.yaml")
     from vrl.training.export import export
 
     print(export(config, args.run_dir, args.out).path)

@@ -88,7 +88,13 @@ def check_versions(requirements: Iterable[str]) -> list[Finding]:
         return [Finding(topic="versions", level="fail", found="vrl itself is not installed", cure=cure)]
     base = [need for need in wanted if need.marker is None]
     findings = [fault for need in base if (fault := _fault(need)) is not None]
-    engines = [need for need in wanted if any(_in_extra(need, extra) for extra in _ENGINE_EXTRAS)]
+    engines = [
+        need
+        for need in wanted
+        if (marker := need.marker) is not None
+        and not marker.evaluate({"extra": ""})
+        and any(marker.evaluate({"extra": extra}) for extra in _ENGINE_EXTRAS)
+    ]
     faults = [_fault(need) for need in engines]
     if engines and all(faults):
         found = "; ".join(fault.found for fault in faults if fault is not None)
@@ -97,16 +103,10 @@ def check_versions(requirements: Iterable[str]) -> list[Finding]:
         )
     if findings:
         return findings
-    shown = [need.name for need in base if str(need.specifier).startswith("==")]
+    pinned = [need.name for need in base if str(need.specifier).startswith("==")]
     engine = [need.name for need, fault in zip(engines, faults, strict=True) if fault is None]
-    found = ", ".join(f"{name} {version(name)}" for name in shown + engine)
+    found = ", ".join(f"{name} {version(name)}" for name in pinned + engine)
     return [Finding(topic="versions", level="ok", found=found)]
-
-
-def _in_extra(need: Requirement, extra: str) -> bool:
-    return (
-        need.marker is not None and not need.marker.evaluate({"extra": ""}) and need.marker.evaluate({"extra": extra})
-    )
 
 
 def _fault(need: Requirement) -> Finding | None:
@@ -118,7 +118,7 @@ def _fault(need: Requirement) -> Finding | None:
     if need.specifier.contains(installed, prereleases=True):
         return None
     found = f"{need.name} {installed}, wanted {need.specifier}"
-    cure = f"pip install '{need.name}{need.specifier}'; engine and learner were compared at that version"
+    cure = f"pip install '{need.name}{need.specifier}'; engine and learner were compared with that version"
     return Finding(topic=need.name, level="warn", found=found, cure=cure)
 
 
@@ -157,7 +157,7 @@ def check_devices() -> Finding:
         found += ", but the engine is vllm for GPUs"
         return Finding(topic="devices", level="fail", found=found, cure="pip install 'vrl[cpu]' in a new environment")
     if cores < 2 or memory < 8 * GIB:
-        cure = "the toy runs want 2 cores and 8 GiB; real models want GPUs"
+        cure = "toy runs need 2 cores and 8 GiB; real models need GPUs"
         return Finding(topic="devices", level="warn", found=found, cure=cure)
     return Finding(topic="devices", level="ok", found=found)
 
@@ -196,7 +196,7 @@ def check_decoder() -> Finding:
 
     shades = np.linspace(20, 235, 32).astype(np.uint8)
     frames_THWC = np.broadcast_to(shades[:, None, None, None], (32, 64, 64, 3))
-    cure = "reinstall decord and av at the versions that vrl asks for"
+    cure = "reinstall decord and av in the versions that vrl requires"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         encode(frames_THWC, path, fps=8)
@@ -207,18 +207,18 @@ def check_decoder() -> Finding:
             return Finding(topic="video decoder", level="fail", found=str(error), cure=cure)
         finally:
             decoder.close()
-    shown = np.round(frames.timestamps_s * 8).astype(int)
-    gap = np.abs(frames.pixels_THWC.mean(axis=(1, 2, 3)) - shades[shown]).max()
-    if gap > 3:  # neighbours are 7 apart
-        found = f"a decoded frame is {gap:.0f} shades off the one that was written: it is a different frame"
+    indices = np.round(frames.timestamps_s * 8).astype(int)
+    gap = np.abs(frames.pixels_THWC.mean(axis=(1, 2, 3)) - shades[indices]).max()
+    if gap > 3:  # neighbors differ by 7
+        found = f"a decoded frame is {gap:.0f} shades off the written one: it is a different frame"
         return Finding(topic="video decoder", level="fail", found=found, cure=cure)
     return Finding(
-        topic="video decoder", level="ok", found=f"{len(shown)} frames of an H.264 clip came back as written"
+        topic="video decoder", level="ok", found=f"{len(indices)} frames of an H.264 clip decoded as written"
     )
 
 
 def check_ray_auth(environ: Mapping[str, str], home: Path) -> list[Finding]:
-    """Check who may run code through Ray. Reads the environment and permissions of token files, not tokens."""
+    """Check who may run code through Ray. Reads the environment and permissions of token files, no tokens."""
     mode = environ.get("RAY_AUTH_MODE", "")
     findings = []
     if mode == "disabled":
@@ -234,7 +234,7 @@ def check_ray_auth(environ: Mapping[str, str], home: Path) -> list[Finding]:
     named = environ.get("RAY_AUTH_TOKEN_PATH", "")
     path = Path(named) if named else home / ".ray" / "auth_token"
     if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077:
-        found = f"{path} can be read by others"
+        found = f"{path} is readable by others"
         findings.append(Finding(topic="Ray token file", level="warn", found=found, cure=f"chmod 600 {path}"))
     elif mode == "token" and "RAY_AUTH_TOKEN" not in environ and not path.is_file():
         cure = "write a secret into it with mode 600 (Ray itself would make it readable by all), or set RAY_AUTH_TOKEN"
@@ -243,7 +243,7 @@ def check_ray_auth(environ: Mapping[str, str], home: Path) -> list[Finding]:
 
 
 def check_folder(runs_dir: Path) -> Finding:
-    """Check that a run can be written and renamed there, and the free space. Creates no folder."""
+    """Check that files can be written and renamed in a folder, and its free space. Creates no folder."""
     folder = next(path for path in (runs_dir.absolute(), *runs_dir.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".vrl-doctor-") as inside:
@@ -254,7 +254,7 @@ def check_folder(runs_dir: Path) -> Finding:
         cure = "choose another folder with runs_dir=..., or change its permissions"
         return Finding(topic="runs folder", level="fail", found=f"cannot write in {folder}: {error}", cure=cure)
     free = shutil.disk_usage(folder).free
-    found = f"{runs_dir}: can be written, {free / GIB:.0f} GiB free"
+    found = f"{runs_dir}: writable, {free / GIB:.0f} GiB free"
     if free < 5 * GIB:
-        return Finding(topic="runs folder", level="warn", found=found, cure="free some room: checkpoints are large")
+        return Finding(topic="runs folder", level="warn", found=found, cure="free some space: checkpoints are large")
     return Finding(topic="runs folder", level="ok", found=found)

@@ -1,19 +1,19 @@
-"""The errors of vrl. Each says what was got, what was wanted, what to change; all survive pickling.
+"""The errors of vrl. Each says what was found, what was expected and what to change; all survive pickling.
 
 VrlError
   ConfigError       a key, value or combination in the configuration
   DataError         a dataset row, a media file, a prompt that does not fit
-    MediaError      a clip or image that cannot be used, and which
-  WorkerError       a role is gone: its actors died or did not answer in time, and no restart is left
-    LostCallError   a call was lost with its actor, and again when it was given to another
-    LearnerLostError  a learner rank died or hung: the run resumes from its last checkpoint
+    MediaError      an unusable clip or image
+  WorkerError       all actors of a role died or did not answer in time, and no restart is left
+    LostCallError   a call was lost with its actor, and again on another actor
+    LearnerLostError  a learner rank died or hung; the run resumes from its last checkpoint
   RolloutError      an engine could not produce completions for a prompt
   RewardError       a reward function failed
     JudgeError      a judge gave no usable answer: the value is missing
   LearnerError      a learner rank failed, or a loss or gradient is not finite
-  WeightPushError   weights did not arrive whole
+  WeightPushError   weights did not arrive complete
   CheckpointError   a checkpoint is missing, torn or does not match
-  StorageError      a run's files cannot be written, its disk being full
+  StorageError      a run's files cannot be written, for example because the disk is full
   ParityError       engine and learner disagree
 """
 
@@ -21,7 +21,7 @@ from vrl.types import Media
 
 
 class VrlError(Exception):
-    """Base of all errors that vrl raises on purpose."""
+    """Base of all errors that vrl raises deliberately."""
 
 
 class ConfigError(VrlError):
@@ -36,7 +36,7 @@ class ConfigError(VrlError):
 
 
 class DataError(VrlError):
-    """A dataset row, media file or prompt that cannot be used. `reason` is a short label fit for a metric."""
+    """A dataset row, media file or prompt that cannot be used. `reason` is a short label for metrics."""
 
     def __init__(self, message: str, reason: str = "data") -> None:
         super().__init__(message, reason)
@@ -59,15 +59,15 @@ class MediaError(DataError):
 
 
 class WorkerError(VrlError):
-    """A role is gone: its actors died or did not answer in time, and no restart is left."""
+    """All actors of a role died or did not answer in time, and no restart is left."""
 
 
 class LostCallError(WorkerError):
-    """A call was lost with its actor, and again when it was given to another. What asked for it is dropped."""
+    """A call was lost with its actor, and again on another actor. The group or sample that needed it is dropped."""
 
 
 class LearnerLostError(WorkerError):
-    """A learner rank died or did not answer in time: its state is gone, the last checkpoint's is not."""
+    """A learner rank died or did not answer in time. Its state is lost; the run resumes from its last checkpoint."""
 
 
 class RolloutError(VrlError):
@@ -87,7 +87,7 @@ class LearnerError(VrlError):
 
 
 class WeightPushError(VrlError):
-    """Weights did not arrive whole on every engine. `engine`: which of those pushed to is at fault, if known."""
+    """Weights did not arrive complete on every engine. `engine`: index of the engine at fault, if known."""
 
     def __init__(self, message: str, engine: int | None = None) -> None:
         super().__init__(message, engine)
@@ -103,7 +103,7 @@ class CheckpointError(VrlError):
 
 
 class StorageError(VrlError):
-    """A file of a run cannot be written: its disk is full, say. What was written before is whole."""
+    """A file of a run cannot be written, for example because the disk is full. Earlier files are complete."""
 
 
 class ParityError(VrlError):

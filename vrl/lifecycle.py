@@ -1,6 +1,6 @@
-"""What every run shares: its folder, its summary, and how a signal ends it.
+"""Runs a command to its end or until a signal, and gives a private Ray its token.
 
-Ctrl-C and SIGTERM ask a run to stop: it finishes the step under way, saves a checkpoint, frees everything and exits
+Ctrl-C and SIGTERM ask a run to stop: it finishes the current step, saves a checkpoint, frees everything and exits
 with 130 or 143. A second signal cancels immediately. Does not know what kind of run it is.
 """
 
@@ -21,7 +21,7 @@ class Stop:
         self._main = main
 
     def listen(self) -> None:
-        """Take over SIGINT and SIGTERM; again after ray.init, which installs a SIGTERM handler of its own."""
+        """Handle SIGINT and SIGTERM; call again after ray.init, which installs its own SIGTERM handler."""
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, self._on_signal, signum)
@@ -52,12 +52,12 @@ def run_to_end(main: Callable[[Stop], Coroutine[Any, Any, None]]) -> int:
 
     try:
         return asyncio.run(outer())
-    except BaseExceptionGroup as group:  # a TaskGroup's: the first cause is the one to read
+    except BaseExceptionGroup as group:  # of a TaskGroup: the first cause explains the others
         raise first_cause(group) from group
 
 
 def first_cause(group: BaseExceptionGroup) -> BaseException:
-    """The first real error of a nested exception group."""
+    """Return the first real error of a nested exception group."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

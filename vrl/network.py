@@ -1,15 +1,15 @@
-"""Which of this machine's addresses others reach it by. Sends nothing, resolves no name but the host's own."""
+"""Finds the address at which other machines reach this one. Sends nothing; resolves only the host's own name."""
 
 import os
 import socket
 
 import psutil
 
-_OUTSIDE = "192.0.2.1"  # a documentation address: the route that leads out
+_OUTSIDE = "192.0.2.1"  # a documentation address: selects the default route
 
 
 def own_address(peer: str = _OUTSIDE) -> str:
-    """The address of this machine on the route to `peer`; without a route, what its name resolves to."""
+    """Return this machine's address on the route to `peer`; without a route, what its name resolves to."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((peer, 9))
@@ -19,9 +19,9 @@ def own_address(peer: str = _OUTSIDE) -> str:
 
 
 def set_gloo_interface(peer: str) -> None:
-    """Let the gloo groups of this process listen where `peer` can reach them, unless GLOO_SOCKET_IFNAME says where.
+    """Make gloo groups of this process listen where `peer` can reach them, unless GLOO_SOCKET_IFNAME is set.
 
-    By default gloo takes what the host's name resolves to, which is loopback where a system is installed that way.
+    By default gloo takes what the host's name resolves to, which is loopback on some systems.
     """
     here = own_address(peer)
     for name, addresses in psutil.net_if_addrs().items():

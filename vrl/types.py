@@ -39,7 +39,7 @@ class Sample:
     sample_id: str  # stable and unique in the dataset
     task: str  # name of a module in vrl.tasks
     question: str
-    answer: str = ""  # letter of an option, number, or text; empty where the truth is a span
+    answer: str = ""  # letter of an option, number, or text; empty if the truth is a span
     answer_type: str = "text"  # one of vrl.tasks.answer's, or span | elements
     media: tuple[Media, ...] = ()
     options: tuple[str, ...] = ()  # without letters; option i is letter chr(65 + i)
@@ -61,16 +61,16 @@ class Frames:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """How the clips of a question are shown, if not as configured."""
+    """How to show the clips of a question, if not as configured."""
 
-    times_s: tuple[float, ...] = ()  # moments of the (cut) clip, rising, even in number; empty: the configured choice
-    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, right, bottom: shares of the frame
+    times_s: tuple[float, ...] = ()  # times in the (cut) clip, rising, even in number; empty: the configured choice
+    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, right, bottom: fractions of the frame
     brightness: float = 1.0  # factor of every pixel value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VisionGrid:
-    """One image or clip as the vision tower sees it: its patches are in media order in the patch array."""
+    """One image or clip as the vision tower sees it; the patch array has its patches in media order."""
 
     kind: str  # "video" or "image"
     grid_thw: tuple[int, int, int]  # patches: time, height, width (before spatial merging)
@@ -84,9 +84,9 @@ class VisionGrid:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MediaWork:
-    """What it took to load clips and images."""
+    """Counts of the work to load clips and images."""
 
-    decodes: int = 0  # begun: those that failed are counted
+    decodes: int = 0  # started, failed ones included
     cache_hits: int = 0  # of data.cache
     corrupt_entries: int = 0  # found in data.cache, deleted and decoded again
 
@@ -103,17 +103,17 @@ class Prompt:
     """A sample ready for generation. Its patches (uint8 [num_patches, patch_dim]) travel separately."""
 
     sample: Sample
-    token_ids: np.ndarray  # int64 [P], placeholders expanded; ends with the assistant prefix, or before it where the
+    token_ids: np.ndarray  # int64 [P], placeholders expanded; ends with the assistant prefix, or before it if the
     # prefix is part of the target
     vision: tuple[VisionGrid, ...] = ()  # in prompt order
     timestamps_s: tuple[float, ...] = ()  # of the sampled frames of the first clip
     duration_s: float = 0.0  # of the first clip
     target_token_ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # SFT only: end token included
-    text: str = ""  # what token_ids spell, each clip and image as one placeholder; for people
-    frame_order: tuple[int, ...] = ()  # shown frame i of the first clip is its frame frame_order[i]; empty: unchanged
+    text: str = ""  # token_ids as text, each clip and image as one placeholder; for people
+    frame_order: tuple[int, ...] = ()  # frame i of the prompt is frame_order[i] of the first clip; empty: unchanged
     media_key: str = ""  # content address of the patches: file identity, frame choice, pixel budget
     decode_s: float = 0.0  # seconds spent decoding and processing
-    media_work: MediaWork = field(default_factory=MediaWork)  # of its worker since the prompt before
+    media_work: MediaWork = field(default_factory=MediaWork)  # of its worker since the previous prompt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +137,7 @@ class VersionSpan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Completion:
-    """What the engine returned for one draw."""
+    """The engine's result for one draw."""
 
     token_ids: np.ndarray  # int64 [C], the end token included when it was sampled
     rollout_logprobs: np.ndarray  # float32 [C], at the sampling temperature
@@ -147,13 +147,13 @@ class Completion:
 
     @property
     def policy_version(self) -> int:
-        """The oldest policy version that made any of its tokens."""
+        """The oldest policy version that sampled any of its tokens."""
         return min(span.policy_version for span in self.versions)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reward:
-    """A scalar and the named parts it was made of; a part is None if it does not apply or is missing."""
+    """A scalar and its named parts; a part is None if it does not apply or is missing."""
 
     value: float
     breakdown: Mapping[str, float | None] = field(default_factory=dict)
@@ -163,7 +163,7 @@ class Reward:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rollout:
-    """One completion and what it earned."""
+    """One completion and its reward."""
 
     completion: Completion
     reward: Reward
@@ -176,7 +176,7 @@ class RolloutGroup:
     group_id: int  # order of reservation, unique in a run
     prompt: Prompt
     patches: Any  # reference to uint8 [num_patches, patch_dim] in the object store
-    ordinal: int  # samples drawn before this one: where a resumed run continues
+    ordinal: int  # samples drawn before this one: a resumed run continues there
     rollouts: tuple[Rollout, ...]
     rollout_start_s: float = 0.0  # of its dispatch, on the driver's monotonic clock
     rollout_s: float = 0.0  # seconds from dispatch to the last completion
@@ -189,7 +189,7 @@ class RolloutGroup:
 
     @property
     def zero_spread(self) -> bool:
-        """Whether all rewards are equal, but for rounding."""
+        """Whether all rewards are equal up to rounding."""
         return float(np.ptp(self.rewards_G)) <= SPREAD_TOLERANCE
 
     @property
@@ -199,7 +199,7 @@ class RolloutGroup:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingGroup:
-    """One shared prompt and its completions, as the learner sees them. SFT is a group of one."""
+    """One shared prompt and its completions, as the learner sees them. In SFT a group has one completion."""
 
     prompt_token_ids: np.ndarray  # int64 [P]
     vision: tuple[VisionGrid, ...]
@@ -207,9 +207,7 @@ class TrainingGroup:
     loss_masks: tuple[np.ndarray, ...]  # G arrays, bool [C_g]
     advantages_G: np.ndarray  # float32 [G]
     rollout_logprobs: tuple[np.ndarray, ...] = ()  # G arrays, float32 [C_g]; empty in SFT
-    old_logprobs: tuple[
-        np.ndarray, ...
-    ] = ()  # the learner's before the step, likewise; empty: those of the update itself
+    old_logprobs: tuple[np.ndarray, ...] = ()  # the learner's before the step, same shapes; empty: the update's own
 
     @property
     def num_tokens(self) -> int:
@@ -234,7 +232,7 @@ class MicroBatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepCounts:
-    """What trains in one update, over all micro-batches and ranks: the divisors of summed losses."""
+    """Counts of what trains in one update, over all micro-batches and ranks: the divisors of summed losses."""
 
     num_loss_tokens: int
     num_sequences: int  # completions with at least one token that trains
@@ -247,16 +245,16 @@ class PackedBatch:
     micro_batches: tuple[tuple[MicroBatch, ...], ...]
     counts: StepCounts
     num_tokens: int  # tokens that go through the model
-    num_unshared_tokens: int  # tokens had every completion carried its own prompt
-    pad_frac: float  # share of the ranks' time in step that is waiting for the dearest k-th micro-batch, by work
+    num_unshared_tokens: int  # tokens if every completion carried its own prompt
+    pad_frac: float  # fraction of the ranks' work time spent waiting for the costliest k-th micro-batch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Update:
-    """What an optimizer update did."""
+    """The result of an optimizer update."""
 
-    updates: int  # that were applied so far, over all steps
+    updates: int  # applied so far, over all steps
     lr: float
-    grad_norm: float  # before clipping; not finite where the step was not applied
-    applied: bool = True  # False: a loss or gradient was not finite; nothing moved and there is nothing to push
+    grad_norm: float  # before clipping; not finite if the update was not applied
+    applied: bool = True  # False: a loss or gradient was not finite; no weight changed and nothing is pushed
     nonfinite_steps: int = 0  # updates that were not applied so far

@@ -57,7 +57,7 @@ def test_a_checkpoint_that_others_could_have_written_is_refused(tmp_path: Path):
     path = checkpoint(tmp_path)
     require_own(path)
     (path / "learner" / "state.pt").chmod(0o666)
-    with pytest.raises(CheckpointError, match=r"state\.pt may be written by everybody"):
+    with pytest.raises(CheckpointError, match=r"state\.pt is writable by everybody"):
         require_own(path)
 
 

@@ -129,7 +129,7 @@ def test_each_resume_setting_finds_its_checkpoint_or_is_refused(tmp_path: Path):
 def test_a_model_path_may_be_a_run_folder(tmp_path: Path):
     with pytest.raises(CheckpointError, match="wanted a Hugging Face folder"):
         checkpoint.resolve_model(str(tmp_path))
-    with pytest.raises(CheckpointError, match="the hub does not give it"):
+    with pytest.raises(CheckpointError, match="the hub does not provide it"):
         checkpoint.resolve_model("no-owner/no-model")
     save(tmp_path / "checkpoints", 1)
     with pytest.raises(CheckpointError, match="holds no hf/ folder"):

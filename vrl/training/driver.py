@@ -6,9 +6,9 @@ produces     scored groups, put into the buffer         an update (vrl.training.
 waits for    a free slot of the buffer                  groups_per_step finished groups
 unblocked by learn_loop releasing a step's slots        rollout_loop putting the last group of the step
 
-A slot is reserved before its clip is decoded and released after the weights that its group made have landed, so
-`max_policy_age = 0` is the synchronous algorithm: no slot is free before. The driver gets ready-made fleets and never
-touches Ray, a model or a pixel; with fakes it runs whole in a unit test.
+A slot is reserved before its clip is decoded and released after the weights trained on its group are pushed, so
+`max_policy_age = 0` is the synchronous algorithm: no slot is free earlier. The driver gets started fleets and never
+touches Ray, a model or a pixel; with fakes it runs completely in a unit test.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ from vrl.types import RolloutGroup
 
 
 class Driver:
-    """One RL run over ready-made fleets."""
+    """One RL run over started fleets."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Driver:
 
     @property
     def checkpoint_progress(self) -> RunProgress:
-        """What a checkpoint stores. Unfinished groups are left out: their samples are drawn again after a resume."""
+        """The progress to store in a checkpoint, without unfinished groups: a resumed run draws their samples again."""
         counts = self.counts
         earlier = replace(counts, started=counts.started - counts.unfinished, unfinished=0)
         return replace(self.progress, earlier=earlier)

@@ -1,7 +1,7 @@
 """`vrl export`: the policy of a run's newest checkpoint as an ordinary Hugging Face folder. Trains nothing.
 
-A finished run has one already, which is copied. For any other checkpoint the learner's ranks start as the run had them,
-load their state and write it out, adapters merged. The folder is there whole or not at all, and never overwrites one.
+Copies the folder of a finished run. For any other checkpoint, starts the learner's ranks with the run's settings, which
+load their state and write it with merged adapters. The folder appears atomically and never replaces an existing one.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from vrl.learner.group import LearnerGroup
 
 
 def export(config: RunConfig, run_dir: Path, out: Path) -> Checkpoint:
-    """Write `out`: weights (safetensors), config, tokenizer and processor. Returns the checkpoint that it shows.
+    """Write `out`: weights (safetensors), config, tokenizer and processor. Return the exported checkpoint.
 
-    `config` is the run's own. On a cluster all nodes must reach `out`. Raises CheckpointError where `out` exists, or
+    `config` is the run's own. On a cluster all nodes must reach `out`. Raises CheckpointError if `out` exists or
     `run_dir` has no checkpoint that verifies.
     """
     if out.exists():
-        raise CheckpointError(f"export: got {out}, which exists, wanted a folder to make")
+        raise CheckpointError(f"export: got {out}, which exists, wanted the name of a new folder")
     checkpoint = newest(run_dir / "checkpoints")
     if checkpoint is None:
         raise CheckpointError(f"export: {run_dir} holds no checkpoint that verifies, wanted one (checkpoint.every)")
@@ -40,7 +40,7 @@ def export(config: RunConfig, run_dir: Path, out: Path) -> Checkpoint:
 
 
 async def _write(config: RunConfig, checkpoint: Checkpoint, folder: Path) -> None:
-    """Start the learner alone, as the run has it but for a reference, and let it write."""
+    """Start only the learner, without a reference policy, and let it write the folder."""
 
     def learner_alone(gpus: bool) -> tuple[Role, ...]:
         return tuple(role for role in roles(config, gpus=gpus, engines=False) if role.name == "learner")

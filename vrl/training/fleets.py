@@ -1,6 +1,6 @@
 """The fleets of a run: data workers, rollout engines, reward workers, learner; started and ended together.
 
-Engines and learner, which must not import each other, meet here. Does not know the algorithm.
+Connects engines and learner, which must not import each other. Does not know the algorithm.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from vrl.types import PackedBatch, Prompt, RawPrompt, Sample
 from vrl.weights.sender import choose_backend
 
 _TOWER = "model.visual."  # prefix of the vision tower's parameter names, in all three families
-_PREPARE_TIMEOUT_S = 60.0  # the processor's pass over one sample, and the way there
+_PREPARE_TIMEOUT_S = 60.0  # the processor's pass over one sample, and the call
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +60,7 @@ class Fleets:
             return await self.learner.logprobs(batch, patches)
 
     def faults(self) -> dict[str, float]:
-        """Count the faults survived since the fleets started, under the names of the metric catalogue."""
+        """Return counts of survived faults since the start, under the names of the metric catalogue."""
         pools = (self.data, self.engines, self.rewards)
         return {
             **{f"fault/restarts/{pool.role}": float(pool.restarts) for pool in pools},
@@ -76,7 +76,7 @@ class Fleets:
             raise DataError(f"sample {sample.sample_id}: {error}", reason="lost") from error
 
     def _timeout_s(self, sample: Sample) -> float:
-        """Time limit of a call: the worker kills slow decoders, so one that takes longer for all its media is stuck."""
+        """Return the time limit of a call: the worker kills slow decoders, so a slower call is stuck."""
         return self.decode_timeout_s * max(1, len(sample.media)) + _PREPARE_TIMEOUT_S
 
 
@@ -86,8 +86,8 @@ async def start_fleets(
 ) -> AsyncIterator[Fleets]:
     """Start all roles together and wait until they are ready; end them all on exit.
 
-    If engines share the learner's GPUs, the learner starts first and makes room for them.
-    `total_updates`: optimizer updates of the whole run, over which the learning rate is scheduled.
+    If engines share the learner's GPUs, the learner starts first and frees memory for them.
+    `total_updates`: optimizer updates in the run, over which the learning rate is scheduled.
     """
     model = replace(config.model, path=model_path)
     backend = choose_backend(config.push, has_gpus=placement.has_gpus)
@@ -175,6 +175,6 @@ def _start_judges(config: RunConfig, placement: Placement) -> list[Any]:
 
 
 def vision_trains(config: RunConfig) -> bool:
-    """Whether a push may change the vision tower: no prefix freezes all of it, and no adapters replace training it."""
+    """Return whether a weight sync may change the vision tower: not if it is frozen or adapters train instead."""
     frozen = any(_TOWER.startswith(prefix) for prefix in config.model.freeze)
     return not frozen and not config.learner.lora.rank

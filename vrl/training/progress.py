@@ -7,7 +7,7 @@ from vrl.rollout.buffer import GroupCounts
 
 @dataclass(kw_only=True, slots=True)
 class RunProgress:
-    """Steps done, the version of the weights, and the place in the dataset."""
+    """Finished steps, the version of the weights, and the position in the dataset."""
 
     step: int = 0
     policy_version: int = 0

@@ -1,7 +1,7 @@
-"""Automatic resume: a run whose learner dies continues from its last checkpoint, a bounded number of times.
+"""Automatic resume: a run whose learner dies resumes from its last checkpoint, a bounded number of times.
 
-All actors are shut down and started again: the state of a learner rank exists nowhere else, and the other ranks would
-wait for it forever. Does not read checkpoints (vrl.checkpoint does).
+All actors are restarted, because a rank's state exists nowhere else and the other ranks would wait for it forever.
+Does not read checkpoints (vrl.checkpoint does).
 """
 
 import logging
@@ -20,7 +20,7 @@ async def resuming(config: RunConfig, stop: Stop, attempt: Callable[[RunConfig, 
     """Run `attempt(config, resumes)`; again, from the newest checkpoint, each time a learner rank is lost.
 
     At most `fault.max_resumes` times; then, and for any other error, raises what the attempt raised. Without a
-    checkpoint in the run folder the run starts as it did at first.
+    checkpoint in the run folder the run starts as it did the first time.
     """
     resumes = 0
     while True:
@@ -30,7 +30,7 @@ async def resuming(config: RunConfig, stop: Stop, attempt: Callable[[RunConfig, 
             cause = first_cause(error) if isinstance(error, BaseExceptionGroup) else error
             if not isinstance(cause, LearnerLostError) or resumes == config.fault.max_resumes or stop.signum:
                 raise
-            logger.warning("%s; going on from the last checkpoint", cause)
+            logger.warning("%s; resuming from the last checkpoint", cause)
         resumes += 1
         stop.on_request = None
         if newest(config.run_dir / "checkpoints") is not None:

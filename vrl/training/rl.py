@@ -1,6 +1,6 @@
 """`vrl train`: group-relative RL from a configuration to a run folder.
 
-Opens a session, passes the parity gate, hands the fleets to the driver and keeps its record: samples and validation.
+Opens a session, runs the parity gate, passes the fleets to the driver, writes samples and validates.
 The algorithm is in vrl.training.driver; checkpoints and the summary are in vrl.training.session.
 """
 
@@ -23,10 +23,10 @@ from vrl.types import RolloutGroup
 
 
 async def train(config: RunConfig, stop: Stop) -> None:
-    """Run RL to the end, or until `stop` is asked for; either way the run folder is whole.
+    """Run RL to the end, or until `stop` is requested; either way the run folder is complete.
 
-    Raises ConfigError, DataError or CheckpointError before any actor starts, ParityError before the first step. The
-    death of a learner rank is survived, see vrl.training.resume.
+    Raises ConfigError, DataError or CheckpointError before any actor starts, ParityError before the first step. A run
+    survives the death of a learner rank, see vrl.training.resume.
     """
 
     async def attempt(config: RunConfig, resumes: int) -> None:
@@ -37,7 +37,7 @@ async def train(config: RunConfig, stop: Stop) -> None:
 
 
 class _Run:
-    """One run: what surrounds the driver's loops."""
+    """One RL run, around the driver's loops."""
 
     def __init__(self, session: Session, resumes: int) -> None:
         self.session = session
@@ -59,7 +59,7 @@ class _Run:
         )
 
     async def run(self, stop: Stop) -> None:
-        """Gate, restore, push, validate, train, validate, save."""
+        """Run the gate, restore, sync, validate, train, validate, save."""
         session, progress = self.session, self.driver.progress
         if self.config.gate.enabled and self.config.gate.prompts:
             with span("gate"):
@@ -108,13 +108,13 @@ class _Run:
     async def _on_step(
         self, step: int, groups: Sequence[RolloutGroup], advantages: Sequence[np.ndarray]
     ) -> dict[str, float]:
-        config, metrics = self.config, {"data/bad_samples": float(len(self.session.prefetcher.bad))}
-        metrics |= self._faults()
+        config = self.config
+        metrics = {"data/bad_samples": float(len(self.session.prefetcher.bad)), **self._faults()}
         every = config.log.samples_every
         if every and config.log.samples_groups and (step % every == 0 or step in (1, config.steps)):
-            shown = list(groups)[: config.log.samples_groups]
-            patches = [await group.patches for group in shown]
-            write_samples(config.run_dir, step, shown, list(advantages)[: len(shown)], patches)
+            written = groups[: config.log.samples_groups]
+            patches = [await group.patches for group in written]
+            write_samples(config.run_dir, step, written, advantages[: len(written)], patches)
         if config.val.due(step) and step < config.steps:
             metrics |= val_metrics(await self._validate())
         return metrics

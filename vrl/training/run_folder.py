@@ -1,4 +1,4 @@
-"""The folder of a run and what is read before it starts: configuration, summary, samples, checkpoint."""
+"""Opens a run's folder, checkpoint and samples; writes its configuration and summary."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from vrl.types import Sample
 
 
 def open_run(config: RunConfig) -> Checkpoint | None:
-    """Make the run folder, write the resolved config and find the checkpoint to resume from.
+    """Create the run folder, write the resolved config and return the checkpoint to resume from.
 
     Raises CheckpointError as `vrl.checkpoint.find` does.
     """
@@ -40,17 +40,16 @@ def write_summary(run_dir: Path, summary: dict[str, Any]) -> None:
 
 
 def open_data(config: RunConfig) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Training and validation samples, checked as far as files can be checked without decoding them.
+    """Return training and validation samples, checked as far as possible without decoding.
 
-    Raises DataError listing every row and media file at fault, and ConfigError for tasks without a rubric, or rewards
-    that are not there.
+    Raises DataError listing all bad rows and media files, ConfigError for a task without rubric or an unknown reward.
     """
     train = repeat(_read(config.data.train, config), config.data.repeat)
     val = _read(config.data.val, config)[: config.val.samples] if config.data.val else ()
     problems = check_media((*train, *val), media_root(config.data))
     if problems:
-        shown = problems[:20] + ([f"... and {len(problems) - 20} more"] if len(problems) > 20 else [])
-        raise DataError("\n".join(shown), reason="media")
+        more = [f"... and {len(problems) - 20} more"] if len(problems) > 20 else []
+        raise DataError("\n".join(problems[:20] + more), reason="media")
     add_modules(config.reward.modules)
     build_rubric(config.tasks, {sample.task for sample in (*train, *val)})
     return train, val

@@ -1,4 +1,4 @@
-"""One run over live fleets: what a cold start and RL do alike around their steps.
+"""One run over live fleets: what a cold start and RL have in common around their steps.
 
 Opens data, folder, log and fleets, restores, validates on held-out samples, writes checkpoints and the summary. Does
 not know what a step is: vrl.training.rl and vrl.training.sft do.
@@ -36,12 +36,12 @@ from vrl.training.validation import validate
 from vrl.types import MediaWork, Sample
 
 logger = logging.getLogger(__name__)
-VAL_CACHE_BYTES = 2**29  # of held-out patches kept between validations, for each way to prepare them
+VAL_CACHE_BYTES = 2**29  # held-out patches kept between validations, per preparer
 
 
 @asynccontextmanager
 async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIterator["Session"]:
-    """Check everything that can be known, start the fleets of an `rl` or `sft` run, and free all on the way out.
+    """Check the inputs, start the fleets of an `rl` or `sft` run, and shut them down on exit.
 
     Raises ConfigError, DataError or CheckpointError before any actor starts.
     """
@@ -79,7 +79,7 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
 
 
 def _set_gauges(config: RunConfig) -> None:
-    """What alerts measure a run against."""
+    """Set the gauges that alerts compare a run with."""
     set_gauge("vrl_run_steps", config.steps)
     set_gauge("vrl_run_max_policy_age", config.algo.max_policy_age)
     set_gauge("vrl_run_checkpoint_every_steps", config.checkpoint.every)
@@ -137,13 +137,13 @@ class Session:
         return round(self._earlier_wall_s + time.monotonic() - self._started, 3)
 
     async def restore(self) -> None:
-        """Give the learner the state of the checkpoint that the run resumes from, if any."""
+        """Load the learner's state from the checkpoint that the run resumes from, if any."""
         if self._checkpoint is not None:
             await self.fleets.learner.load(self._checkpoint.learner)
             self.log.say(f"resumed at step {self._checkpoint.step} from {self._checkpoint.path}")
 
     async def validate(self) -> dict[str, float]:
-        """Mean rewards of the held-out samples, as `validate` returns them; {} without samples or engines."""
+        """Return mean rewards of the held-out samples, as `validate` does; {} without samples or engines."""
         if not (self.val_samples and len(self.fleets.engines)):
             return {}
         try:
@@ -166,14 +166,14 @@ class Session:
         return SamplePreparer(self.fleets.prepare, self.media, cache_bytes=VAL_CACHE_BYTES)
 
     async def save_if_due(self, progress: RunProgress) -> None:
-        """Save a checkpoint every `checkpoint.every` steps; the last step's is `end`'s."""
+        """Save a checkpoint every `checkpoint.every` steps, except at the last step, which `end` saves."""
         every = self.config.checkpoint.every
         if every and progress.step % every == 0 and progress.step < self.config.steps:
             with span("checkpoint"):
                 await self._save(progress, export=False)
 
     async def end(self, progress: RunProgress, *, finished: bool, summary: Mapping[str, Any]) -> None:
-        """Save what is not saved yet and write the summary of a run that finished or was stopped."""
+        """Save the last checkpoint and write the summary of a run that finished or was stopped."""
         if finished or self._saved_step != progress.step:
             with span("checkpoint"):
                 await self._save(progress, export=finished and self.config.checkpoint.export)
@@ -197,16 +197,16 @@ class Session:
         self.log.say(f"{ended} after {progress.step} steps in {self.wall_s} s; see {self.config.run_dir}")
 
     async def _save(self, progress: RunProgress, *, export: bool) -> None:
-        """Raises StorageError where it cannot be written: half of it takes no room, and the older ones are whole."""
+        """Save a checkpoint. If that fails, remove the partial one and raise StorageError; older ones stay valid."""
         tmp = begin(self.config.run_dir / "checkpoints", progress.step)
         try:
             await self._write(tmp, progress, export=export)
-        except (OSError, RuntimeError) as error:  # RuntimeError: PyTorch's word for a full disk
+        except (OSError, RuntimeError) as error:  # RuntimeError: from PyTorch, on a full disk
             free_mib = shutil.disk_usage(tmp.parent).free / 2**20
             shutil.rmtree(tmp, ignore_errors=True)
             raise StorageError(
                 f"checkpoint of step {progress.step}: {error} ({free_mib:.0f} MiB free); the older ones in "
-                f"{tmp.parent} are whole: make room and resume"
+                f"{tmp.parent} are valid: make room and resume"
             ) from error
 
     async def _write(self, tmp: Path, progress: RunProgress, *, export: bool) -> None:
@@ -215,7 +215,7 @@ class Session:
             await self.fleets.learner.export(tmp / "hf")
         state = {
             "progress": asdict(progress),
-            "stream": {**self._stream.state(), "ordinal": progress.ordinal},  # what was drawn ahead is drawn again
+            "stream": {**self._stream.state(), "ordinal": progress.ordinal},  # prefetched samples are drawn again
             "bad": [asdict(bad) for bad in self.prefetcher.bad if bad.ordinal < progress.ordinal],
             "vals": self.vals,
             "wall_s": self.wall_s,
@@ -233,9 +233,9 @@ def stored_state(checkpoint: Checkpoint | None) -> Mapping[str, Any]:
     found, wanted = _keys(checkpoint.driver), _keys({**_INITIAL, "stream": {}})
     if found != wanted:
         raise CheckpointError(
-            f"checkpoint {checkpoint.path}: got a state of another version of vrl (it lacks {sorted(wanted - found)}, "
-            f"and has {sorted(found - wanted)} as well), wanted this one's ({__version__}); start a new run from its "
-            "weights (model.path=RUN)"
+            f"checkpoint {checkpoint.path}: got a state of another version of vrl (missing: {sorted(wanted - found)}, "
+            f"unknown: {sorted(found - wanted)}), wanted this one's ({__version__}); start a new run from its weights "
+            "(model.path=RUN)"
         )
     return checkpoint.driver
 

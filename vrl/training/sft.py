@@ -1,7 +1,7 @@
 """`vrl sft`: the cold start. Several tasks, one learner: the prompt is masked, the assistant prefix and target train.
 
-The same samples, prompts, packing and learner as RL; no rollouts, except at validation, where a live engine measures
-how often each task's format comes out right. Checkpoints and the summary are in vrl.training.session.
+Uses the samples, prompts, packing and learner of RL. Generates only for validation, in which a live engine measures
+how often each task's format is right. Checkpoints and the summary are in vrl.training.session.
 """
 
 import time
@@ -22,14 +22,14 @@ from vrl.types import PackedBatch
 
 
 async def train_sft(config: RunConfig, stop: Stop) -> None:
-    """Fine-tune to the end, or until `stop` is asked for; either way the run folder is whole.
+    """Fine-tune to the end, or until `stop` is requested; either way the run folder is complete.
 
     Raises ConfigError, DataError or CheckpointError before any actor starts.
     """
     if config.push.backend == "ipc" and config.sft.generate and config.data.val:
         raise ConfigError(
-            "push.backend: got ipc in a cold start that generates, wanted auto, or sft.generate=false: only RL gives "
-            "engines and learner turns on one GPU"
+            "push.backend: got ipc in a cold start that generates, wanted auto, or sft.generate=false: only in RL do "
+            "engines and learner take turns on one GPU"
         )
 
     async def attempt(config: RunConfig, _resumes: int) -> None:
@@ -61,8 +61,8 @@ class _Run:
     def _done(self) -> bool:
         """Return whether all steps are done or the held-out reward has reached sft.stop_at_reward."""
         enough = self.config.sft.stop_at_reward
-        good = bool(enough) and self.session.vals.get("val_after", {}).get("mean", 0.0) >= enough
-        return self.progress.step == self.config.steps or good
+        reached = bool(enough) and self.session.vals.get("val_after", {}).get("mean", 0.0) >= enough
+        return reached or self.progress.step == self.config.steps
 
     def _stop_soon(self) -> None:
         self._stopping = True
@@ -94,7 +94,7 @@ class _Run:
             await self.session.save_if_due(self.progress)
 
     async def _next(self, prefetcher: PromptPrefetcher) -> list[PreparedPrompt]:
-        """The prompts of one step, fewer at the end of the held-out samples."""
+        """Return the prompts of one step, fewer at the end of the held-out samples."""
         return [job for _ in range(self.config.sft.batch_size) if (job := await prefetcher.next()) is not None]
 
     def _pack(self, prepared: Sequence[PreparedPrompt]) -> PackedBatch:
@@ -110,7 +110,7 @@ class _Run:
         )
 
     async def _validate(self) -> dict[str, float]:
-        """Cross-entropy on held-out targets and, with a live engine, reward and format rate of each task."""
+        """Return cross-entropy on held-out targets and, with a live engine, reward and format rate of each task."""
         if not self.session.val_samples:
             return {}
         metrics = {"val/loss": await self._val_loss()}
@@ -118,8 +118,8 @@ class _Run:
             await self.session.fleets.weights.sync(self.progress.policy_version)
             self.session.vals["val_after"] = await self.session.validate()
             metrics |= val_metrics(self.session.vals["val_after"])
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-        self.session.log.say(f"held-out at step {self.progress.step}: {shown}")
+        text = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+        self.session.log.say(f"held-out at step {self.progress.step}: {text}")
         return metrics
 
     async def _val_loss(self) -> float:

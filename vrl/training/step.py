@@ -1,8 +1,8 @@
 """One step of learning: from a step's groups to one or several updates of the learner and their metrics.
 
-    select what trains -> score, where needed -> advantages -> pack -> forward, backward, optimizer
+    select what trains -> score, if needed -> advantages -> pack -> forward, backward, optimizer
 
-Knows neither versions nor the buffer and pushes no weights: vrl.training.driver does. Axes: G rollouts of a group, C
+Knows neither versions nor the buffer and syncs no weights: vrl.training.driver does. Axes: G rollouts of a group, C
 tokens of a completion.
 """
 
@@ -26,13 +26,13 @@ _NO_UPDATE = {"loss/policy": 0.0, "loss/mismatch_kl": 0.0}  # of no tokens
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupStep:
-    """One group in a step: what was sampled, what of it trains, and its credit."""
+    """One group in a step: its rollouts, which of them train, and their advantages."""
 
     group: RolloutGroup
     trains_G: tuple[bool, ...]  # whether the tokens of each completion train
-    untrained: str  # reason why none of its completions trains; empty if any does
+    untrained: str  # why none of its completions trains; empty if any does
     old_logprobs: tuple[np.ndarray, ...] = ()  # float32 [C] a completion, before the first update; empty if not needed
-    ref_logprobs: tuple[np.ndarray, ...] = ()  # same, of the reference policy; only where its KL is in the reward
+    ref_logprobs: tuple[np.ndarray, ...] = ()  # same, of the reference policy; only if its KL is in the reward
     advantages_G: np.ndarray  # float32 [G]; zero until they are computed
 
     @property
@@ -44,7 +44,7 @@ class GroupStep:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepResult:
-    """What the learner made of a step's groups."""
+    """The result of training on a step's groups."""
 
     groups: list[GroupStep]  # in the order of the step
     applied: bool  # whether the weights moved
@@ -88,10 +88,7 @@ async def learn(
 
 
 def _select(groups: Sequence[RolloutGroup], algo: AlgoConfig) -> list[GroupStep]:
-    """Which completions train. A group trains none if its rewards carry no signal or all its completions are masked.
-
-    The signal is that of the rewards, before any KL is subtracted.
-    """
+    """Select the completions that train: none of a group whose rewards, before any KL, have no signal."""
     steps = []
     for group, signal in zip(groups, has_signal(groups, algo), strict=True):
         trains_G = tuple(trains(rollout.completion, algo) for rollout in group.rollouts)
@@ -102,7 +99,7 @@ def _select(groups: Sequence[RolloutGroup], algo: AlgoConfig) -> list[GroupStep]
 
 
 async def _score(steps: list[GroupStep], learner: Learner, config: RunConfig, patch_cost: PatchCost) -> list[GroupStep]:
-    """Add the log-probs before the first update to the groups that train, where a loss or a reward needs them."""
+    """Add the log-probs before the first update to the groups that train, if a loss or a reward needs them."""
     algo = config.algo
     in_reward = algo.kl_coef > 0 and algo.kl_in == "reward"
     trained = [step for step in steps if not step.untrained]
@@ -115,15 +112,15 @@ async def _score(steps: list[GroupStep], learner: Learner, config: RunConfig, pa
 
 
 def _needs_old(algo: AlgoConfig) -> bool:
-    """Whether the old log-probs of the ratio are the learner's before the step; with one update they are its own."""
+    """Return whether the ratio needs the learner's log-probs before the step; with one update they are its own."""
     return algo.old_logprobs == "learner" and algo.updates_per_step > 1
 
 
 def _credit(steps: list[GroupStep], algo: AlgoConfig) -> list[GroupStep]:
-    """Add the advantages, of untrained groups too.
+    """Add the advantages, also to untrained groups.
 
-    A completion loses kl_coef x the sum of its tokens' k1, all of it at each of its tokens (RLOO, arXiv 2402.14740).
-    REINFORCE++ charges a token only for those from it on, which is the same gradient in expectation.
+    kl_coef x the sum of its tokens' k1 is subtracted from a completion's reward (RLOO, arXiv 2402.14740). REINFORCE++
+    charges a token only for itself and later tokens, which has the same gradient in expectation.
     """
     rewards = [
         step.group.rewards_G - algo.kl_coef * np.array([kl.sum() for kl in step.kl_G])
@@ -139,7 +136,7 @@ def _credit(steps: list[GroupStep], algo: AlgoConfig) -> list[GroupStep]:
 def _mini_batches(
     steps: Sequence[GroupStep], config: RunConfig, patch_cost: PatchCost
 ) -> list[tuple[Sequence[GroupStep], PackedBatch]]:
-    """The groups and the work of each update of a pass: near-equal runs of groups, fewer where there are fewer."""
+    """Split the groups of a pass into near-equal consecutive parts, one per update, each with its packed batch."""
     if not steps:
         return []
     bounds = np.array_split(np.arange(len(steps)), min(config.algo.mini_batches, len(steps)))
@@ -157,14 +154,14 @@ def _pack(steps: Sequence[GroupStep], config: RunConfig, patch_cost: PatchCost) 
 
 
 def _over_updates(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Means over the updates of a step that have the number; what counts or is set shows its last value."""
+    """Average each metric over the updates that report it; counters and the learning rate take their last value."""
     names = dict.fromkeys(name for row in rows for name in row)
     means = {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
     return means | {name: rows[-1][name] for name in ("learner/lr", "learner/nonfinite_steps")}
 
 
 def _work(batches: Sequence[PackedBatch], passes: int, seconds: float) -> dict[str, float]:
-    """How much went through the learner, and how fast."""
+    """Return the learner's token counts and throughput."""
     num_tokens = sum(batch.num_tokens for batch in batches)
     num_unshared = sum(batch.num_unshared_tokens for batch in batches)
     return {

@@ -1,8 +1,8 @@
-"""Keeps the rollout engines at the learner's weights: after a step, after a restart, after a failed push.
+"""Keeps the rollout engines at the learner's weights: after a step, a restart, or a failed push.
 
 No engine samples from unverified weights: engines are paused before the first byte is sent and resumed once all of
-them have verified. Where learner and engines share GPUs they take turns on them. Moves no bytes itself: the learner's
-ranks do (vrl.weights.sender).
+them have verified. If learner and engines share GPUs, they take turns. Moves no bytes: the learner's ranks do
+(vrl.weights.sender).
 """
 
 import asyncio
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class WeightSync:
-    """Compares the learner's weights with what was pushed last, and pushes. Engines are current if the versions agree.
+    """Pushes the learner's weights to the engines, which are current if `learner_version` equals `pushed_version`.
 
     Example: `await weights.sync(policy_version)` after a step, and `weights.sync_newcomers()` as a background task.
     """
@@ -35,19 +35,19 @@ class WeightSync:
         workers_per_engine: int,
         gpus: asyncio.Lock | None = None,
     ) -> None:
-        """Engines and learner start with equal weights, those at model.path: policy version 0.
+        """Engines and learner start with the weights at model.path: policy version 0.
 
         `gpus`: the lock on GPUs that engines and learner share, None if they share none. It is held while the learner
         trains, while an engine starts (see ActorPool) and while a newcomer gets its weights.
         """
         self.failures = 0
-        self.pushed_version = learner.version  # what every engine holds that takes calls
+        self.pushed_version = learner.version  # held by every engine that takes calls
         self._gpus = gpus
         self._engines = engines
         self._learner = learner
         self._connection = (backend, config, workers_per_engine)
         self._connected: tuple[Any, ...] = ()
-        self._policy_version = 0  # the name of `pushed_version` for the engines: one step may be several updates
+        self._policy_version = 0  # what engines call `pushed_version`; one step may be several updates
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -58,9 +58,9 @@ class WeightSync:
     async def sync(self, policy_version: int) -> int:
         """Pause the engines, send and verify the learner's weights, resume; returns the bytes sent to each engine.
 
-        An engine that fails is replaced and the others get the weights again from the start. Without a live engine
-        nothing is sent: restarted engines are served by `sync_newcomers`. Raises WeightPushError when the fault is no
-        engine's (the engines stay paused), WorkerError when all engines are lost.
+        An engine that fails is replaced, and the push to the others starts again. Without a live engine nothing is
+        sent: `sync_newcomers` serves restarted ones. Raises WeightPushError if no engine is at fault (they stay
+        paused), WorkerError if all engines are lost.
         """
         with span("push"):
             async with self._one_at_a_time:
@@ -75,9 +75,9 @@ class WeightSync:
                 return num_bytes
 
     async def sync_newcomers(self) -> None:
-        """Send restarted engines the weights that were pushed last and end their quarantine. Never returns.
+        """Send restarted engines the last pushed weights and end their quarantine. Never returns.
 
-        A newcomer waits while the learner is ahead: the next `sync` will serve it too.
+        A newcomer waits while the learner is ahead: the next `sync` serves it too.
         """
         while True:
             await self._engines.newcomer.wait()
@@ -89,11 +89,11 @@ class WeightSync:
 
     @asynccontextmanager
     async def colocated_training(self) -> AsyncIterator[None]:
-        """Give the learner the GPUs that it shares with the engines; without shared GPUs this does nothing.
+        """Give the learner the GPUs that it shares with the engines; does nothing if they share none.
 
-        No request may be running. The engines sleep until a `sync` in the block wakes them, or until its end. Outside
-        the block, optimizer state and all else that only training needs stays on the host. An exception that leaves
-        the block skips the hand-over: it ends or restarts the run.
+        No request may be running. The engines sleep until a `sync` in the block, or its end, wakes them. Outside the
+        block, everything that only training needs stays on the host. An exception that leaves the block ends or
+        restarts the run, so engines are not woken then.
         """
         if self._gpus is None:
             yield
@@ -106,14 +106,14 @@ class WeightSync:
             await self._broadcast("resume")
 
     async def _broadcast(self, method: str) -> None:
-        """Call a method of all engines. One that is lost is replaced, and starts awake after the training block."""
+        """Call a method of all engines. The pool replaces a lost one, which starts awake after the training block."""
         try:
             await self._engines.broadcast(method)
         except LostCallError as error:
             logger.warning("%s; continuing with the remaining engines", error)
 
     async def _send(self, version: int) -> int:
-        """Try until all live engines hold the weights; `version` is the learner's that they are meant to get."""
+        """Try until all live engines hold the learner's weights of this `version`; return the bytes sent to each."""
         unexplained = 0
         while engines := self._engines.alive:
             try:
@@ -123,7 +123,7 @@ class WeightSync:
             except WeightPushError as error:
                 self._record_failure(error)
                 await self._engines.check(engines)
-                unexplained += self._engines.alive == engines  # all of them answer
+                unexplained += self._engines.alive == engines  # all of them answered
                 if unexplained > 1:
                     if error.engine is None:
                         raise

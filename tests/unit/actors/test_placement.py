@@ -1,6 +1,6 @@
 """Requested against available resources. Real placement: tests/cluster/test_topologies.py."""
 
-from vrl.actors.placement import Role, misfits, roles, bundles
+from vrl.actors.placement import Role, bundles, misfits, roles
 from vrl.config import LearnerConfig, PushConfig, RewardConfig, RolloutConfig, RunConfig
 
 ENGINES = Role(name="rollout", count=2, num_cpus=1, num_gpus=4)
