@@ -48,7 +48,7 @@ def test_a_cold_start_that_generates_shares_no_gpu():
 def test_a_checkpoint_of_another_version_says_what_differs():
     old = asdict(RunProgress(step=3))
     del old["earlier"]["dropped"]
-    with pytest.raises(CheckpointError, match=r"lacks \['progress\.earlier\.dropped'\], and has \['cursor'\] as well"):
+    with pytest.raises(CheckpointError, match=r"missing: \['progress\.earlier\.dropped'\], unknown: \['cursor'\]"):
         stored_state(checkpoint(progress=old, cursor=1))
     with pytest.raises(CheckpointError, match="another version of vrl"):
         stored_state(Checkpoint(path=Path("x"), step=1, driver={}))
