@@ -67,18 +67,18 @@ class Parts:
     questions: str
 
 
-class Shown:
-    """A client that remembers which (clip, view) pairs it was asked to show."""
+class PreparedPairs:
+    """The (clip, view) pairs that a client prepares from now on."""
 
     def __init__(self, client: InferenceClient) -> None:
         self.pairs: set[Any] = set()
-        show = client.show
+        prepare = client.prepare
 
         async def remembering(samples: Any, view: Any) -> Any:
             self.pairs.add((samples[0].media, view))
-            return await show(samples, view)
+            return await prepare(samples, view)
 
-        client.show = remembering  # type: ignore[method-assign]
+        client.prepare = remembering  # type: ignore[method-assign]
 
 
 def main(arguments: list[str]) -> None:
@@ -120,7 +120,7 @@ async def measure_client(parts: Parts, repetitions: int) -> dict[str, float]:
     seconds: dict[str, list[float]] = {name: [] for name in STRATEGIES}
     rates, candidates, runs, pairs = [], [], 0, 0
     async with start_inference(parts.model, data, parts.rollout, StrategyConfig()) as client:
-        shown = Shown(client)
+        prepared = PreparedPairs(client)
         await client.vision_runs()
         answers, took_s = await ask_all(client, parts.samples, "single")
         first_pass = tokens_per_s(answers, took_s)
@@ -132,7 +132,7 @@ async def measure_client(parts: Parts, repetitions: int) -> dict[str, float]:
                     rates.append(tokens_per_s(answers, took_s))
                 if name == "election":
                     candidates.append(sum(answer.num_candidates for answer in answers) / len(answers))
-        runs, pairs = await client.vision_runs(), len(shown.pairs)
+        runs, pairs = await client.vision_runs(), len(prepared.pairs)
     single = statistics.median(seconds["single"])
     costs = {f"cost_{name}": statistics.median(seconds[name]) / single for name in STRATEGIES[1:]}
     return {

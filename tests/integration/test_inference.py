@@ -180,7 +180,7 @@ def test_an_openai_client_is_answered(server: tuple[str, str], world: Path):
                 extra_body={"strategy": strategy},
             )
         )
-        assert parts[0].model_extra["vrl"] == {"status": "show"}
+        assert parts[0].model_extra["vrl"] == {"status": "prepare"}
         assert parts[-1].choices[0].finish_reason and parts[-1].model_extra["vrl"]["strategy"] == strategy
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=f"{base}/v1", api_key="wrong").models.list()

@@ -1,4 +1,4 @@
-"""Stand-ins for the fleets that answer: prompts without pixels, completions from a script. And candidates by hand."""
+"""Fake pools for inference: prompts without pixels, completions from a script; and candidates made by hand."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ def tokenizer() -> Any:
 
 
 def completion(text: str, logprob: float = -0.1) -> Completion:
-    """A completion of this text, all of whose tokens are equally likely."""
+    """A completion of this text with equal log-probabilities."""
     ids = np.array(tokenizer()(text, add_special_tokens=False)["input_ids"], dtype=np.int64)
     return Completion(
         token_ids=ids,
@@ -40,7 +40,7 @@ def candidate(key: str, confidence: float = 0.5, **fields: Any) -> Candidate:
 
 
 @dataclass
-class Shown:
+class PrepareCall:
     """One call for prompts."""
 
     samples: tuple[Sample, ...]
@@ -48,15 +48,15 @@ class Shown:
 
 
 class FakeData:
-    """Prompts whose frames are those of the view, or 16 uniform ones; remembers what was asked for."""
+    """Returns prompts with the frames of the view, or 16 uniform ones; records its calls."""
 
     def __init__(self) -> None:
-        self.shown: list[Shown] = []
+        self.prepared: list[PrepareCall] = []
 
     async def call_keeping(self, method: str, *args: Any) -> tuple[Any, Any]:
         assert method == "prepare_views"
         samples, view = args
-        self.shown.append(Shown(samples, view))
+        self.prepared.append(PrepareCall(samples, view))
         times_s = view.times_s or FRAME_TIMES_S
         key = f"{abs(hash((samples[0].media, view))):016x}"
         prompt = Prompt(sample=samples[0], token_ids=np.arange(3), timestamps_s=times_s, duration_s=8.0, media_key=key)
@@ -65,12 +65,12 @@ class FakeData:
 
 @dataclass
 class FakeEngines:
-    """Answers what the script says for a sample, a temperature and how many it said to that sample before."""
+    """Returns script(sample, temperature, number of earlier completions of that sample)."""
 
     script: Callable[[Sample, float, int], Completion]
     calls: list[tuple[Sample, float, int]] = field(default_factory=list)
     homes: list[str] = field(default_factory=list)
-    said: Counter[tuple[str, str]] = field(default_factory=Counter)
+    turns: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     async def call(self, method: str, *args: Any, affinity: str, **sampling: Any) -> Any:
         assert method == "generate"
@@ -80,19 +80,19 @@ class FakeEngines:
         done = []
         for _ in range(count):
             place = (prompt.sample.task, prompt.sample.question)
-            done.append(self.script(prompt.sample, temperature, self.said[place]))
-            self.said[place] += 1
+            done.append(self.script(prompt.sample, temperature, self.turns[place]))
+            self.turns[place] += 1
         return (tuple(done),)
 
 
 def client(
     script: Callable[[Sample, float, int], Completion] | Sequence[str],
 ) -> tuple[InferenceClient, FakeData, FakeEngines]:
-    """A client whose engine follows the script: a function, or the texts to say one after the other."""
+    """A client whose engine follows the script: a function, or the texts of its completions in turn."""
     data = FakeData()
     if callable(script):
         engines = FakeEngines(script)
     else:
         engines = FakeEngines(lambda sample, temperature, turn: completion(script[turn]))
-    fleets: tuple[Any, Any] = (data, engines)  # of a fleet's methods, the fakes have those that a client calls
-    return InferenceClient(*fleets, tokenizer(), RewardConfig(thinking_tokens=[0, 20])), data, engines
+    pools: tuple[Any, Any] = (data, engines)  # the fakes have only the methods that a client calls
+    return InferenceClient(*pools, tokenizer(), RewardConfig(thinking_tokens=[0, 20])), data, engines

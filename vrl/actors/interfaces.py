@@ -1,4 +1,4 @@
-"""What a training run needs of its engines, reward workers and learner: the seams at which tests put fakes.
+"""Protocols of pools and learner as training and inference use them: the seams at which tests put fakes.
 
 Implements nothing: vrl.actors.pool.ActorPool and vrl.learner.group.LearnerGroup do.
 """
@@ -19,6 +19,20 @@ class Workers(Protocol):
     async def call(self, method: str, *args: Any, **kwargs: Any) -> Any: ...
 
     def __len__(self) -> int: ...
+
+
+class Pool(Protocol):
+    """Data workers, engines or retrieval workers, as inference uses them; one process at a time runs the heartbeat."""
+
+    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any: ...
+
+    async def call_keeping(self, method: str, *args: Any) -> tuple[Any, Any]: ...
+
+    async def broadcast(self, method: str, *args: Any) -> list[Any]: ...
+
+    def start_heartbeat(self) -> None: ...
+
+    async def stop_heartbeat(self) -> None: ...
 
 
 class Engines(Workers, Protocol):

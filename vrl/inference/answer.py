@@ -1,4 +1,4 @@
-"""The records of answering: a candidate, an answer. Standard library only."""
+"""The records of inference: a candidate, an answer. Standard library only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,10 +7,10 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """One completion, read as an answer."""
+    """A parsed completion."""
 
-    answer: str  # as written; empty where the completion cannot be read or is no answer to the question
-    key: str  # what it votes for: the answer, normalised by its type; empty: nothing
+    answer: str  # as written; empty if the completion cannot be parsed or does not answer the question
+    key: str  # the answer that it votes for, normalised by its type; empty: no vote
     text: str  # of the completion, special tokens kept
     confidence: float  # in (0, 1]; see vrl.inference.parse_candidate
     keyframes: frozenset[int] = frozenset()  # cited frames that exist
@@ -18,10 +18,10 @@ class Candidate:
     transparency: float = 0.0
     repetition: float = 0.0
     temperature: float = 0.0
-    view: str = "frames"  # name of the view it was drawn from
+    view: str = "frames"  # name of the view that it was drawn from
     finish_reason: str = "stop"  # or "length"
-    duration_s: float = 0.0  # of the clip it was shown
-    timestamps_s: tuple[float, ...] = ()  # of the frames it was shown
+    duration_s: float = 0.0  # of the clip that the model saw
+    timestamps_s: tuple[float, ...] = ()  # of the frames that the model saw
     num_tokens: int = 0
 
     @property
@@ -48,5 +48,5 @@ class Answer:
 
     @property
     def stages_s(self) -> Mapping[str, float]:
-        """Seconds of each stage of the strategy, in the order in which they began; stages may overlap."""
+        """Seconds per stage of the strategy, in order of their start; stages may overlap."""
         return self.trace.get("stages_s", {})

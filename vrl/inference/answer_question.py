@@ -1,4 +1,4 @@
-"""A question in, an answer out, by any strategy: the one function that everything else calls.
+"""The entry point of inference: a question in, an answer out, by any strategy.
 
 async with start_inference(model, data, rollout, strategy) as client:
     answer = await answer_question(sample, client, strategy)
@@ -21,11 +21,11 @@ STRATEGIES: dict[str, Callable[[QuestionContext, StrategyConfig], Awaitable[Answ
 
 
 async def answer_question(
-    sample: Sample, client: InferenceClient, config: StrategyConfig, notify: Notify = lambda status: None
+    sample: Sample, client: InferenceClient, strategy: StrategyConfig, notify: Notify = lambda status: None
 ) -> Answer:
     """Return the answer of the configured strategy, with its trace. `notify` gets the name of each stage as it begins.
 
-    Raises DataError for a question that cannot be shown (`error.reason` says why) and RolloutError for one that the
-    engine refuses; WorkerError when a worker died.
+    Raises DataError for a question that cannot be prepared (`error.reason` says why), RolloutError for one that the
+    engine refuses, and WorkerError if a worker dies.
     """
-    return await STRATEGIES[config.name](QuestionContext(sample, client, notify), config)
+    return await STRATEGIES[strategy.name](QuestionContext(sample, client, notify), strategy)

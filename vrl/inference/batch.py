@@ -1,4 +1,4 @@
-"""Answers all samples that have no prediction yet, many at a time, by any strategy. Does not score.
+"""Answers to all samples without a prediction, many at a time, by any strategy. Does not score.
 
 A sample whose clip or prompt cannot be used, or that an engine refuses, gets a prediction that says so. The death of a
 worker ends the run; earlier predictions are kept.
@@ -31,7 +31,7 @@ async def answer_missing(
 
     Raises ConfigError or CheckpointError as `start_inference` does, and WorkerError if a worker dies.
     """
-    progress.say(f"{len(samples)} questions, {len(file.done)} answered before; model {config.model.path}")
+    progress.say(f"{len(samples)} questions, {len(file.done)} answered already; model {config.model.path}")
     if all(sample.sample_id in file.done for sample in samples):
         return
 

@@ -1,4 +1,4 @@
-"""A client over live actors: data workers and engines, started together and ended together. No learner, no rewards."""
+"""The start of an InferenceClient: data workers and engines, started and ended together. No learner, no rewards."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,19 +17,19 @@ from vrl.inference.question import InferenceClient
 from vrl.inference.retrieval import RetrievalWorker
 from vrl.rollout.engine import RolloutEngine
 
-_WAITING_S = 60.0  # for a decode worker that serves other questions first
+_QUEUE_S = 60.0  # wait for a decode worker that is busy with other questions
 
 
 def inference_roles(
     data: DataConfig, rollout: EngineConfig, backfill: BackfillConfig, *, gpus: bool
 ) -> tuple[Role, ...]:
-    """What a client asks Ray for. `gpus`: the cluster has any; the retrieval encoder takes none of them."""
+    """Return the actors to request from Ray. `gpus`: whether the cluster has any; retrieval uses none."""
     engine_gpus = float(rollout.tensor_parallel) if gpus else 0.0
-    found = (
+    roles = (
         Role(name="data", count=data.workers, num_cpus=1),
         Role(name="rollout", count=rollout.engines, num_cpus=rollout.threads, num_gpus=engine_gpus),
     )
-    return (*found, Role(name="retrieval", count=backfill.workers, num_cpus=1)) if backfill.encoder else found
+    return (*roles, Role(name="retrieval", count=backfill.workers, num_cpus=1)) if backfill.encoder else roles
 
 
 @asynccontextmanager
@@ -43,20 +43,20 @@ async def start_inference(
     ray_address: str = "",
     seed: int = 0,
 ) -> AsyncIterator[InferenceClient]:
-    """Start the actors, wait until all are ready, end them on the way out.
+    """Start the actors, wait until all are ready, and end them on exit.
 
-    The retrieval encoder starts where the strategy is to use one. Call `vrl.lifecycle.guard_private_ray` before. Raises
-    ConfigError where the cluster has no room, CheckpointError for a model that is not there.
+    The retrieval encoder starts if the strategy uses one. Call `vrl.lifecycle.guard_private_ray` first. Raises
+    ConfigError if the cluster has no room, CheckpointError for a missing model.
     """
     model = replace(model, path=str(resolve_model(model.path)))
     tokenizer = AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
     backfill = strategy.backfill if strategy.name == "backfill" else BackfillConfig()
     with Placement(ray_address, lambda gpus: inference_roles(data, rollout, backfill, gpus=gpus)) as placement:
-        timeout_s, fault = data.decode_timeout_s * data.prefetch + _WAITING_S, FaultConfig()
+        timeout_s, fault = data.decode_timeout_s * data.prefetch + _QUEUE_S, FaultConfig()
         start = partial(placement.start_pool, fault=fault)
         workers = {"model": model, "data": data, "max_tokens": rollout.max_tokens}
         engines = {"model": model, "rollout": RolloutConfig(**vars(rollout)), "seed": seed, "raw_logprobs": True}
-        finder = {"config": backfill, "data": data}
+        retrieval = {"config": backfill, "data": data}
         pools = (
             start("data", DataWorker, workers, timeout_s=timeout_s, shutdown="close"),
             start(
@@ -69,7 +69,7 @@ async def start_inference(
                 answers_while_busy=True,
                 shutdown="shutdown",
             ),
-            start("retrieval", RetrievalWorker, finder, timeout_s=timeout_s, shutdown="close"),
+            start("retrieval", RetrievalWorker, retrieval, timeout_s=timeout_s, shutdown="close"),
         )
         try:
             await asyncio.gather(*(pool.ready() for pool in pools))

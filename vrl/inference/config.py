@@ -18,7 +18,7 @@ from vrl.tasks import TASKS
 
 @dataclass(frozen=True)
 class MediaConfig:
-    """Where the clips of questions lie and how they are read."""
+    """The folder of the clips and how they are read."""
 
     root: str = key("", doc="Folder that media paths are relative to; empty: the folder of the question file.")
     frames: FrameConfig = section(FrameConfig)
@@ -38,37 +38,39 @@ class MajorityConfig:
 
 @dataclass(frozen=True)
 class ElectionConfig:
-    """RLER-Inference; numbers are the paper's where notes on it give them, the others are ours and say so."""
+    """RLER-Inference. Numbers are from notes on the paper, or ours and marked so."""
 
     temperatures: list[float] = key([0.2, 0.7, 0.9], doc="Sampling temperatures of the first candidates, one each.")
-    crop: float = fraction(0.9, doc="Side of the crops that further candidates see, as a share of the frame's (ours).")
+    crop: float = fraction(
+        0.9, doc="Side of the crops that further candidates see, as a fraction of the frame's (ours)."
+    )
     crop_temperature: float = above_zero(0.7, doc="Sampling temperature of candidates that see a crop (ours).")
     brightness: list[float] = key([0.9, 1.1], doc="Brightness factors of the crops, in turn; empty: unchanged (ours).")
-    max_candidates: int = at_least(1, 8, doc="Most candidates of one question.")
+    max_candidates: int = at_least(1, 8, doc="Most candidates per question.")
     margin: float = fraction(0.08, doc="The election stops only if the leader is ahead by more than this.")
     confidence: float = fraction(0.4, doc="It stops only if the leader's mean confidence exceeds this.")
     overlap_weight: float = at_least(0, 1.0, doc="Weight of the overlap of cited frames; 0: evidence alone (ours).")
     outlier_mads: float = above_zero(2.5, doc="Deviation of evidence, in MADs, beyond which a candidate is out (ours).")
     referee: bool = key(True, doc="Run one more pass that sees only the cited frames.")
-    referee_task: str = key("vqa", doc="Task under which the referee is asked yes or no.")
-    referee_discount: float = fraction(0.1, doc="Share of the leader's weight that remains after a no (ours).")
+    referee_task: str = key("vqa", doc="Task of the referee's yes-or-no question.")
+    referee_discount: float = fraction(0.1, doc="Fraction of the leader's weight that remains after a no (ours).")
 
 
 @dataclass(frozen=True)
 class BackfillConfig:
-    """Locate, resample, answer; numbers are those of VideoReasoner's public code, or ours where it has none."""
+    """Locate, resample, answer. Numbers are those of VideoReasoner's public code if it has them, otherwise ours."""
 
     encoder: str = key("", doc="Folder of a CLIP or SigLIP model; empty: only grounding locates.")
     workers: int = at_least(1, 1, doc="Number of actors that hold the encoder.")
-    max_elements: int = at_least(1, 8, doc="Most key elements that are searched for.")
-    retrieval_fps: float = above_zero(1.0, doc="Frames a second that the encoder sees.")
+    max_elements: int = at_least(1, 8, doc="Most key elements to search for.")
+    retrieval_fps: float = above_zero(1.0, doc="Frames per second that the encoder sees.")
     retrieval_frames: int = at_least(2, 768, doc="Most frames of a clip that the encoder sees; even.")
     segment_frames: int = at_least(1, 8, doc="Frames whose embeddings are averaged into one segment.")
-    window_s: float = above_zero(2.0, doc="Seconds that are resampled from the start of a segment found.")
-    dense_share: float = fraction(0.5, doc="Largest share of the frame budget inside the located time.")
-    dense_fps: float = above_zero(6.0, doc="Most frames a second inside the located time.")
-    skip_share: float = fraction(0.7, doc="Located share of the clip above which nothing is resampled (ours).")
-    answer_task: str = key("vqa", doc="Task under which the question is finally asked.")
+    window_s: float = above_zero(2.0, doc="Seconds to resample from the start of a segment found.")
+    dense_share: float = fraction(0.5, doc="Largest fraction of the frame budget inside the located time.")
+    dense_fps: float = above_zero(6.0, doc="Most frames per second inside the located time.")
+    skip_share: float = fraction(0.7, doc="Located fraction of the clip above which nothing is resampled (ours).")
+    answer_task: str = key("vqa", doc="Task of the final question.")
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class InferConfig(AnswerConfig):
     questions: str = key(
         MISSING, doc="Questions, parquet or jsonl, with the columns of a training set; answers optional."
     )
-    task: str = key("", doc="Task under which every question is asked; empty: the task of its row.")
+    task: str = key("", doc="Task of every question; empty: the task of its row.")
 
     @property
     def run_dir(self) -> Path:
@@ -115,7 +117,7 @@ class InferConfig(AnswerConfig):
 
 
 def check_infer(config: InferConfig) -> list[str]:
-    """Return every range and cross-field fault, as 'key: got, wanted'."""
+    """Return every range and cross-field problem, as 'key: got, wanted'."""
     problems = answer_problems(config)
     if config.task and config.task not in TASKS:
         problems.append(f"task: got {config.task!r}, wanted one of {sorted(TASKS)}, or nothing")
@@ -123,7 +125,7 @@ def check_infer(config: InferConfig) -> list[str]:
 
 
 def answer_problems(config: AnswerConfig) -> list[str]:
-    """Return the range faults of a configuration and those between model, frames, engines and strategy."""
+    """Return the range problems of a configuration and those between model, frames, engines and strategy."""
     frames, model, rollout = config.media.frames, config.model, config.rollout
     problems = out_of_range(config)
     if frames.min_frames > frames.max_frames or frames.min_frames % 2 or frames.max_frames % 2:
@@ -140,7 +142,7 @@ def answer_problems(config: AnswerConfig) -> list[str]:
 
 
 def strategy_problems(config: StrategyConfig) -> list[str]:
-    """Return the cross-field faults of a strategy, as 'key: got, wanted'."""
+    """Return the cross-field problems of a strategy, as 'key: got, wanted'."""
     election = config.election
     problems = []
     if (
@@ -155,7 +157,7 @@ def strategy_problems(config: StrategyConfig) -> list[str]:
     if any(factor <= 0 for factor in election.brightness):
         problems.append(f"strategy.election.brightness: got {election.brightness}, wanted factors above 0")
     if not election.crop:
-        problems.append("strategy.election.crop: got 0, wanted a share above 0")
+        problems.append("strategy.election.crop: got 0, wanted a fraction above 0")
     for name, task in (
         ("election.referee_task", election.referee_task),
         ("backfill.answer_task", config.backfill.answer_task),
@@ -170,7 +172,7 @@ def strategy_problems(config: StrategyConfig) -> list[str]:
 
 
 def data_config(media: MediaConfig, questions: str) -> DataConfig:
-    """Return the configuration of the data workers; `questions` is the file of the rows."""
+    """Return the configuration of the data workers; `questions` is the file of samples."""
     return DataConfig(
         train=questions,
         root=media.root,

@@ -1,7 +1,7 @@
-"""From a completion to a candidate: its answer, what that votes for, its evidence, its confidence. Pure.
+"""From a completion to a candidate: its answer, its vote, its evidence, its confidence. Pure.
 
-Confidence is our definition, where notes on RLER leave it open: exp of the mean log-probability of the tokens that
-spell the answer, as the engine reports it. Nothing is asked of the model for it.
+Confidence is our definition, because notes on RLER leave it open: exp of the mean log-probability of the tokens that
+spell the answer, as the engine reports it. It takes no further call to the model.
 """
 
 import math
@@ -20,17 +20,17 @@ from vrl.tasks.task import body
 from vrl.types import Completion, Prompt, Sample
 
 
-def read_candidate(
-    prompt: Prompt, completion: Completion, tokenizer: Any, rules: RewardConfig, *, temperature: float, view: str
+def parse_candidate(
+    prompt: Prompt, completion: Completion, tokenizer: Any, config: RewardConfig, *, temperature: float, view: str
 ) -> Candidate:
-    """What a completion says to its prompt's sample. Tasks without an answer (spans, elements) say their whole text."""
+    """Return a completion as a candidate. In tasks without an answer (spans, elements) its whole text is the answer."""
     sample = prompt.sample
     task = TASKS[sample.task]
     parsed = task.parse(completion.text)
     answer = (parsed.answer or body(completion.text)) if parsed is not None else ""
     key = vote_key(sample, answer)
     thinking = parsed.thinking if parsed is not None else ""
-    given = RewardInput(
+    inputs = RewardInput(
         task=task,
         sample=sample,
         duration_s=prompt.duration_s,
@@ -40,17 +40,17 @@ def read_candidate(
         finish_reason=completion.finish_reason,
         num_tokens=len(completion.token_ids),
         num_thinking_tokens=len(tokenizer(thinking, add_special_tokens=False)["input_ids"]) if thinking else 0,
-        config=rules,
+        config=config,
     )
     return Candidate(
         answer=answer if key else "",
         key=key,
         text=completion.text,
         confidence=confidence(completion, answer, tokenizer),
-        keyframes=frozenset(valid_frames(given)),
-        frame_sensitive=frame_sensitive(given),
-        transparency=think_transparency(given) if thinking else 0.0,
-        repetition=-anti_repetition(given),
+        keyframes=frozenset(valid_frames(inputs)),
+        frame_sensitive=frame_sensitive(inputs),
+        transparency=think_transparency(inputs) if thinking else 0.0,
+        repetition=-anti_repetition(inputs),
         temperature=temperature,
         view=view,
         finish_reason=completion.finish_reason,
@@ -61,7 +61,7 @@ def read_candidate(
 
 
 def vote_key(sample: Sample, answer: str) -> str:
-    """What an answer votes for: a letter, a number's value, or normalised words; empty where it is none (ours)."""
+    """Return the key that an answer votes for: a letter, a number or normalised words; empty if it is none (ours)."""
     if sample.answer_type == "choice":
         return choice_letter(answer, sample.options) or ""
     if sample.answer_type in ("number", "regression"):
@@ -71,13 +71,13 @@ def vote_key(sample: Sample, answer: str) -> str:
 
 
 def confidence(completion: Completion, answer: str, tokenizer: Any) -> float:
-    """exp of the mean log-probability of the tokens that hold the answer's characters; 0 without an answer.
+    """Return exp of the mean log-probability of the answer's tokens; 0 without an answer.
 
-    The answer is looked for behind the thinking and its opening tag, where the tasks' parsers find it.
+    The search for the answer starts after the thinking and the opening answer tag, as in the tasks' parsers.
     """
     text = completion.text
-    behind = after(text, "think")
-    offset = len(text) - len(behind) + max(0, behind.find("<answer>"))
+    rest = after(text, "think")
+    offset = len(text) - len(rest) + max(0, rest.find("<answer>"))
     start = text.find(answer, offset)
     if not answer or start < 0:
         return 0.0
@@ -85,7 +85,7 @@ def confidence(completion: Completion, answer: str, tokenizer: Any) -> float:
     def length(num_tokens: int) -> int:
         return len(tokenizer.decode(completion.token_ids[:num_tokens].tolist()))
 
-    steps = range(len(completion.token_ids) + 1)
-    first = bisect_right(steps, start, key=length) - 1
-    last = bisect_left(steps, start + len(answer), key=length)
+    counts = range(len(completion.token_ids) + 1)
+    first = bisect_right(counts, start, key=length) - 1
+    last = bisect_left(counts, start + len(answer), key=length)
     return math.exp(float(completion.rollout_logprobs[first:last].mean())) if last > first else 0.0

@@ -1,7 +1,7 @@
-"""What was answered so far, one JSON object a line, flushed to disk answer by answer.
+"""The answers so far, one JSON object per line, each flushed to disk before the next.
 
-A killed run resumes from here: complete lines are finished items, a torn last line is cut off and
-its item asked again. Does not ask and does not score.
+A killed run resumes from here: complete lines are finished items; an incomplete last line is cut off, and its item is
+asked again. Does not ask and does not score.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _SETTINGS = "settings.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prediction:
-    """The answer to one sample, or the reason why there is none. A line of predictions.jsonl, with flat columns."""
+    """The answer to one sample, or the reason why there is none. One line of predictions.jsonl, with flat columns."""
 
     sample_id: str
     answer: Answer | None = None
@@ -32,15 +32,15 @@ class Prediction:
 
 
 class PredictionFile:
-    """The predictions of one run folder, open for more. Use as a context manager.
+    """The predictions of one run folder, open to append. A context manager.
 
-    Example: `with PredictionFile(run_dir, settings) as file: file.add(prediction)`; `file.done` holds what is there.
+    Example: `with PredictionFile(run_dir, settings) as file: file.add(prediction)`; `file.done` holds all predictions.
     """
 
     def __init__(self, run_dir: Path, settings: Mapping[str, Any]) -> None:
-        """`settings`: all that answers depend on, flat and fit for JSON; stored by the first run in the folder.
+        """`settings`: everything that answers depend on, as flat JSON; stored by the first run in the folder.
 
-        Raises ConfigError naming every key in which they differ from those of the predictions that are there.
+        Raises ConfigError naming every key whose value differs from that of the stored predictions.
         """
         run_dir.mkdir(parents=True, exist_ok=True)
         _claim(run_dir / _SETTINGS, settings)
@@ -49,7 +49,7 @@ class PredictionFile:
         self._file.truncate(size)
 
     def add(self, prediction: Prediction) -> None:
-        """Append a prediction; it is on the disk when this returns."""
+        """Append a prediction; it is on disk when this returns."""
         self._file.write(json.dumps(_columns(prediction), allow_nan=False).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -65,7 +65,7 @@ class PredictionFile:
 
 
 def _claim(path: Path, settings: Mapping[str, Any]) -> None:
-    """Store the settings, or compare with those that are stored."""
+    """Store the settings, or compare them with the stored ones."""
     wanted = json.loads(json.dumps(settings))
     if not path.is_file():
         tmp = path.with_suffix(".tmp")
@@ -83,18 +83,18 @@ def _claim(path: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _read(path: Path) -> tuple[dict[str, Prediction], int]:
-    """Predictions by id, and the bytes that hold them. Raises DataError for a whole line that is none."""
+    """Return predictions by id, and the length of the complete lines in bytes. Raises DataError for an invalid line."""
     if not path.is_file():
         return {}, 0
-    whole, newline, _ = path.read_bytes().rpartition(b"\n")
+    complete, newline, _ = path.read_bytes().rpartition(b"\n")
     done: dict[str, Prediction] = {}
-    for number, line in enumerate(whole.splitlines() if newline else (), start=1):
+    for number, line in enumerate(complete.splitlines() if newline else (), start=1):
         try:
             prediction = _prediction(json.loads(line))
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(f"{path} line {number}: not a prediction: {error}", reason="predictions") from error
         done[prediction.sample_id] = prediction
-    return done, len(whole) + len(newline)
+    return done, len(complete) + len(newline)
 
 
 def _columns(prediction: Prediction) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _columns(prediction: Prediction) -> dict[str, Any]:
 
 
 def _prediction(line: Any) -> Prediction:
-    columns = {**line}  # a TypeError for JSON that is no object
+    columns = {**line}  # raises TypeError for JSON that is not an object
     own = {name: columns.pop(name) for name in ("sample_id", "failure", "message")}
     if own["failure"]:
         return Prediction(**own)
@@ -111,7 +111,7 @@ def _prediction(line: Any) -> Prediction:
 
 
 def in_order(done: Mapping[str, Prediction], sample_ids: Sequence[str]) -> list[Prediction]:
-    """The predictions of these items. Raises DataError naming how many are missing."""
+    """Return the predictions of these items. Raises DataError with the number of missing ones."""
     missing = [sample_id for sample_id in sample_ids if sample_id not in done]
     if missing:
         raise DataError(
@@ -123,6 +123,6 @@ def in_order(done: Mapping[str, Prediction], sample_ids: Sequence[str]) -> list[
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:
-    """A short hash of everything that is asked: a changed question, clip name or order changes it."""
-    asked = json.dumps([asdict(sample) for sample in samples], sort_keys=True)
-    return hashlib.sha256(asked.encode()).hexdigest()[:16]
+    """Return a short hash of all samples: a changed question, clip name or order changes it."""
+    content = json.dumps([asdict(sample) for sample in samples], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""How far an evaluation is: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress through the questions of a file: a bar on a terminal, otherwise a plain line every ten seconds."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ class ProgressBar:
 
     def __init__(self, title: str, total: int, *, done: int) -> None:
         self._title, self._total, self._done = title, total, done
-        self._started = self._shown = time.monotonic()
+        self._started = self._printed = time.monotonic()
         console = Console(stderr=True)
         self._bar: Bar | None = None
         if console.is_terminal:
@@ -25,17 +25,17 @@ class ProgressBar:
             self._task = self._bar.add_task(title, total=total, completed=done)
 
     def advance(self) -> None:
-        """One more item is done."""
+        """Count one more item as done."""
         self._done += 1
         now = time.monotonic()
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done)
-        elif now - self._shown >= _EVERY_S or self._done == self._total:
-            self._shown = now
+        elif now - self._printed >= _EVERY_S or self._done == self._total:
+            self._printed = now
             self.say(f"{self._title}: {self._done}/{self._total}")
 
     def say(self, message: str) -> None:
-        """One line for the person who watches."""
+        """Print one line, above the bar if there is one."""
         if self._bar is not None:
             self._bar.console.print(message, highlight=False, markup=False)
         else:

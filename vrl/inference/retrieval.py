@@ -1,7 +1,7 @@
-"""Text to frames: which stretches of a clip look like a few words, by any dual encoder of the CLIP or SigLIP kind.
+"""Text-to-frame retrieval: the segments of a clip that match a few words, by a dual encoder such as CLIP or SigLIP.
 
-As VideoReasoner does it: frames at a low rate, their embeddings averaged over fixed segments, the nearest segment for
-each key element by cosine. Decodes its own frames; does not decide what is done with what it finds.
+As in VideoReasoner: frames at a low rate, their embeddings averaged over fixed segments, the nearest segment for each
+key element by cosine. Decodes its own frames; does not decide how the hits are used.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _BATCH = 64  # frames of one pass through the encoder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hit:
-    """The segment that looks most like an element."""
+    """The segment most similar to an element."""
 
     element: str
     start_s: float
@@ -33,18 +33,18 @@ class Hit:
 
 
 class RetrievalWorker:
-    """Embeds clips and searches them. A plain class: the pool makes an actor of it.
+    """Embeds clips and searches them. A plain class; its pool makes it an actor.
 
     Example: `starts_s, embeddings = worker.embed(sample)`, then `worker.search(("red circle",), starts_s, embeddings)`.
     """
 
     def __init__(self, config: BackfillConfig, data: DataConfig) -> None:
-        """Loads `config.encoder`. Raises ConfigError where the folder holds no dual encoder."""
+        """Load `config.encoder`. Raises ConfigError if the folder holds no dual encoder."""
         model: Any = AutoModel.from_pretrained(config.encoder)
         if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features")):
             raise ConfigError(
                 f"strategy.backfill.encoder {config.encoder}: got a {type(model).__name__}, wanted a dual encoder of "
-                "images and text, as CLIP or SigLIP"
+                "images and text, such as CLIP or SigLIP"
             )
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model = model.to(device).eval()
@@ -56,7 +56,7 @@ class RetrievalWorker:
         self._decoder = Decoder(replace(data, frames=frames))
 
     def embed(self, sample: Sample) -> tuple[tuple[float, ...], np.ndarray]:
-        """First second and embedding (float32 [S, D], of length 1) of every segment of the sample's first clip.
+        """Return start in seconds and unit embedding (float32 [S, D]) of every segment of the sample's first clip.
 
         Raises DataError.
         """
@@ -71,7 +71,7 @@ class RetrievalWorker:
         return starts_s, normalize(means, dim=-1).numpy()
 
     def search(self, elements: Sequence[str], starts_s: Sequence[float], embeddings: np.ndarray) -> tuple[Hit, ...]:
-        """The best segment for each element, in their order."""
+        """Return the best segment for each element, in order."""
         tokens = self._processor.tokenizer(
             list(elements), padding="max_length", truncation=True, return_tensors="pt"
         ).to(self._device)
@@ -84,7 +84,7 @@ class RetrievalWorker:
         )
 
     def close(self) -> None:
-        """End the decode process."""
+        """Stop the decode process."""
         self._decoder.close()
 
     def _images(self, pixels_THWC: np.ndarray) -> torch.Tensor:

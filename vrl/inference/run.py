@@ -1,7 +1,7 @@
-"""`vrl infer`: a file of questions in, a folder of answers with their traces out, one JSON object a line.
+"""`vrl infer`: a file of questions in, a folder of answers with their traces out, one JSON object per line.
 
-Resumes a killed run: answers on disk are not asked again, missing ones are. A question
-whose clip or prompt cannot be used becomes a line that says so. Scores nothing (`vrl eval` does).
+Resumes a killed run: only questions without an answer on disk are asked. A question whose clip or prompt cannot be used
+becomes a line that says so. Does not score (`vrl eval` does).
 """
 
 from collections import Counter
@@ -22,14 +22,14 @@ from vrl.inference.progress import ProgressBar
 from vrl.lifecycle import Stop
 from vrl.types import Sample
 
-_SHOWN = 20  # problems of one file
+_MAX_PROBLEMS = 20  # listed in the error for one file
 
 
 async def infer(config: InferConfig, stop: Stop) -> None:
     """Answer every question that has no answer yet.
 
-    Raises ConfigError, DataError or CheckpointError before any actor starts; WorkerError where one dies: the answers
-    until then are kept, and the same command resumes.
+    Raises ConfigError, DataError or CheckpointError before any actor starts, and WorkerError if one dies: earlier
+    answers are kept, and the same command resumes.
     """
     samples = _questions(config)
     model_path = str(resolve_model(config.model.path))
@@ -43,18 +43,18 @@ async def infer(config: InferConfig, stop: Stop) -> None:
 
 
 def _questions(config: InferConfig) -> tuple[Sample, ...]:
-    """The rows of the file. Raises DataError listing rows and media files at fault."""
+    """Return the rows of the file. Raises DataError listing invalid rows and media files."""
     samples = read_samples(Path(config.questions))
     if config.task:
         samples = tuple(replace(sample, task=config.task) for sample in samples)
     problems = check_media(samples, media_root(data_config(config.media, config.questions)))
     if problems:
-        raise DataError("\n".join(problems[:_SHOWN]), reason="media")
+        raise DataError("\n".join(problems[:_MAX_PROBLEMS]), reason="media")
     return samples
 
 
 def _settings(config: InferConfig, samples: Sequence[Sample], model_path: str) -> dict[str, Any]:
-    """What answers depend on; earlier answers stay valid while it is unchanged."""
+    """Return what answers depend on; earlier answers stay valid while it is unchanged."""
     return {
         "model": model_path,
         "frames": asdict(config.media.frames),
@@ -67,9 +67,9 @@ def _settings(config: InferConfig, samples: Sequence[Sample], model_path: str) -
 
 
 def tally(predictions: Collection[Prediction]) -> str:
-    """How many were answered, what failed and why, and what an answer cost on average, waiting included.
+    """Return a line: answers, failures by reason, and the mean cost of an answer, waiting included.
 
-    A stage that a question did not need counts as 0 s of it, so that the parts are those of the mean answer.
+    A stage that a question skipped counts as 0 s, so that the parts add up to the mean answer.
     """
     answered = [prediction.answer for prediction in predictions if prediction.answer is not None]
     failed = Counter(prediction.failure for prediction in predictions if prediction.failure)

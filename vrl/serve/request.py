@@ -1,4 +1,4 @@
-"""The body of a chat-completions request, as the OpenAI protocol has it, and the question that it asks.
+"""The body of a chat-completions request in the OpenAI protocol, and its question as a sample.
 
 One user message with one clip and a text. Our own keys are `strategy`, `task`, `options` and `answer_type`. Keys of the
 protocol that the strategies decide (temperature, n, max_tokens ...) are refused, so that nothing is ignored silently.
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vrl.serve.errors import Refusal
+from vrl.serve.errors import HttpError
 from vrl.tasks import TASKS
 from vrl.types import Media, Sample
 
@@ -41,7 +41,7 @@ class _Message(_Part):
 
 
 class ChatRequest(_Part):
-    """A request that could be read."""
+    """A valid request."""
 
     model: str = ""
     messages: Annotated[list[_Message], Field(min_length=1, max_length=1)]
@@ -53,35 +53,34 @@ class ChatRequest(_Part):
 
     @property
     def url(self) -> str:
-        """Of the clip."""
+        """URL of the clip."""
         return next(part.video_url.url for part in self.messages[0].content if isinstance(part, _VideoPart))
 
+    def to_sample(self, *, sample_id: str, path: str, task: str) -> Sample:
+        """Return the question as a sample. `path`: of the clip, relative to the media root; `task`: the default."""
+        texts = [part.text for part in self.messages[0].content if isinstance(part, _TextPart)]
+        return Sample(
+            sample_id=sample_id,
+            task=self.task or task,
+            question="\n".join(texts),
+            answer_type=self.answer_type or ("choice" if self.options else "text"),
+            options=tuple(self.options),
+            media=(Media(kind="video", path=path),),
+        )
 
-def read_request(body: bytes) -> ChatRequest:
-    """Raises Refusal (400) naming every key at fault."""
+
+def parse_request(body: bytes) -> ChatRequest:
+    """Return the request. Raises HttpError (400) naming the keys at fault."""
     try:
         request = ChatRequest.model_validate_json(body)
     except ValidationError as error:
-        shown = [f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in error.errors()]
-        raise Refusal(400, "; ".join(shown[:_MAX_PROBLEMS])) from error
+        problems = [f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in error.errors()]
+        raise HttpError(400, "; ".join(problems[:_MAX_PROBLEMS])) from error
     kinds = sorted(part.type for part in request.messages[0].content)
     if kinds.count("video_url") != 1 or "text" not in kinds:
-        raise Refusal(400, f"messages.0.content: got parts {kinds}, wanted one video_url and a text")
+        raise HttpError(400, f"messages.0.content: got parts {kinds}, wanted one video_url and a text")
     if request.task is not None and request.task not in TASKS:
-        raise Refusal(400, f"task: got {request.task!r}, wanted one of {sorted(TASKS)}")
+        raise HttpError(400, f"task: got {request.task!r}, wanted one of {sorted(TASKS)}")
     if bool(request.options) != (request.answer_type == "choice") and request.answer_type is not None:
-        raise Refusal(400, f"options: got {len(request.options)}, with answer_type={request.answer_type!r}")
+        raise HttpError(400, f"options: got {len(request.options)}, with answer_type={request.answer_type!r}")
     return request
-
-
-def question(request: ChatRequest, *, sample_id: str, path: str, task: str) -> Sample:
-    """The sample that a request asks about; `path`: of its clip, relative to the media root."""
-    texts = [part.text for part in request.messages[0].content if isinstance(part, _TextPart)]
-    return Sample(
-        sample_id=sample_id,
-        task=request.task or task,
-        question="\n".join(texts),
-        answer_type=request.answer_type or ("choice" if request.options else "text"),
-        options=tuple(request.options),
-        media=(Media(kind="video", path=path),),
-    )

@@ -1,4 +1,4 @@
-"""`vrl serve`: a client of live actors behind Ray Serve, until a signal ends it."""
+"""`vrl serve`: an InferenceClient behind Ray Serve, until a signal ends it."""
 
 import asyncio
 import sys
@@ -15,28 +15,28 @@ from vrl.serve.app import ChatApp
 from vrl.serve.config import ServeConfig
 from vrl.serve.token import read_token
 
-_SLACK = 64  # requests beyond the queue that reach the app, to be refused by it
+_SLACK = 64  # requests beyond the queue that reach the app, which answers them with 429
 
 
 async def serve_questions(config: ServeConfig, stop: Stop) -> None:
-    """Start engines and server, say where it listens, serve until SIGINT or SIGTERM.
+    """Start engines and server, print the URL, serve until SIGINT or SIGTERM.
 
     Raises ConfigError or CheckpointError before any actor starts, also for a token file that others can read.
     """
     token = read_token(Path(config.token_file))
     root = Path(config.media.root).resolve()
     config = replace(config, media=replace(config.media, root=str(root)))
-    data = data_config(config.media, str(root / "questions"))  # no such file: rows come in requests
+    data = data_config(config.media, str(root / "questions"))  # no such file: samples come from requests
     async with start_inference(
         config.model,
         data,
         config.rollout,
-        replace(config.strategy, name="backfill"),  # any request may ask for it
+        replace(config.strategy, name="backfill"),  # starts retrieval, because any request may name backfill
         reward=config.reward,
         ray_address=config.ray_address,
         seed=config.seed,
     ) as client:
-        await client.rest()  # the replica runs the heartbeats
+        await client.stop_heartbeats()  # the replica runs them
         deployment: Any = serve.deployment(
             _Replica,
             num_replicas=1,
@@ -54,12 +54,12 @@ async def serve_questions(config: ServeConfig, stop: Stop) -> None:
 
 
 class _Replica(ChatApp):
-    """The app in the process that serves it. Its client comes packed: Serve wants arguments that stay picklable."""
+    """The app in the serving process. It gets its InferenceClient as bytes: Serve repickles arguments."""
 
     def __init__(self, packed: bytes, config: ServeConfig, token: str, model: str) -> None:
         client = cloudpickle.loads(packed)
         super().__init__(client, config, token, model)
-        client.watch()
+        client.start_heartbeats()
 
 
 def _start(deployment: Any, client: Any, config: ServeConfig, token: str) -> None:

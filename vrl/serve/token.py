@@ -1,4 +1,4 @@
-"""The bearer token: kept in a file that its owner alone can read, compared in constant time."""
+"""The bearer token: kept in a file that only its owner can read, compared in constant time."""
 
 import hmac
 import os
@@ -10,9 +10,9 @@ from vrl.errors import ConfigError
 
 
 def read_token(path: Path) -> str:
-    """The token of the file, which is made with a random one where it is missing.
+    """Return the token in the file; create the file with a random token if it is missing.
 
-    Raises ConfigError where others can read the file, or where it is empty.
+    Raises ConfigError if others can read the file, or if it is empty.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -26,11 +26,11 @@ def read_token(path: Path) -> str:
         raise ConfigError(f"token_file {path}: got mode {mode:o}, wanted 600: others could read it (chmod 600 {path})")
     token = path.read_text().strip()
     if not token:
-        raise ConfigError(f"token_file {path}: got an empty file, wanted a token, or no file to have one made")
+        raise ConfigError(f"token_file {path}: got an empty file, wanted a token, or no file to have one created")
     return token
 
 
 def is_authorised(header: str | None, token: str) -> bool:
-    """Does an Authorization header carry the token?"""
-    kind, _, given = (header or "").partition(" ")
-    return kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
+    """Return whether an Authorization header carries the token."""
+    kind, _, credentials = (header or "").partition(" ")
+    return kind.lower() == "bearer" and hmac.compare_digest(credentials.strip().encode(), token.encode())

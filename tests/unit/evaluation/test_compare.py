@@ -85,14 +85,17 @@ def test_results_hold_every_number_and_every_failure(tmp_path):
 
 
 def test_stages_are_told_with_their_unit_and_compared_where_both_have_them(tmp_path):
-    stages = ({"latency/show": 0.5, "latency/locate": 2.0}, {"latency/show": 0.25})
+    stages = ({"latency/prepare": 0.5, "latency/locate": 2.0}, {"latency/prepare": 0.25})
     for name, values in zip("ab", stages, strict=True):
         write(tmp_path / name, [item(n, 1.0, values={"accuracy": 1.0, **values}) for n in range(2)])
     results = json.loads((tmp_path / "a" / "results.json").read_text())
     assert results["metrics"]["latency/locate"]["unit"] == "s"
     assert "| latency/locate | 2.00 s | 2.00 s | 2.00 s | 2 |" in (tmp_path / "a" / "results.md").read_text()
     found = compare(tmp_path / "a", tmp_path / "b")
-    assert [(one.name, one.difference.value) for one in found.metrics] == [("accuracy", 0.0), ("latency/show", -0.25)]
+    assert [(one.name, one.difference.value) for one in found.metrics] == [
+        ("accuracy", 0.0),
+        ("latency/prepare", -0.25),
+    ]
 
 
 def test_nothing_that_a_model_wrote_can_act_in_the_page(tmp_path):

@@ -115,9 +115,9 @@ def test_resampling_clips_widens_the_interval_of_questions_that_go_together():
 
 
 def test_stages_are_metrics_of_the_items_that_went_through_them():
-    first: dict[str, Any] = {"latency": 3.0, "latency/show": 1.0, "latency/referee": 2.0}
-    second: dict[str, Any] = {"latency": 2.0, "latency/show": 2.0}
+    first: dict[str, Any] = {"latency": 3.0, "latency/prepare": 1.0, "latency/referee": 2.0}
+    second: dict[str, Any] = {"latency": 2.0, "latency/prepare": 2.0}
     found = [scored(0, 1.0, **first), scored(1, 1.0, **second)]
-    means = {"latency": 2.5, "latency/show": 1.5, "latency/referee": 2.0}
+    means = {"latency": 2.5, "latency/prepare": 1.5, "latency/referee": 2.0}
     assert numbers(found) == {"score": 1.0, **means}
     assert list(numbers(found))[:3] == list(means)

@@ -44,10 +44,10 @@ def test_a_choice_is_right_by_letter_or_words():
     assert scored(CHOICE, said(" (A) red")).score == 0.0
     found = scored(
         CHOICE,
-        said(" B", num_calls=2, num_candidates=3, num_tokens=4, latency_s=0.5, trace={"stages_s": {"show": 0.2}}),
+        said(" B", num_calls=2, num_candidates=3, num_tokens=4, latency_s=0.5, trace={"stages_s": {"prepare": 0.2}}),
     )
     assert (found.truth, found.video, found.groups) == ("B", "a/b.mp4", {"k": ("v",)})
-    assert (found.values["latency"], found.values["latency/show"]) == (0.5, 0.2)
+    assert (found.values["latency"], found.values["latency/prepare"]) == (0.5, 0.2)
     assert (found.values["calls"], found.values["candidates"], found.values["format"]) == (2.0, 3.0, 1.0)
 
 

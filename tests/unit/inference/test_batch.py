@@ -1,4 +1,4 @@
-"""Asking: every item once, failures on record, and a kill in the middle loses and repeats nothing."""
+"""Batches: every item is asked once, failures are recorded, and a kill in the middle loses and repeats nothing."""
 
 import asyncio
 import json
@@ -22,15 +22,17 @@ def samples(count: int) -> list[Sample]:
 
 
 def ask(folder: Path, script, count: int = 5, **strategy) -> PredictionFile:
-    asked, _, _ = client(script)
+    scripted, _, _ = client(script)
     with PredictionFile(folder, {}) as file:
         asyncio.run(
-            ask_samples(samples(count), file, asked, StrategyConfig(**strategy), concurrency=2, on_done=lambda p: None)
+            ask_samples(
+                samples(count), file, scripted, StrategyConfig(**strategy), concurrency=2, on_done=lambda p: None
+            )
         )
     return file
 
 
-def test_every_item_is_answered_once_and_what_is_there_is_not_asked_again(tmp_path):
+def test_every_item_is_answered_once_and_not_asked_again(tmp_path):
     asked = []
 
     def script(sample, temperature, turn):
@@ -43,15 +45,15 @@ def test_every_item_is_answered_once_and_what_is_there_is_not_asked_again(tmp_pa
         "001": "red",
         "002": "red",
     }
-    said = first.done["000"].answer
-    assert said is not None
-    assert (said.text, said.finish_reason, said.duration_s, said.num_calls) == (" red", "stop", 8.0, 1)
-    assert len(said.timestamps_s) == 16
+    answer = first.done["000"].answer
+    assert answer is not None
+    assert (answer.text, answer.finish_reason, answer.duration_s, answer.num_calls) == (" red", "stop", 8.0, 1)
+    assert len(answer.timestamps_s) == 16
     assert list(ask(tmp_path, script, count=5).done) == ["000", "001", "002", "003", "004"]
     assert sorted(asked) == ["000", "001", "002", "003", "004"]
 
 
-def test_an_item_that_cannot_be_shown_or_is_refused_is_on_record(tmp_path):
+def test_an_item_that_cannot_be_prepared_or_is_refused_is_recorded(tmp_path):
     def script(sample, temperature, turn):
         if sample.sample_id == "001":
             raise DataError("a.mp4: no frames", reason="decode")
@@ -79,13 +81,13 @@ def test_a_dead_worker_ends_the_run_and_keeps_what_was_answered(tmp_path):
 
 def test_the_strategy_is_the_configured_one(tmp_path):
     script = [" red", " blue", " blue"]
-    said = ask(tmp_path, script, count=1, name="majority", majority=MajorityConfig(candidates=3)).done["000"].answer
-    assert said is not None and (said.answer, said.num_candidates) == ("blue", 3)
-    assert said.trace["votes"] == {"blue": 2, "red": 1}
+    answer = ask(tmp_path, script, count=1, name="majority", majority=MajorityConfig(candidates=3)).done["000"].answer
+    assert answer is not None and (answer.answer, answer.num_candidates) == ("blue", 3)
+    assert answer.trace["votes"] == {"blue": 2, "red": 1}
 
 
 def ask_slowly(folder: Path) -> None:
-    """Sixty items, each noted before it is asked; what the test below kills."""
+    """Ask sixty items, logging each first; the test below kills this."""
 
     def script(sample, temperature, turn):
         with (folder / "asked").open("a") as log:
@@ -96,27 +98,29 @@ def ask_slowly(folder: Path) -> None:
     ask(folder / "run", script, count=60)
 
 
-def whole_lines(path: Path) -> list[str]:
-    """The ids of the predictions that are there, a torn last line left out."""
+def complete_lines(path: Path) -> list[str]:
+    """The ids on complete lines."""
     lines = path.read_bytes().rpartition(b"\n")[0].splitlines() if path.is_file() else []
     return [json.loads(line)["sample_id"] for line in lines]
 
 
-def test_kill_9_half_way_repeats_no_finished_item_and_loses_none(tmp_path):
+def test_kill_9_repeats_no_finished_item_and_loses_none(tmp_path):
     predictions = tmp_path / "run" / "predictions.jsonl"
-    process = multiprocessing.get_context("fork").Process(target=ask_slowly, args=(tmp_path,))  # imports nothing anew
+    process = multiprocessing.get_context("fork").Process(
+        target=ask_slowly, args=(tmp_path,)
+    )  # forked, so that it need not import again
     process.start()
     deadline = time.monotonic() + 100
-    while len(whole_lines(predictions)) < 15:
+    while len(complete_lines(predictions)) < 15:
         assert process.is_alive() and time.monotonic() < deadline
         time.sleep(0.005)
     process.kill()
     process.join()
-    before = whole_lines(predictions)
+    before = complete_lines(predictions)
     num_asked = len((tmp_path / "asked").read_text().split())
     assert 15 <= len(before) < 60
     ask_slowly(tmp_path)
     again = (tmp_path / "asked").read_text().split()[num_asked:]
     assert again and not set(again) & set(before)
-    after = whole_lines(predictions)
+    after = complete_lines(predictions)
     assert sorted(after) == [f"{i:03d}" for i in range(60)] and after[: len(before)] == before

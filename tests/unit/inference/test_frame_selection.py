@@ -1,4 +1,4 @@
-"""Intervals and moments of locate-and-back-fill."""
+"""Intervals and moments of backfill."""
 
 import pytest
 from hypothesis import given
@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from vrl.inference.config import BackfillConfig
 from vrl.inference.frame_selection import event_intervals, merge, plan_moments, windows
 
-RULES = BackfillConfig()
+CONFIG = BackfillConfig()
 
 
-def test_events_are_cut_to_the_clip_and_turned_ones_left_out():
+def test_events_are_cut_to_the_clip_and_reversed_ones_dropped():
     assert event_intervals([(0.25, 0.5), (0.9, 1.5), (0.6, 0.4), (1.2, 1.4)], 20.0) == [(5.0, 10.0), (18.0, 20.0)]
 
 
@@ -23,22 +23,22 @@ def test_touching_intervals_become_one():
     assert merge([]) == ()
 
 
-def test_half_of_the_budget_goes_inside_and_the_rest_where_nothing_is():
+def test_half_of_the_budget_goes_inside_and_the_rest_into_free_cells():
     """40 s, 8 frames, event at 10 .. 12 s: four inside at 10.25 .. 11.75; cells of 5 s, of which one is taken."""
-    moments = plan_moments(((10.0, 12.0),), 40.0, 8, RULES)
+    moments = plan_moments(((10.0, 12.0),), 40.0, 8, CONFIG)
     assert moments == (0.0, 10.25, 10.75, 11.25, 11.75, 15.0, 25.0, 35.0)
 
 
 def test_the_dense_rate_is_bounded():
     """Half a second at 6 a second is three frames, though the budget would allow eight."""
-    moments = plan_moments(((10.0, 10.5),), 40.0, 16, RULES)
+    moments = plan_moments(((10.0, 10.5),), 40.0, 16, CONFIG)
     assert sum(10.0 <= moment <= 10.5 for moment in moments) == 3
     assert len(moments) == 16
 
 
 def test_a_long_guess_leaves_a_short_event_its_frames():
-    """Eleven seconds and one: four each, where seconds alike would leave the short one less than one."""
-    moments = plan_moments(((2.0, 13.0), (23.5, 24.5)), 32.0, 16, RULES)
+    """Intervals of 11 s and 1 s get four moments each; dealt by seconds, the short one would get none."""
+    moments = plan_moments(((2.0, 13.0), (23.5, 24.5)), 32.0, 16, CONFIG)
     assert [moment for moment in moments if 23.5 <= moment <= 24.5] == [23.625, 23.875, 24.125, 24.375]
     assert {3.375, 6.125, 8.875, 11.625} < set(moments) and len(moments) == 16
 
@@ -55,8 +55,8 @@ def test_a_short_interval_gets_no_more_than_the_rate_allows():
     assert [moment for moment in inside if moment < 1.0][-2:] == [0.25, 0.75]
 
 
-def test_held_cells_are_used_where_the_free_ones_do_not_suffice():
-    moments = plan_moments(((0.0, 40.0),), 40.0, 8, RULES)
+def test_taken_cells_are_used_if_there_are_too_few_free_ones():
+    moments = plan_moments(((0.0, 40.0),), 40.0, 8, CONFIG)
     assert len(moments) == 8
 
 
@@ -67,8 +67,8 @@ def test_held_cells_are_used_where_the_free_ones_do_not_suffice():
 )
 def test_the_budget_is_always_met_inside_the_clip(pairs, budget, dense_share):
     intervals = merge([(start, min(100.0, start + length)) for start, length in pairs])
-    rules = BackfillConfig(dense_share=dense_share)
-    moments = plan_moments(intervals, 100.0, budget, rules)
+    config = BackfillConfig(dense_share=dense_share)
+    moments = plan_moments(intervals, 100.0, budget, config)
     assert len(moments) == budget
     assert list(moments) == sorted(moments)
     assert moments[0] >= 0 and moments[-1] <= 100.0
@@ -79,4 +79,4 @@ def test_the_budget_is_always_met_inside_the_clip(pairs, budget, dense_share):
 
 
 def test_without_intervals_the_grid_is_uniform():
-    assert plan_moments((), 8.0, 4, RULES) == pytest.approx((0.0, 2.0, 4.0, 6.0))
+    assert plan_moments((), 8.0, 4, CONFIG) == pytest.approx((0.0, 2.0, 4.0, 6.0))

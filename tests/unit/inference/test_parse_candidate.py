@@ -1,4 +1,4 @@
-"""Candidates: what a completion votes for and how sure of it the model is."""
+"""Candidates: the vote of a completion and its confidence."""
 
 import math
 
@@ -7,10 +7,10 @@ import pytest
 from support.inference_cases import FRAME_TIMES_S, completion, tokenizer
 
 from vrl.config import RewardConfig
-from vrl.inference.parse_candidate import confidence, read_candidate, vote_key
+from vrl.inference.parse_candidate import confidence, parse_candidate, vote_key
 from vrl.types import Completion, Prompt, Sample
 
-RULES = RewardConfig(thinking_tokens=[0, 20])
+CONFIG = RewardConfig(thinking_tokens=[0, 20])
 
 
 def prompt(task: str, **fields) -> Prompt:
@@ -47,21 +47,21 @@ def with_logprobs(text: str, of: dict[str, float]) -> Completion:
     )
 
 
-def test_confidence_is_of_the_answers_tokens_alone():
-    said = with_logprobs("<think>red circle</think><answer>green square</answer>", {"green": -0.2, " square": -0.4})
-    assert confidence(said, "green square", tokenizer()) == pytest.approx(math.exp(-0.3))
+def test_confidence_is_that_of_the_answers_tokens():
+    drawn = with_logprobs("<think>red circle</think><answer>green square</answer>", {"green": -0.2, " square": -0.4})
+    assert confidence(drawn, "green square", tokenizer()) == pytest.approx(math.exp(-0.3))
 
 
 def test_confidence_skips_the_same_words_in_the_thinking():
-    said = with_logprobs("<think>A or B</think><keyframes>[1]</keyframes><answer>A</answer>", {"A": -0.5})
-    assert confidence(said, "A", tokenizer()) == pytest.approx(math.exp(-0.5))
+    drawn = with_logprobs("<think>A or B</think><keyframes>[1]</keyframes><answer>A</answer>", {"A": -0.5})
+    assert confidence(drawn, "A", tokenizer()) == pytest.approx(math.exp(-0.5))
 
 
 def test_confidence_of_a_direct_answer_leaves_the_end_token_out():
-    said = with_logprobs(" red<|im_end|>", {" red": -0.1})
-    assert confidence(said, "red", tokenizer()) == pytest.approx(math.exp(-0.1))
-    assert confidence(said, "", tokenizer()) == 0.0
-    assert confidence(said, "blue", tokenizer()) == 0.0
+    drawn = with_logprobs(" red<|im_end|>", {" red": -0.1})
+    assert confidence(drawn, "red", tokenizer()) == pytest.approx(math.exp(-0.1))
+    assert confidence(drawn, "", tokenizer()) == 0.0
+    assert confidence(drawn, "blue", tokenizer()) == 0.0
 
 
 def test_a_candidate_carries_the_evidence_of_rler():
@@ -70,26 +70,26 @@ def test_a_candidate_carries_the_evidence_of_rler():
     assert len(tokenizer()(thinking)["input_ids"]) == 10
     text = f"<think>{thinking}</think><keyframes>[3, 4, 99]</keyframes><answer>red</answer>"
     asked = prompt("think_keyframes", answer_type="text")
-    said = read_candidate(asked, completion(text, -0.5), tokenizer(), RULES, temperature=0.7, view="frames")
-    assert said.answer == said.key == "red"
-    assert said.keyframes == {3, 4}
-    assert said.frame_sensitive == pytest.approx(1 / 3)
-    assert said.transparency == pytest.approx(1.0)
-    assert said.repetition == 0.0
-    assert said.evidence == pytest.approx((1 / 3 + 1 + 1 + math.exp(-0.5)) / 4)
+    found = parse_candidate(asked, completion(text, -0.5), tokenizer(), CONFIG, temperature=0.7, view="frames")
+    assert found.answer == found.key == "red"
+    assert found.keyframes == {3, 4}
+    assert found.frame_sensitive == pytest.approx(1 / 3)
+    assert found.transparency == pytest.approx(1.0)
+    assert found.repetition == 0.0
+    assert found.evidence == pytest.approx((1 / 3 + 1 + 1 + math.exp(-0.5)) / 4)
 
 
-def test_what_cannot_be_read_has_no_vote():
-    said = read_candidate(prompt("think"), completion("red"), tokenizer(), RULES, temperature=0.7, view="frames")
-    assert said.key == said.answer == ""
-    assert said.confidence == 0.0
+def test_an_unparseable_completion_has_no_vote():
+    found = parse_candidate(prompt("think"), completion("red"), tokenizer(), CONFIG, temperature=0.7, view="frames")
+    assert found.key == found.answer == ""
+    assert found.confidence == 0.0
     choice = prompt("vqa", answer_type="choice", options=("red", "blue"))
-    assert read_candidate(choice, completion(" x"), tokenizer(), RULES, temperature=0.0, view="frames").answer == ""
+    assert parse_candidate(choice, completion(" x"), tokenizer(), CONFIG, temperature=0.0, view="frames").answer == ""
 
 
-def test_a_span_is_said_in_its_own_words():
+def test_the_answer_of_a_span_is_its_text():
     text = " <|event_start|>[0.10, 0.50]<|event_end|>"
     asked = prompt("grounding", answer_type="span")
-    said = read_candidate(asked, completion(text), tokenizer(), RULES, temperature=0.0, view="frames")
-    assert said.answer == text.strip()
-    assert said.key
+    found = parse_candidate(asked, completion(text), tokenizer(), CONFIG, temperature=0.0, view="frames")
+    assert found.answer == text.strip()
+    assert found.key

@@ -17,7 +17,7 @@ FIRST = Prediction(
 SECOND = Prediction(sample_id="b", failure="decode", message="clip.mp4: broken")
 
 
-def test_what_was_added_is_there_again(tmp_path):
+def test_added_predictions_are_read_back(tmp_path):
     with PredictionFile(tmp_path / "run", SETTINGS) as file:
         assert file.done == {}
         file.add(FIRST)
@@ -30,7 +30,7 @@ def test_what_was_added_is_there_again(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [1, 20])
-def test_a_torn_line_is_cut_off_and_asked_again(tmp_path, cut):
+def test_an_incomplete_line_is_cut_off_and_asked_again(tmp_path, cut):
     with PredictionFile(tmp_path, SETTINGS) as file:
         file.add(FIRST)
         file.add(SECOND)
@@ -43,7 +43,7 @@ def test_a_torn_line_is_cut_off_and_asked_again(tmp_path, cut):
 
 
 @pytest.mark.parametrize("line", ['{"sample_id": "a"}', "5", '"a"', "[]", "null", "{"])
-def test_a_whole_line_that_is_no_prediction_is_an_error(tmp_path, line):
+def test_a_complete_line_that_is_not_a_prediction_is_an_error(tmp_path, line):
     (tmp_path / "predictions.jsonl").write_text(f"{line}\n")
     with pytest.raises(DataError, match="line 1: not a prediction"):
         PredictionFile(tmp_path, SETTINGS)

@@ -1,4 +1,4 @@
-"""What `vrl infer` says at its end."""
+"""The last line of `vrl infer`."""
 
 from vrl.inference.answer import Answer
 from vrl.inference.predictions import Prediction
@@ -12,11 +12,13 @@ def answered(number: int, candidates: int, latency_s: float, **stages_s: float) 
 
 
 def test_the_mean_answer_and_its_parts():
-    told = tally([answered(0, 3, 1.0, show=0.5), answered(1, 8, 3.0, show=0.7, referee=1.0)])
-    assert told == "2 answered with 5.50 candidates and 2.00 s each (show 0.60, referee 0.50)"
+    line = tally([answered(0, 3, 1.0, prepare=0.5), answered(1, 8, 3.0, prepare=0.7, referee=1.0)])
+    assert line == "2 answered with 5.50 candidates and 2.00 s each (prepare 0.60, referee 0.50)"
 
 
-def test_failures_are_told_by_reason_and_cost_nothing():
+def test_failures_are_counted_by_reason_and_cost_nothing():
     failed = [Prediction(sample_id=str(i), failure=why) for i, why in enumerate(("media", "decode", "media"))]
     assert tally(failed) == "0 answered, 1 failed (decode), 2 failed (media)"
-    assert tally([*failed, answered(9, 1, 0.5, show=0.5)]).startswith("1 answered with 1.00 candidates and 0.50 s each")
+    assert tally([*failed, answered(9, 1, 0.5, prepare=0.5)]).startswith(
+        "1 answered with 1.00 candidates and 0.50 s each"
+    )

@@ -1,4 +1,4 @@
-"""The server's app over a scripted client, spoken to in HTTP without a network: codes, places, uploads, streams."""
+"""The server's app over a scripted client, called in HTTP without a network: codes, limits, uploads, streams."""
 
 import asyncio
 import base64
@@ -24,14 +24,14 @@ CHAT = "/v1/chat/completions"
 
 
 class Server:
-    """An app over a client that says ` red`, once `go` is set where `wait` is."""
+    """An app over a client that answers ` red`; with `wait`, once `go` is set."""
 
     def __init__(self, root: Path, *, wait: bool = False, fail: Exception | None = None, **config: Any) -> None:
         (root / "a.mp4").write_bytes(b"a clip")
         self.root = root
         self.go, self.asked = asyncio.Event(), asyncio.Event()
         self.inference, self.data, self.engines = client(lambda sample, temperature, turn: completion(" red"))
-        show = self.inference.show
+        prepare = self.inference.prepare
 
         async def held(samples: Any, view: Any) -> Any:
             self.asked.set()
@@ -39,9 +39,9 @@ class Server:
                 raise fail
             if wait:
                 await self.go.wait()
-            return await show(samples, view)
+            return await prepare(samples, view)
 
-        self.inference.show = held
+        self.inference.prepare = held
         model, media = ModelConfig(path="m"), MediaConfig(root=str(root))
         settings = ServeConfig(model=model, media=media, **config)
         self.app = ChatApp(self.inference, settings, TOKEN, "toy")
@@ -50,7 +50,7 @@ class Server:
         response = await self.app(Request(scope, receive))
         await response(scope, receive, send)
 
-    def client(self) -> httpx.AsyncClient:
+    def caller(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(transport=httpx.ASGITransport(self.asgi), base_url="http://test", headers=HEADERS)
 
 
@@ -61,15 +61,15 @@ def body(url: str = "a.mp4", text: str = "What color?", **more: Any) -> dict[str
 
 def talk(server: Server, chat: Callable[[httpx.AsyncClient], Awaitable[Any]]) -> Any:
     async def go() -> Any:
-        async with server.client() as client:
-            return await chat(client)
+        async with server.caller() as caller:
+            return await chat(caller)
 
     return asyncio.run(go())
 
 
 def post(server: Server, content: Any, headers: dict[str, str] | None = None) -> httpx.Response:
     raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return talk(server, lambda client: client.post(CHAT, content=raw, headers=headers or {}))
+    return talk(server, lambda caller: caller.post(CHAT, content=raw, headers=headers or {}))
 
 
 def test_a_question_is_answered_by_the_strategy_it_names(tmp_path: Path):
@@ -80,14 +80,14 @@ def test_a_question_is_answered_by_the_strategy_it_names(tmp_path: Path):
     assert plain["vrl"]["strategy"] == "single"
     voted = post(server, body(strategy="majority", options=["red", "blue"])).json()
     assert voted["vrl"]["strategy"] == "majority" and voted["vrl"]["num_candidates"] == 3
-    sample = server.data.shown[-1].samples[0]
+    sample = server.data.prepared[-1].samples[0]
     assert (sample.answer_type, sample.options, sample.media[0].path) == ("choice", ("red", "blue"), "a.mp4")
 
 
 def test_models_and_health(tmp_path: Path):
     server = Server(tmp_path)
-    assert talk(server, lambda client: client.get("/v1/models")).json()["data"][0]["id"] == "toy"
-    health = talk(server, lambda client: client.get("/health", headers={"Authorization": ""}))
+    assert talk(server, lambda caller: caller.get("/v1/models")).json()["data"][0]["id"] == "toy"
+    health = talk(server, lambda caller: caller.get("/health", headers={"Authorization": ""}))
     assert health.json() == {"status": "ok", "questions": 0}
 
 
@@ -96,11 +96,11 @@ def test_without_the_token_nothing_is_served(tmp_path: Path, header: str):
     server = Server(tmp_path)
     response = post(server, body(), {"Authorization": header})
     assert response.status_code == 401 and response.json()["error"]["type"] == "invalid_request_error"
-    assert server.data.shown == []
+    assert server.data.prepared == []
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "body"),
         (b"{", "body"),
@@ -125,10 +125,10 @@ def test_without_the_token_nothing_is_served(tmp_path: Path, header: str):
         (body(url="data:video/mp4;base64,"), "empty upload"),
     ],
 )
-def test_malformed_bodies_are_refused_with_the_key_at_fault(tmp_path: Path, content: Any, said: str):
+def test_malformed_bodies_are_refused_with_the_key_at_fault(tmp_path: Path, content: Any, message: str):
     response = post(Server(tmp_path), content)
     assert response.status_code == 400
-    assert said in response.json()["error"]["message"]
+    assert message in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -151,26 +151,26 @@ def test_paths_stay_under_the_root(tmp_path: Path, url: str, status: int):
     (tmp_path / UPLOADS / "x").write_bytes(b"somebody else's")
     response = post(server, body(url=url))
     assert response.status_code == status
-    assert server.data.shown == [] and "/etc/passwd" not in response.text.replace(url, "")
+    assert server.data.prepared == [] and "/etc/passwd" not in response.text.replace(url, "")
 
 
 def test_an_upload_lives_as_long_as_its_request(tmp_path: Path):
     server = Server(tmp_path)
     seen = []
-    show = server.inference.show
+    prepare = server.inference.prepare
 
     async def look(samples: Any, view: Any) -> Any:
         seen.append((tmp_path / samples[0].media[0].path).read_bytes())
-        return await show(samples, view)
+        return await prepare(samples, view)
 
-    server.inference.show = look
+    server.inference.prepare = look
     url = "data:video/mp4;base64," + base64.b64encode(b"a new clip").decode()
     assert post(server, body(url=url)).status_code == 200
     assert seen == [b"a new clip"]
     assert list((tmp_path / UPLOADS).iterdir()) == []
 
 
-def test_an_oversized_body_is_refused_whether_it_says_its_size_or_not(tmp_path: Path):
+def test_an_oversized_body_is_refused_with_or_without_its_size(tmp_path: Path):
     server = Server(tmp_path, body_mib=0.01)
     big = json.dumps(body(text="x" * 12_000)).encode()
 
@@ -179,7 +179,7 @@ def test_an_oversized_body_is_refused_whether_it_says_its_size_or_not(tmp_path: 
             yield big[start : start + 1000]
 
     assert post(server, big).status_code == 413
-    assert talk(server, lambda client: client.post(CHAT, content=pieces())).status_code == 413
+    assert talk(server, lambda caller: caller.post(CHAT, content=pieces())).status_code == 413
     assert post(server, body()).status_code == 200
 
 
@@ -193,7 +193,7 @@ def test_an_oversized_body_is_refused_whether_it_says_its_size_or_not(tmp_path: 
         (LostCallError("engine 0 died at 10.0.0.1"), 503),
     ],
 )
-def test_what_fails_inside_has_its_own_status(tmp_path: Path, error: Exception, status: int):
+def test_each_failure_has_its_own_status(tmp_path: Path, error: Exception, status: int):
     for stream in (False, True):
         response = post(Server(tmp_path, fail=error), body(stream=stream))
         assert response.status_code == 200 if stream else response.status_code == status
@@ -203,76 +203,78 @@ def test_what_fails_inside_has_its_own_status(tmp_path: Path, error: Exception, 
 def test_a_question_lost_with_a_worker_that_is_replaced_says_nothing_of_the_server(tmp_path: Path):
     server = Server(tmp_path, fail=LostCallError("engine 0 died, twice"))
     assert "ask again" in post(server, body()).text
-    assert talk(server, lambda client: client.get("/health")).status_code == 200
+    assert talk(server, lambda caller: caller.get("/health")).status_code == 200
 
 
 def test_health_tells_of_dead_workers_until_the_next_answer(tmp_path: Path):
     server = Server(tmp_path, fail=WorkerError("all engines are dead"))
     assert post(server, body()).status_code == 503
-    health = talk(server, lambda client: client.get("/health"))
+    health = talk(server, lambda caller: caller.get("/health"))
     assert (health.status_code, health.json()["status"]) == (503, "workers are dead")
     server.app._client = Server(tmp_path).inference
     assert post(server, body()).status_code == 200
-    assert talk(server, lambda client: client.get("/health")).status_code == 200
+    assert talk(server, lambda caller: caller.get("/health")).status_code == 200
 
 
-def test_a_stream_tells_its_stages_and_ends_with_the_answer(tmp_path: Path):
+def test_a_stream_reports_its_stages_and_ends_with_the_answer(tmp_path: Path):
     response = post(Server(tmp_path, strategy=StrategyConfig(name="election")), body(stream=True, task="think"))
     events = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
     assert events[-1] == "[DONE]"
     chunks = [json.loads(event) for event in events[:-1]]
-    assert [chunk["vrl"]["status"] for chunk in chunks[:2]] == ["show", "candidates"]
+    assert [chunk["vrl"]["status"] for chunk in chunks[:2]] == ["prepare", "candidates"]
     assert all(chunk["object"] == "chat.completion.chunk" for chunk in chunks)
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
-    assert chunks[-1]["vrl"]["trace"]["stop"] == "max_candidates"  # ` red` is no think-answer: no voter can be read
+    assert (
+        chunks[-1]["vrl"]["trace"]["stop"] == "max_candidates"
+    )  # ` red` is not a think-answer: no voter can be parsed
 
 
-def test_places_are_bounded_and_no_request_is_lost(tmp_path: Path):
-    """64 together: 4 running, 28 waiting, 32 refused immediately; all 32 are answered when the engine resumes."""
+def test_questions_are_bounded_and_no_request_is_lost(tmp_path: Path):
+    """Of 64 sent together 4 run, 28 wait and 32 are refused; the 32 are answered when the engine resumes."""
 
-    async def chat(client: httpx.AsyncClient) -> list[int]:
-        asked = [asyncio.create_task(client.post(CHAT, json=body())) for _ in range(64)]
+    async def chat(caller: httpx.AsyncClient) -> list[int]:
+        asked = [asyncio.create_task(caller.post(CHAT, json=body())) for _ in range(64)]
         while sum(task.done() for task in asked) < 32:
             await asyncio.sleep(0.01)
-        assert server.app._inside == 32
+        assert server.app._num_questions == 32
         server.go.set()
         return [(await task).status_code for task in asked]
 
     server = Server(tmp_path, wait=True, concurrency=4, queue=28)
     codes = talk(server, chat)
     assert sorted(codes) == [200] * 32 + [429] * 32
-    assert server.app._inside == 0
+    assert server.app._num_questions == 0
 
 
-def test_who_goes_away_frees_the_place_and_the_upload(tmp_path: Path):
+def test_a_disconnect_frees_the_place_and_the_upload(tmp_path: Path):
     url = "data:video/mp4;base64," + base64.b64encode(b"a clip").decode()
 
-    async def chat(client: httpx.AsyncClient) -> None:
+    async def chat(caller: httpx.AsyncClient) -> None:
         for stream in (False, True):
-            asked = asyncio.create_task(client.post(CHAT, json=body(url=url, stream=stream)))
+            asked = asyncio.create_task(caller.post(CHAT, json=body(url=url, stream=stream)))
             await asyncio.wait_for(server.asked.wait(), 10)
             server.asked.clear()
             asked.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asked
             async with asyncio.timeout(10):
-                while server.app._inside:
+                while server.app._num_questions:
                     await asyncio.sleep(0)
             assert list((tmp_path / UPLOADS).iterdir()) == []
         server.go.set()
-        assert (await client.post(CHAT, json=body())).status_code == 200
+        assert (await caller.post(CHAT, json=body())).status_code == 200
 
     server = Server(tmp_path, wait=True, concurrency=1)
     talk(server, chat)
 
 
-def test_a_question_that_takes_too_long_is_given_up(tmp_path: Path):
+def test_a_question_times_out(tmp_path: Path):
     server = Server(tmp_path, wait=True, timeout_s=0.1)
     assert post(server, body()).status_code == 504
-    assert server.app._inside == 0
+    assert server.app._num_questions == 0
 
 
-def test_only_what_is_there_is_served(tmp_path: Path):
+def test_other_paths_and_methods_are_refused(tmp_path: Path):
     server = Server(tmp_path)
-    assert talk(server, lambda client: client.get("/v1/nothing")).status_code == 404
-    assert talk(server, lambda client: client.get(CHAT)).status_code == 405
+    assert talk(server, lambda caller: caller.get("/v1/nothing")).status_code == 404
+    assert talk(server, lambda caller: caller.get(CHAT)).status_code == 405

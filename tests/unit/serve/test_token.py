@@ -9,7 +9,7 @@ from vrl.errors import ConfigError
 from vrl.serve.token import is_authorised, read_token
 
 
-def test_a_missing_file_is_made_for_its_owner_alone(tmp_path: Path):
+def test_a_missing_file_is_created_for_its_owner_only(tmp_path: Path):
     path = tmp_path / "token"
     token = read_token(path)
     assert len(token) >= 32 and stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -29,7 +29,7 @@ def test_a_file_that_others_read_or_that_is_empty_is_refused(tmp_path: Path):
         read_token(path)
 
 
-def test_the_header_must_carry_it():
+def test_the_header_must_carry_the_token():
     assert is_authorised("Bearer secret", "secret") and is_authorised("bearer secret", "secret")
     for header in (None, "", "secret", "Bearer", "Bearer secre", "Basic secret", "Bearer \u00e9"):
         assert not is_authorised(header, "secret")

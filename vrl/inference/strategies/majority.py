@@ -11,71 +11,71 @@ from vrl.inference.question import QuestionContext
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plurality:
-    """How a vote ended. No order of candidates changes it."""
+    """The result of a vote. It does not depend on the order of candidates."""
 
-    winner: Candidate  # the most confident of those who gave the winning answer
-    votes: tuple[tuple[str, int], ...]  # (answer, voices), most first
-    tied: tuple[str, ...]  # answers that shared the first place; empty: one was ahead
+    winner: Candidate  # the most confident of those that give the winning answer
+    votes: tuple[tuple[str, int], ...]  # (answer, number of votes), most first
+    tied: tuple[str, ...]  # answers that share the first place; empty if one leads
 
 
 def plurality(candidates: Sequence[Candidate]) -> Plurality:
-    """The answer with most voices. Who cannot be read has none.
+    """Return the answer with most votes. Unparseable candidates get no vote.
 
-    A tie goes to the answer whose voices are more confident on average, then to the one that sorts first (our
-    definition). If none can be parsed, the most confident text wins, with an empty answer.
+    A tie goes to the answer with the higher mean confidence, then to the one that sorts first (our definition). If no
+    candidate can be parsed, the most confident text wins, with an empty answer.
     """
-    voices: dict[str, list[Candidate]] = {}
+    votes: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         if candidate.key:
-            voices.setdefault(candidate.key, []).append(candidate)
-    if not voices:
+            votes.setdefault(candidate.key, []).append(candidate)
+    if not votes:
         return Plurality(winner=most_confident(candidates), votes=(), tied=())
-    ranked = sorted(voices, key=lambda key: (-len(voices[key]), -mean_confidence(voices[key]), key))
-    first = [key for key in ranked if len(voices[key]) == len(voices[ranked[0]])]
+    ranked = sorted(votes, key=lambda key: (-len(votes[key]), -mean_confidence(votes[key]), key))
+    first = [key for key in ranked if len(votes[key]) == len(votes[ranked[0]])]
     return Plurality(
-        winner=most_confident(voices[ranked[0]]),
-        votes=tuple((key, len(voices[key])) for key in ranked),
+        winner=most_confident(votes[ranked[0]]),
+        votes=tuple((key, len(votes[key])) for key in ranked),
         tied=tuple(first) if len(first) > 1 else (),
     )
 
 
 def most_confident(candidates: Sequence[Candidate]) -> Candidate:
-    """The one of highest confidence; of equals the text that sorts first, so that order does not matter."""
+    """Return the most confident candidate; a tie goes to the text that sorts first, so that order does not matter."""
     return min(candidates, key=lambda candidate: (-candidate.confidence, candidate.text))
 
 
 def mean_confidence(candidates: Sequence[Candidate]) -> float:
-    """Mean confidence; equal candidates in any order give equal bits."""
+    """Return the mean confidence, bit-identical for any order of candidates."""
     return sum(sorted(candidate.confidence for candidate in candidates)) / len(candidates)
 
 
-async def single(context: QuestionContext, config: StrategyConfig) -> Answer:
-    """One completion of the unchanged question."""
-    with context.stage("show"):
-        (prompt,), patches = await context.show([context.sample])
+async def single(context: QuestionContext, strategy: StrategyConfig) -> Answer:
+    """Return the answer of one completion."""
+    with context.stage("prepare"):
+        (prompt,), patches = await context.prepare([context.sample])
     with context.stage("answer"):
-        (said,) = await context.draw(prompt, patches, temperature=config.temperature)
-    return context.conclude("single", said, num_candidates=1, trace={"confidence": round(said.confidence, 4)})
+        (candidate,) = await context.draw(prompt, patches, temperature=strategy.temperature)
+    return context.conclude("single", candidate, num_candidates=1, trace={"confidence": round(candidate.confidence, 4)})
 
 
-async def majority(context: QuestionContext, config: StrategyConfig) -> Answer:
-    """`majority.candidates` completions of one prompt, sampled together; the answer that most of them give."""
-    rule = config.majority
-    with context.stage("show"):
-        (prompt,), patches = await context.show([context.sample])
+async def majority(context: QuestionContext, strategy: StrategyConfig) -> Answer:
+    """Return the answer that most of `majority.candidates` completions of one prompt give."""
+    config = strategy.majority
+    with context.stage("prepare"):
+        (prompt,), patches = await context.prepare([context.sample])
     with context.stage("answer"):
-        candidates = await context.draw(prompt, patches, temperature=rule.temperature, count=rule.candidates)
+        candidates = await context.draw(prompt, patches, temperature=config.temperature, count=config.candidates)
     result = plurality(candidates)
     trace = {
-        "candidates": [shown(candidate) for candidate in candidates],
+        "candidates": [to_trace(candidate) for candidate in candidates],
         "votes": dict(result.votes),
         "tied": list(result.tied),
     }
     return context.conclude("majority", result.winner, num_candidates=len(candidates), trace=trace)
 
 
-def shown(candidate: Candidate) -> dict[str, Any]:
-    """A candidate in a trace."""
+def to_trace(candidate: Candidate) -> dict[str, Any]:
+    """Return a candidate as plain JSON for a trace."""
     return {
         "answer": candidate.answer,
         "key": candidate.key,

@@ -17,8 +17,8 @@ SAMPLE = Sample(sample_id="q1", task="vqa", question="Which?", media=(Media(kind
 
 
 def ask(script, **config):
-    asked, data, engines = client(script)
-    return asyncio.run(answer_question(SAMPLE, asked, StrategyConfig(**config))), data, engines
+    scripted, data, engines = client(script)
+    return asyncio.run(answer_question(SAMPLE, scripted, StrategyConfig(**config))), data, engines
 
 
 def test_single_is_one_greedy_completion():
@@ -26,11 +26,11 @@ def test_single_is_one_greedy_completion():
     assert (answer.answer, answer.text, answer.strategy) == ("red", " red", "single")
     assert (answer.num_candidates, answer.num_calls, answer.num_tokens) == (1, 1, 1)
     assert engines.calls == [(SAMPLE, 0.0, 1)]
-    assert set(answer.trace["stages_s"]) == {"show", "answer"}
+    assert set(answer.trace["stages_s"]) == {"prepare", "answer"}
     json.dumps(asdict(answer), allow_nan=False)
 
 
-def test_majority_counts_answers_and_shows_them():
+def test_majority_counts_answers_and_traces_them():
     answer, _, engines = ask([" red", " blue", " Blue."], name="majority", majority=MajorityConfig(candidates=3))
     assert answer.answer.casefold().startswith("blue")
     assert answer.trace["votes"] == {"blue": 2, "red": 1}
@@ -40,7 +40,7 @@ def test_majority_counts_answers_and_shows_them():
     json.dumps(asdict(answer), allow_nan=False)
 
 
-def test_a_tie_goes_to_the_surer_side_and_is_stated():
+def test_a_tie_goes_to_the_more_confident_answer_and_is_in_the_trace():
     logprobs = {" red": -1.0, " blue": -0.1}
     texts = [" red", " blue"]
     answer, *_ = ask(
@@ -52,11 +52,11 @@ def test_a_tie_goes_to_the_surer_side_and_is_stated():
     assert answer.trace["tied"] == ["blue", "red"]
 
 
-def test_who_cannot_be_read_has_no_voice():
+def test_unparseable_candidates_get_no_vote():
     result = plurality([candidate("", 0.9, text="?"), candidate("", 0.8, text="!"), candidate("red", 0.1)])
     assert result.winner.key == "red" and result.votes == (("red", 1),)
-    unreadable = plurality([candidate("", 0.2, text="?"), candidate("", 0.8, text="!")])
-    assert unreadable.winner.text == "!" and unreadable.winner.answer == "" and unreadable.votes == ()
+    unparseable = plurality([candidate("", 0.2, text="?"), candidate("", 0.8, text="!")])
+    assert unparseable.winner.text == "!" and unparseable.winner.answer == "" and unparseable.votes == ()
 
 
 @given(
