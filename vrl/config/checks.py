@@ -10,7 +10,6 @@ from vrl.config.fields import out_of_range
 
 def check(config: RunConfig) -> list[str]:
     """Return every range and cross-field fault of a complete configuration, as 'key: got, wanted'."""
-
     problems = out_of_range(config)
     frames = config.data.frames
     if frames.min_frames > frames.max_frames:
@@ -28,7 +27,7 @@ def check(config: RunConfig) -> list[str]:
         )
     font = frames.overlay.font
     if font and not Path(font).is_file():
-        problems.append(f"data.frames.overlay.font: got {font!r}, which is no file, wanted a TrueType font")
+        problems.append(f"data.frames.overlay.font: got {font!r}, which is no file, wanted a TrueType file")
     if config.rollout.max_tokens >= config.model.max_context_tokens:
         problems.append(
             f"rollout.max_tokens: got {config.rollout.max_tokens}, wanted less than "
@@ -39,10 +38,10 @@ def check(config: RunConfig) -> list[str]:
     if config.rollout.top_p < 1 or config.rollout.top_k != -1:
         problems.append(
             f"rollout: got top_p={config.rollout.top_p}, top_k={config.rollout.top_k}, wanted 1.0 and -1 (all): the "
-            "engine would report log-probs over the tokens it kept, which the learner's are not"
+            "engine would report log-probs over the tokens it kept, the learner over all of them"
         )
     if config.sft.stop_at_reward and not (config.sft.generate and config.data.val):
-        problems.append("sft.stop_at_reward: wanted sft.generate=true and data.val, which measure the held-out reward")
+        problems.append("sft.stop_at_reward: wanted sft.generate=true and data.val, to measure the held-out reward")
     if (frames.overlay.time or frames.overlay.index) and any(
         term.reward == "temporal_order" for task in config.tasks for term in task.rewards
     ):
@@ -107,7 +106,7 @@ def _ipc_problems(config: RunConfig) -> list[str]:
 
 
 def judge_problems(judge: JudgeConfig) -> list[str]:
-    """Return missing keys of the judge, and secrets where config.yaml would store them; secrets are not repeated."""
+    """Return missing keys of the judge, and secrets that config.yaml would store; messages do not repeat secrets."""
     problems = []
     if judge.kind == "openai" and not (judge.base_url and judge.model):
         problems.append(
@@ -122,7 +121,7 @@ def judge_problems(judge: JudgeConfig) -> list[str]:
     address = urlsplit(judge.base_url)
     if address.username or address.password or address.query:
         problems.append(
-            "reward.judge.base_url: got a user, a password or a query in it, wanted none; keys go into the environment "
+            "reward.judge.base_url: got a user, a password or a query, wanted none; put the key into the environment "
             "variable that reward.judge.api_key_env names"
         )
     return problems

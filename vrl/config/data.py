@@ -1,4 +1,4 @@
-"""The keys of the data: which samples, which frames of a clip, and how much one media file may cost."""
+"""The keys of the data: samples, frames of a clip, and limits of a media file."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from vrl.config.fields import MISSING, above_zero, at_least, fraction, key, sect
 
 @dataclass(frozen=True)
 class OverlayConfig:
-    """What is drawn into the frames of a clip before they are resized (Video-R2)."""
+    """Text drawn into the frames of a clip before they are resized (Video-R2)."""
 
     time: bool = key(False, doc="Draw HH:MM:SS from the start of the clip, top left.")
     index: bool = key(False, doc="Draw the frame's number, counted from 1, top right.")
@@ -17,9 +17,9 @@ class OverlayConfig:
 
 @dataclass(frozen=True)
 class FrameConfig:
-    """Which frames of a clip the model sees, chosen by time."""
+    """The frames of a clip that the model sees, chosen by time."""
 
-    fps: float = above_zero(2.0, doc="Target frames a second.")
+    fps: float = above_zero(2.0, doc="Target frames per second.")
     min_frames: int = at_least(2, 4, doc="Fewest frames of a clip; even, since Qwen merges frames in pairs.")
     max_frames: int = at_least(2, 32, doc="Most frames of a clip; even. Longer clips are sampled more sparsely.")
     min_pixels: int = at_least(1, 128 * 28 * 28, doc="Fewest pixels of a frame after resizing.")
@@ -29,28 +29,28 @@ class FrameConfig:
 
 @dataclass(frozen=True)
 class MediaLimitsConfig:
-    """What one media file may be and cost; a file beyond a limit is a bad sample, refused before it is decoded."""
+    """Limits of one media file; a sample whose file exceeds one is bad."""
 
     file_gib: float = above_zero(8.0, doc="Size on disk, in GiB.")
     frame_pixels: int = at_least(1, 4096 * 4096, doc="Width x height of a frame as coded.")
     duration_s: float = above_zero(4 * 3600.0, doc="Duration of the whole file, in seconds.")
     memory_gib: float = above_zero(
-        4.0, doc="Address space that the decode process may add to what it starts with, in GiB."
+        4.0, doc="Address space that a decode process may allocate beyond its size at start, in GiB."
     )
-    cpu_s: float = at_least(1, 60.0, doc="CPU time of one decode over all its threads, in seconds.")
+    cpu_s: float = at_least(1, 60.0, doc="CPU time of one decode, summed over its threads, in seconds.")
 
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """Processed clips and images on disk; workers, runs and restarts may share a folder."""
+    """Cache of processed clips and images on disk; workers, runs and restarts may share a folder."""
 
-    dir: str = key("", doc="Folder of the cache; empty: none, every epoch decodes again.")
+    dir: str = key("", doc="Folder of the cache; empty: no cache, every epoch decodes again.")
     gib: float = above_zero(20.0, doc="Size of the cache in GiB; the least recently used entries are evicted.")
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where samples come from and how their media are read."""
+    """The samples, and how their media are read."""
 
     train: str = key(MISSING, doc="Training set, parquet or jsonl.")
     val: str = key("", doc="Held-out set; empty: no validation.")
@@ -67,5 +67,7 @@ class DataConfig:
     decode_timeout_s: float = above_zero(30.0, doc="Seconds after which a clip is dropped and its decoder killed.")
     limits: MediaLimitsConfig = section(MediaLimitsConfig)
     cache: CacheConfig = section(CacheConfig)
-    max_bad_fraction: float = fraction(0.05, doc="Bad share of the last 200 samples above which the run ends.")
-    bad_media: str = key("", doc="List of failed media that are not retried; empty: bad_media.jsonl in the run folder.")
+    max_bad_fraction: float = fraction(0.05, doc="Fraction of bad samples among the last 200 above which the run ends.")
+    bad_media: str = key(
+        "", doc="File of failed media, which are not retried; empty: bad_media.jsonl in the run folder."
+    )

@@ -1,4 +1,4 @@
-"""Configuration fields that carry their meaning and range, and the range check of a whole tree of them.
+"""Configuration fields with documentation and range, and the range check of a tree of sections.
 
 Every helper takes `doc`: one sentence with units, shown by `vrl config --keys` and in docs/configuration.md.
 """
@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import field, fields, is_dataclass
 from typing import Any
 
-MISSING: Any = "???"  # a value that the user must give, in OmegaConf's spelling
+MISSING: Any = "???"  # OmegaConf's mark for a required value
 
 
 def key(default: Any, *, doc: str, wanted: str = "", check: Callable[[Any], bool] = lambda value: True) -> Any:
-    """Declare a key. `wanted` describes the values that `check` accepts; without it, any value of the type is fine."""
+    """Declare a key. `wanted` describes the values that `check` accepts; by default, all values of the type."""
     metadata = {"doc": doc, "wanted": wanted, "check": check}
     if isinstance(default, list | dict):
         return field(default_factory=lambda: copy.copy(default), metadata=metadata)
@@ -58,7 +58,7 @@ def band(low: int, high: int, *, doc: str) -> Any:
 
 
 def run_name() -> Any:
-    """Declare the name of a run, which is required and names its folder."""
+    """Declare the required name of a run."""
     return key(
         MISSING,
         doc="Name of the run; its folder is runs_dir/name.",

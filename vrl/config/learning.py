@@ -9,13 +9,13 @@ _LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "dow
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """Low-rank adapters that train in place of the weights (arXiv 2106.09685); the reference is the model without."""
+    """Low-rank adapters that train in place of the weights (arXiv 2106.09685); the reference policy has none."""
 
     rank: int = at_least(0, 0, doc="Rank of the adapters; 0: no adapters, the weights themselves train.")
     alpha: float = above_zero(32.0, doc="Scale: an adapter changes its weight by alpha / rank x B A.")
     dropout: float = fraction(0.0, doc="Dropout of an adapter's input during training.")
     targets: list[str] = key(
-        _LINEARS, doc="Linears of the language model that get adapters, by the last part of their name."
+        _LINEARS, doc="Linears of the language model that get adapters, by the last part of their names."
     )
 
 
@@ -28,15 +28,15 @@ class LearnerConfig:
     offload: bool = key(False, doc="Keep the optimizer state (and ZeRO-3 parameters) in host memory.")
     lora: LoraConfig = section(LoraConfig)
     feature_cache_gib: float = at_least(
-        0, 2.0, doc="Host memory of a rank for clip features, kept if the vision tower is frozen, in GiB."
+        0, 2.0, doc="Host memory of a rank for clip features, used if the vision tower is frozen, in GiB."
     )
     lr: float = at_least(0, 1e-6, doc="Peak learning rate.")
     lr_schedule: str = one_of("constant", "cosine", "linear", doc="Learning rate after the warm-up, over all updates.")
     warmup_steps: int = at_least(0, 0, doc="Optimizer updates of the linear warm-up.")
-    weight_decay: float = at_least(0, 0.01, doc="Decay of matrices; norms, biases and embeddings do not decay.")
-    beta1: float = fraction(0.9, doc="AdamW's decay of the first moment.")
-    beta2: float = fraction(0.999, doc="AdamW's decay of the second moment.")
-    eps: float = above_zero(1e-8, doc="AdamW's term in the denominator.")
+    weight_decay: float = at_least(0, 0.01, doc="Weight decay of matrices; norms, biases and embeddings do not decay.")
+    beta1: float = fraction(0.9, doc="AdamW's decay rate of the first moment.")
+    beta2: float = fraction(0.999, doc="AdamW's decay rate of the second moment.")
+    eps: float = above_zero(1e-8, doc="Term added to AdamW's denominator.")
     max_grad_norm: float = above_zero(1.0, doc="Norm to which gradients are clipped.")
     max_nonfinite_steps: int = at_least(1, 3, doc="Consecutive updates dropped for non-finite values that end the run.")
     micro_batch_tokens: int = at_least(
@@ -53,7 +53,7 @@ class LearnerConfig:
 class AlgoConfig:
     """The group-relative update."""
 
-    groups_per_step: int = at_least(1, 16, doc="Groups (prompts) of one step.")
+    groups_per_step: int = at_least(1, 16, doc="Groups (prompts) per step.")
     max_policy_age: int = at_least(
         0, 0, doc="Steps by which a rollout's oldest token may lag behind the learner; 0: synchronous."
     )
@@ -65,26 +65,28 @@ class AlgoConfig:
         "reinforce_batch",
         "reinforce_plus_plus",
         "reinforce_plus_plus_baseline",
-        doc="Advantage estimator; the baseline is the group's, for reinforce_batch and _plus_plus the step's.",
+        doc="Advantage estimator; reinforce_batch and reinforce_plus_plus use the step's baseline, others the group's.",
     )
-    pass_k: int = at_least(1, 2, doc="pass_at_k: number of rollouts of which the best counts.")
+    pass_k: int = at_least(1, 2, doc="pass_at_k: number of rollouts, of which the best counts.")
     std_eps: float = above_zero(1e-4, doc="Added to the standard deviation that an advantage is divided by.")
     mini_batches: int = at_least(1, 1, doc="Optimizer updates into which one pass over a step's groups is split.")
-    epochs: int = at_least(1, 1, doc="Passes over a step's groups; weights are pushed once a step.")
-    max_refills: int = at_least(0, 0, doc="Zero-spread groups that are replaced in a step (dynamic sampling); 0: none.")
+    epochs: int = at_least(1, 1, doc="Passes over a step's groups; weights are synced once per step.")
+    max_refills: int = at_least(0, 0, doc="Most zero-spread groups to replace in a step (dynamic sampling); 0: none.")
     truncated: str = one_of(
         "keep",
         "mask",
         "zero_reward",
         doc="Completions cut off by rollout.max_tokens train, count in the baseline only, or train with reward 0.",
     )
-    overlong_tokens: int = at_least(0, 0, doc="Last tokens before rollout.max_tokens that cost reward; 0: none.")
-    overlong_coef: float = at_least(0, 1.0, doc="Reward that a completion of rollout.max_tokens loses for its length.")
+    overlong_tokens: int = at_least(
+        0, 0, doc="Tokens before rollout.max_tokens over which the length penalty grows; 0: none."
+    )
+    overlong_coef: float = at_least(0, 1.0, doc="Length penalty of a completion of rollout.max_tokens tokens.")
     policy_loss: str = one_of("clip", "dual_clip", "gspo", "cispo", "reinforce", doc="Policy loss.")
-    clip_low: float = at_least(0, 0.2, doc="The ratio policy / old is clipped below at 1 - clip_low.")
-    clip_high: float = at_least(0, 0.2, doc="The ratio policy / old is clipped above at 1 + clip_high.")
+    clip_low: float = at_least(0, 0.2, doc="Clip the ratio policy / old from below at 1 - clip_low.")
+    clip_high: float = at_least(0, 0.2, doc="Clip the ratio policy / old from above at 1 + clip_high.")
     dual_clip: float = at_least(
-        1, 3.0, doc="dual_clip: bound of the loss of a token with advantage A < 0, in units of |A|."
+        1, 3.0, doc="dual_clip: upper bound of the loss of a token with advantage A < 0, in units of |A|."
     )
     old_logprobs: str = one_of(
         "learner", "rollout", doc="Old log-probs of the ratio: recomputed before the step, or the engine's."
@@ -95,30 +97,30 @@ class AlgoConfig:
         "sequence_truncate",
         "token_mask",
         "sequence_mask",
-        doc="Weight by old / engine probability, of a token or of its completion, truncated or masked.",
+        doc="Weight old / engine probability of a token or of its completion, truncated or masked.",
     )
-    correction_low: float = fraction(0.5, doc="Weight below which a mask rejects.")
-    correction_high: float = at_least(1, 2.0, doc="Weight above which it is truncated, or rejected by a mask.")
+    correction_low: float = fraction(0.5, doc="Weight below which a mask rejects tokens.")
+    correction_high: float = at_least(1, 2.0, doc="Weight above which it is truncated, or a mask rejects tokens.")
     kl_coef: float = at_least(
-        0, 0.0, doc="Coefficient of the KL to the reference, the starting weights; 0: no reference."
+        0, 0.0, doc="Coefficient of the KL to the reference policy, the starting weights; 0: no reference policy."
     )
     kl_in: str = one_of(
         "loss", "reward", doc="Add the KL to the loss, or subtract its sum over a completion from the reward."
     )
     kl_estimator: str = one_of("k3", "k1", "k2", doc="Estimator of the KL: k2 or k3 for the loss, k1 for the reward.")
-    kl_clamp: float = at_least(0, 0.0, doc="Bound of |log reference - log policy| in nats; 0: none.")
+    kl_clamp: float = at_least(0, 0.0, doc="Bound of |log reference - log policy| in nats; 0: no bound.")
     entropy_coef: float = at_least(0, 0.0, doc="Coefficient of the entropy bonus, subtracted from the loss.")
     loss_aggregation: str = one_of("token_mean", "sequence_mean", "fixed_length", doc="How token losses are averaged.")
     fixed_length: int = at_least(1, 768, doc="fixed_length: tokens by which every completion's loss is divided.")
 
     @property
     def updates_per_step(self) -> int:
-        """Upper bound of the optimizer updates of a step; a step of fewer groups than mini_batches has fewer."""
+        """Most optimizer updates per step; a step with fewer groups than mini_batches has fewer."""
         return self.mini_batches * self.epochs
 
     @property
     def step_wide_baseline(self) -> bool:
-        """Whether the baseline is the step's, so that a group of equal rewards still has an advantage."""
+        """Whether the baseline is the step's, so that a group of equal rewards has advantages."""
         return self.advantage in ("reinforce_batch", "reinforce_plus_plus")
 
 
@@ -126,7 +128,7 @@ class AlgoConfig:
 class SftConfig:
     """Cold start by supervised fine-tuning."""
 
-    batch_size: int = at_least(1, 32, doc="Samples a step.")
+    batch_size: int = at_least(1, 32, doc="Samples per step.")
     train_prefix: bool = key(True, doc="Include the assistant prefix in the target (VideoReasoner).")
-    generate: bool = key(True, doc="Measure reward and format rate with a live engine at validation.")
+    generate: bool = key(True, doc="Measure reward and format rate with a live engine during validation.")
     stop_at_reward: float = at_least(0, 0.0, doc="Held-out mean reward at which training ends early; 0: never.")

@@ -2,7 +2,7 @@
 
 Layers, weakest first: the defaults of a schema of dataclasses, a file's `base` files, the file, then further files and
 `key=value` arguments in their order. A later layer replaces single keys, and lists as a whole. All checks run on the
-result, and every problem is reported together.
+result, and all problems are reported together.
 """
 
 import re
@@ -33,7 +33,7 @@ def load(
     schema: type[Config] = RunConfig,
     check: Callable[[Config], list[str]] = check_run,
 ) -> Config:
-    """Return the configuration of the YAML file at `path` and `overrides`: `key=value`, `--key=value` or more files.
+    """Return the configuration from the YAML file at `path` and `overrides`: `key=value`, `--key=value` or more files.
 
     A file may name others that it builds on, relative to itself: `base: ../base/toy_rl.yaml`, or a list of them.
     Raises ConfigError that lists every problem: unknown keys, wrong types, missing values, values out of range.
@@ -104,7 +104,7 @@ def _file_layers(path: Path, above: tuple[Path, ...] = ()) -> list[Any]:
 
 
 def _merge(below: Any, layer: Any) -> tuple[Any, list[str]]:
-    """Return the merge and its faults. OmegaConf stops at the first fault; then every leaf is merged on its own."""
+    """Return the merge and its faults. OmegaConf stops at the first fault; then every leaf is merged separately."""
     faults = []
     try:
         return OmegaConf.merge(below, layer), faults

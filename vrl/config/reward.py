@@ -1,4 +1,4 @@
-"""The keys of the reward: a rubric for each task, the parameters of the reward functions, and the judge."""
+"""The keys of the reward: a rubric per task, the parameters of the reward functions, and the judge."""
 
 from dataclasses import dataclass
 
@@ -29,23 +29,23 @@ class JudgeEngineConfig:
     """The run's own vLLM engines for the judge (reward.judge.kind=vllm)."""
 
     engines: int = at_least(1, 1, doc="Number of engines.")
-    tensor_parallel: int = at_least(1, 1, doc="GPUs of one engine.")
+    tensor_parallel: int = at_least(1, 1, doc="GPUs per engine.")
     dtype: str = one_of("bfloat16", "float16", "float32", doc="Number format of the weights.")
     max_context_tokens: int = at_least(1, 8192, doc="Most tokens of a question and its reply together.")
     kv_cache_gib: float = above_zero(1.0, doc="Key-value cache of an engine on a CPU, in GiB.")
-    gpu_memory_utilization: float = fraction(0.85, doc="Share of the GPU's memory that an engine takes.")
+    gpu_memory_utilization: float = fraction(0.85, doc="Fraction of the GPU's memory that an engine uses.")
     threads: int = at_least(1, 1, doc="CPU threads of an engine.")
 
 
 @dataclass(frozen=True)
 class JudgeConfig:
-    """The judge, which reads completions for the rewards that need it."""
+    """The judge, which reads completions for rewards that depend on their meaning."""
 
     kind: str = one_of(
         "rules",
         "openai",
         "vllm",
-        doc="rules: by form, without a model; openai: an endpoint of that protocol; vllm: engines of the run's own.",
+        doc="rules: patterns, no model; openai: an endpoint of the OpenAI protocol; vllm: the run's own engines.",
     )
     base_url: str = key("", doc="Address of the endpoint, such as http://localhost:8000/v1.")
     model: str = key(
@@ -53,44 +53,46 @@ class JudgeConfig:
     )
     api_key_env: str = key("", doc="Environment variable that holds the API key (never the key itself); empty: no key.")
     timeout_s: float = above_zero(
-        30.0, doc="Seconds for one question, waiting and retries included; then it has no reply."
+        30.0, doc="Seconds for one question, including waiting and retries; after that it stays unanswered."
     )
     retries: int = at_least(0, 2, doc="Retries of a failed request.")
     concurrency: int = at_least(1, 16, doc="Questions in flight from one reward worker.")
     max_tokens: int = at_least(1, 1024, doc="Most tokens of a reply.")
-    cache_dir: str = key("", doc="Folder that keeps replies by the content of the question; empty: none.")
+    cache_dir: str = key("", doc="Folder of the cache of replies, by content of the question; empty: no cache.")
     engine: JudgeEngineConfig = section(JudgeEngineConfig)
 
 
 @dataclass(frozen=True)
 class RewardConfig:
-    """The reward workers, and the parameters that the reward functions leave open."""
+    """The reward workers, and the parameters of the reward functions."""
 
     workers: int = at_least(1, 1, doc="Number of reward worker actors.")
     modules: list[str] = key([], doc="Import paths of modules with your own rewards, such as my_package.rewards.")
     timeout_s: float = above_zero(60.0, doc="Seconds for scoring one group.")
     number_tolerance: float = at_least(
-        0, 0.0, doc="accuracy: relative error at which two numbers are equal; 0: equal to two decimals (Video-R1)."
+        0, 0.0, doc="accuracy: relative error up to which numbers are equal; 0: equal to two decimals (Video-R1)."
     )
     regression: str = one_of("relative", "mra", "mra_inclusive", doc="accuracy: how an inexact number is graded.")
     max_cited: float = fraction(
-        1.0, doc="frame_sensitive: share of the frames beyond which citations are invalid (RLER: 1)."
+        1.0, doc="frame_sensitive: fraction of the frames beyond which citations are invalid (RLER: 1)."
     )
     thinking_tokens: list[int] = band(
-        0, 768, doc="think_transparency: lengths of the thinking, in tokens, between which the reward is above 0."
+        0, 768, doc="think_transparency: least and most tokens of thinking; the reward is 0 at both, 1 halfway."
     )
-    repetition_n: int = at_least(1, 3, doc="anti_repetition: words of an n-gram.")
-    length_band: list[int] = band(320, 512, doc="length_band: tokens of a completion that earn the reward.")
+    repetition_n: int = at_least(1, 3, doc="anti_repetition: words per n-gram.")
+    length_band: list[int] = band(
+        320, 512, doc="length_band: least and most tokens of a completion that earns the reward."
+    )
     order_margin: float = at_least(
-        0, 1.0, doc="temporal_order: least ratio of the accuracy on ordered frames to that on permuted frames (T-GRPO)."
+        0, 1.0, doc="temporal_order: least ratio of accuracy on ordered to accuracy on permuted frames (T-GRPO)."
     )
-    order_draws: int = at_least(1, 4, doc="temporal_order: completions on permuted frames for each prompt (T-GRPO).")
+    order_draws: int = at_least(1, 4, doc="temporal_order: completions on permuted frames per prompt (T-GRPO).")
     temporal_slack_s: float = at_least(0, 2.0, doc="temporal: seconds added to both ends of claims and captions.")
     temporal_score: str = one_of(
         "precision", "f1", doc="temporal: precision of the claims, or F1 of claims and captions."
     )
     min_similarity: float = fraction(
-        0.75, doc="temporal: least similarity of a claim and the caption that confirms it."
+        0.75, doc="temporal: least similarity between a claim and the caption that confirms it."
     )
     similarity: str = one_of("embedding", "lexical", doc="temporal: cosine of sentence embeddings, or of word counts.")
     embedding_model: str = key(
