@@ -23,7 +23,7 @@ import numpy as np
 from record import emit
 
 from vrl.config import CacheConfig, DataConfig, FrameConfig, ModelConfig
-from vrl.data.decode.process import Decoder
+from vrl.data.decode.process import DecodeProcess
 from vrl.data.decode.sampling import choose_frames
 from vrl.data.decode.video import probe
 from vrl.data.worker import DataWorker
@@ -67,7 +67,7 @@ def write_clip(path: Path, width: int, height: int, gop: int, seconds: int, seed
 def compare_with_decord(paths: list[Path], config: dict[str, int]) -> dict[str, float]:
     """Time raw decord and our killable decoder in turn on the same frames of the same file."""
     frames = FrameConfig(fps=1000.0, min_frames=2, max_frames=config["frames"])
-    decoder, media = Decoder(DataConfig(train="", frames=frames)), Media(kind="video", path="")
+    decoder, media = DecodeProcess(DataConfig(train="", frames=frames)), Media(kind="video", path="")
     ratios, raw_rates, our_rates = [], [], []
     chosen = {path: indices(path, frames) for path in paths}
     try:

@@ -31,7 +31,7 @@ from record import emit
 
 from vrl.config import CacheConfig, FrameConfig, ModelConfig, RolloutConfig
 from vrl.data.dataset import read_samples
-from vrl.data.decode.process import Decoder
+from vrl.data.decode.process import DecodeProcess
 from vrl.inference.answer import Answer
 from vrl.inference.answer_question import answer_question
 from vrl.inference.config import MediaConfig, StrategyConfig, data_config
@@ -170,7 +170,7 @@ async def measure_raw(parts: Parts, repetitions: int) -> float:
 
     from vrl.data.prompt import clock_metadata
 
-    decoder = Decoder(data_config(parts.media, parts.questions))
+    decoder = DecodeProcess(data_config(parts.media, parts.questions))
     frames = {s.media[0]: decoder.read(Path(parts.media.root) / s.media[0].path, s.media[0]) for s in parts.samples}
     decoder.close()
     tokenizer: Any = AutoTokenizer.from_pretrained(parts.model.path)

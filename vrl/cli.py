@@ -168,10 +168,10 @@ def _data_convert(args: argparse.Namespace) -> int:
 
 
 def _data_check(args: argparse.Namespace) -> int:
-    from vrl.data.check import check_dataset, show
+    from vrl.data.check import check_dataset, print_report
 
     report = check_dataset(args.dataset, root=args.root, out=args.out, workers=args.workers, timeout_s=args.timeout_s)
-    show(report, Console())
+    print_report(report, Console())
     return 1 if report.bad else 0
 
 

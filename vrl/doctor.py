@@ -191,7 +191,7 @@ def check_shared_memory(path: Path, memory: int) -> Finding:
 
 def check_decoder() -> Finding:
     """Write a clip of known frames, read it back through the killable decoder, and compare pixels and times."""
-    from vrl.data.decode.process import Decoder
+    from vrl.data.decode.process import DecodeProcess
     from vrl.toyworld.world import encode
 
     shades = np.linspace(20, 235, 32).astype(np.uint8)
@@ -200,7 +200,7 @@ def check_decoder() -> Finding:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         encode(frames_THWC, path, fps=8)
-        decoder = Decoder(DataConfig(train="", frames=FrameConfig(fps=2.0)))
+        decoder = DecodeProcess(DataConfig(train="", frames=FrameConfig(fps=2.0)))
         try:
             frames = decoder.read(path, Media(kind="video", path=path.name))
         except DataError as error:

@@ -42,8 +42,8 @@ from vrl.types import Caption, Completion, Prompt, Sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-TOLD = (Caption(start_s=0, end_s=4, text="There is a blue ball."),)
-ROW = {"task": "think_timestamps", "question": "What color is it?", "answer": "blue", "captions": TOLD}
+CAPTIONS = (Caption(start_s=0, end_s=4, text="There is a blue ball."),)
+ROW = {"task": "think_timestamps", "question": "What color is it?", "answer": "blue", "captions": CAPTIONS}
 SAMPLES = [Sample(sample_id=str(i), **ROW) for i in range(8)]  # type: ignore[arg-type]
 TASKS = [
     TaskConfig(

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from vrl.config import DataConfig, MediaLimitsConfig
 from vrl.data.dataset import read_samples, resolve_media, write_parquet
-from vrl.data.decode.process import Decoder
+from vrl.data.decode.process import DecodeProcess
 from vrl.errors import ConfigError, DataError
 from vrl.types import Media, Sample
 
@@ -106,7 +106,7 @@ def check_dataset(
     return report
 
 
-def show(report: CheckReport, console: Console) -> None:
+def print_report(report: CheckReport, console: Console) -> None:
     """Print the report as tables."""
     summary = summarise(report)
     table = Table(box=SIMPLE_HEAD, show_header=False)
@@ -151,8 +151,8 @@ def _look(root: Path, todo: Sequence[Media], workers: int, timeout_s: float) -> 
         return
     limits = MediaLimitsConfig(cpu_s=timeout_s)
     data = DataConfig(train="", root=str(root), decode_timeout_s=timeout_s, limits=limits)
-    decoders = [Decoder(data) for _ in range(min(workers, len(todo)))]
-    idle: SimpleQueue[Decoder] = SimpleQueue()
+    decoders = [DecodeProcess(data) for _ in range(min(workers, len(todo)))]
+    idle: SimpleQueue[DecodeProcess] = SimpleQueue()
     for decoder in decoders:
         idle.put(decoder)
     threads = ThreadPoolExecutor(len(decoders))
@@ -168,7 +168,7 @@ def _look(root: Path, todo: Sequence[Media], workers: int, timeout_s: float) -> 
             decoder.close()
 
 
-def _look_at(root: Path, media: Media, idle: "SimpleQueue[Decoder]") -> Finding:
+def _look_at(root: Path, media: Media, idle: "SimpleQueue[DecodeProcess]") -> Finding:
     finding = Finding(kind=media.kind, path=media.path, start_s=media.start_s, end_s=media.end_s)
     decoder = idle.get()
     try:

@@ -18,9 +18,8 @@ from vrl.config import DataConfig, ModelConfig
 from vrl.data.cache import VisionCache
 from vrl.data.dataset import media_root, resolve_media
 from vrl.data.decode.limits import require_size
-from vrl.data.decode.process import Decoder
+from vrl.data.decode.process import DecodeProcess
 from vrl.data.decode.subtitles import subtitle_path
-from vrl.data.views import apply_view
 from vrl.data.vision import Vision
 from vrl.errors import DataError, MediaError
 from vrl.observability.series import count
@@ -28,7 +27,7 @@ from vrl.observability.spans import timed
 from vrl.observability.telemetry import start_telemetry
 from vrl.tasks import TASKS
 from vrl.tasks.task import Task
-from vrl.types import Media, MediaWork, Prompt, RawPrompt, Sample, View
+from vrl.types import Frames, Media, MediaWork, Prompt, RawPrompt, Sample, View
 
 _PLAIN = View()
 
@@ -59,7 +58,7 @@ class DataWorker:
         self._subtitled = data.frames.overlay.subtitles
         self._train_prefix = train_prefix
         self._builder = PromptBuilder(model, data.frames, max_tokens)
-        self._decoder = Decoder(data)
+        self._decoder = DecodeProcess(data)
         self._cache = VisionCache(data.cache) if data.cache.dir else None
         self._work = MediaWork()  # since the last prompt
 
@@ -170,3 +169,25 @@ def _task(sample: Sample) -> Task:
             f"sample {sample.sample_id}: got task {sample.task!r}, wanted one of {sorted(TASKS)}", reason="task"
         )
     return TASKS[sample.task]
+
+
+def apply_view(frames: Frames, view: View) -> Frames:
+    """Return the frames cut to `view.crop` and multiplied by `view.brightness`, rounded and clipped to [0, 255].
+
+    Edges of the crop are rounded to whole pixels, and at least one pixel is left.
+    """
+    pixels_THWC = frames.pixels_THWC
+    _, height, width, _ = pixels_THWC.shape
+    left, top, right, bottom = view.crop
+    rows, columns = _pixels(top, bottom, height), _pixels(left, right, width)
+    pixels_THWC = pixels_THWC[:, rows, columns]
+    if view.brightness != 1:
+        pixels_THWC = np.clip(np.rint(pixels_THWC * view.brightness), 0, 255).astype(np.uint8)
+    return Frames(
+        pixels_THWC=np.ascontiguousarray(pixels_THWC), timestamps_s=frames.timestamps_s, duration_s=frames.duration_s
+    )
+
+
+def _pixels(low: float, high: float, size: int) -> slice:
+    start = min(round(low * size), size - 1)
+    return slice(start, max(start + 1, round(high * size)))

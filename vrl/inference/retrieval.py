@@ -15,7 +15,7 @@ from transformers import AutoModel, AutoProcessor
 
 from vrl.config import DataConfig
 from vrl.data.dataset import media_root, resolve_media
-from vrl.data.decode.process import Decoder
+from vrl.data.decode.process import DecodeProcess
 from vrl.errors import ConfigError
 from vrl.inference.config import BackfillConfig
 from vrl.types import Sample
@@ -53,7 +53,7 @@ class RetrievalWorker:
         self._segment = config.segment_frames
         self._root = media_root(data)
         frames = replace(data.frames, fps=config.retrieval_fps, max_frames=config.retrieval_frames, min_frames=2)
-        self._decoder = Decoder(replace(data, frames=frames))
+        self._decoder = DecodeProcess(replace(data, frames=frames))
 
     def embed(self, sample: Sample) -> tuple[tuple[float, ...], np.ndarray]:
         """Return start in seconds and unit embedding (float32 [S, D]) of every segment of the sample's first clip.

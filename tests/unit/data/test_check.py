@@ -1,4 +1,4 @@
-"""The check of whole datasets: good and bad files told apart, a kill survived, nothing looked at twice."""
+"""The check of whole datasets: good and bad files are separated, a kill is survived, no file is decoded twice."""
 
 import json
 import os

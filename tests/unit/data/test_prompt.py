@@ -145,18 +145,18 @@ def test_sft_prompt_and_target_join_into_the_rl_prompt_and_its_answer(
     shown = [prompts.process_media(CLIP, clip(8, 0.5))]
     sample = replace(FULL, task=name)
     rl, _ = prompts.build(sample, task, shown)
-    told = task.target(sample, Clip(duration_s=rl.duration_s, timestamps_s=rl.timestamps_s))
+    target = task.target(sample, Clip(duration_s=rl.duration_s, timestamps_s=rl.timestamps_s))
     decode = prompts._tokenizer.decode
     for train_prefix in (True, False):
         sft, _ = prompts.build_sft(sample, task, shown, train_prefix=train_prefix)
         whole = [*sft.token_ids, *sft.target_token_ids]
         assert whole[: len(rl.token_ids)] == rl.token_ids.tolist()
-        assert decode(whole[len(rl.token_ids) :]) == f"{told}<|im_end|>"
-        assert decode(sft.target_token_ids) == f"{task.prefix if train_prefix else ''}{told}<|im_end|>"
+        assert decode(whole[len(rl.token_ids) :]) == f"{target}<|im_end|>"
+        assert decode(sft.target_token_ids) == f"{task.prefix if train_prefix else ''}{target}<|im_end|>"
     assert decode(rl.token_ids).endswith(f"<|im_start|>assistant\n{task.prefix}")
     # what the policy samples is read as it was written: the tokens of a target give the target's parse
-    written = decode(prompts._tokenizer(told, add_special_tokens=False)["input_ids"])
-    assert written == told and task.parse(f"{written}<|im_end|>") == task.parse(told) is not None
+    written = decode(prompts._tokenizer(target, add_special_tokens=False)["input_ids"])
+    assert written == target and task.parse(f"{written}<|im_end|>") == task.parse(target) is not None
 
 
 @pytest.mark.parametrize("token", ["<|video_pad|>", "<|image_pad|>", "<|vision_start|>", "<|im_end|>"])

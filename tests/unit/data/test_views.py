@@ -10,8 +10,7 @@ from support.clips import FOUR_FRAMES, shade, shades, write_clip
 from vrl.config import MediaLimitsConfig
 from vrl.data.decode import video
 from vrl.data.decode.sampling import choose_moments
-from vrl.data.views import apply_view
-from vrl.data.worker import DataWorker
+from vrl.data.worker import DataWorker, apply_view
 from vrl.errors import DataError
 from vrl.types import Frames, Media, Sample, View
 

@@ -17,7 +17,7 @@ from vrl.types import Caption, Sample
 
 VQA, GROUNDING, ELEMENTS = TASKS["vqa"], TASKS["grounding"], TASKS["key_elements"]
 THINK, TIMED, CITING = TASKS["think"], TASKS["think_timestamps"], TASKS["think_keyframes"]
-TOLD = (
+CAPTIONS = (
     Caption(start_s=0.0, end_s=2.5, text="Nothing is visible."),
     Caption(start_s=2.5, end_s=10.0, text="There is a red ball."),
 )
@@ -43,7 +43,7 @@ def test_white_space_between_prefix_and_target_is_one_space_owned_by_the_target(
         options=("x", "y"),
         spans=((1.0, 2.0),),
         key_elements=("red ball",),
-        captions=TOLD,
+        captions=CAPTIONS,
     )
     for task in TASKS.values():
         assert task.prefix == task.prefix.strip()
@@ -206,8 +206,8 @@ def test_other_targets_read_back_whole(elements: list[str], answer: str) -> None
 
 
 @given(st.lists(WORDS, min_size=1, max_size=8), WORDS, st.lists(st.floats(0, 59), min_size=1, max_size=3))
-def test_thinking_targets_read_back_whole(told: list[str], answer: str, starts_s: list[float]) -> None:
-    captions = tuple(Caption(start_s=i, end_s=i + 1, text=text) for i, text in enumerate(told))
+def test_thinking_targets_read_back_whole(texts: list[str], answer: str, starts_s: list[float]) -> None:
+    captions = tuple(Caption(start_s=i, end_s=i + 1, text=text) for i, text in enumerate(texts))
     row = sample(captions=captions, answer=answer, spans=tuple((start_s, start_s + 1) for start_s in starts_s))
     for task in (THINK, TIMED, CITING):
         written = task.target(row, clip(60.0, 20))
@@ -221,7 +221,7 @@ def test_thinking_targets_read_back_whole(told: list[str], answer: str, starts_s
 
 
 def test_a_sample_s_own_thinking_comes_before_its_captions() -> None:
-    row = sample(answer="B", captions=TOLD, spans=((2.5, 10.0),))
+    row = sample(answer="B", captions=CAPTIONS, spans=((2.5, 10.0),))
     plain = "Nothing is visible. There is a red ball. So the answer is B."
     timed = "00:00-00:02 Nothing is visible. 00:02-00:10 There is a red ball. So the answer is B."
     assert THINK.target(row, clip(10.0)) == f"<think>{plain}</think><answer>B</answer>"
@@ -236,9 +236,9 @@ def test_a_sample_s_own_thinking_comes_before_its_captions() -> None:
     ("fields", "word"),
     [
         ({"answer": "B"}, "neither thinking nor captions"),
-        ({"answer": " ", "captions": TOLD}, "empty answer"),
+        ({"answer": " ", "captions": CAPTIONS}, "empty answer"),
         ({"answer": "B", "thinking": "a </think> b"}, "</think>"),
-        ({"answer": "<answer>", "captions": TOLD}, "<answer>"),
+        ({"answer": "<answer>", "captions": CAPTIONS}, "<answer>"),
     ],
 )
 def test_thinking_that_could_not_be_read_back_is_no_target(fields: dict[str, object], word: str) -> None:

@@ -1,8 +1,8 @@
 """A decode process that can be killed: a clip that hangs, swells or crashes its decoder costs one sample, no more.
 
-The parent side (`Decoder`) never loads a video library; the child runs this module and does. The child's memory and CPU
-time are bounded by the kernel, its wall time by the parent. Pixels come back in an anonymous memory file of their own,
-which the parent maps: it vanishes with the array. One request at a time.
+The parent side (`DecodeProcess`) never loads a video library; the child runs this module and does. The kernel bounds
+the child's memory and CPU time, the parent its wall time. Pixels come back in an anonymous memory file that the parent
+maps; it is freed with the array. One request at a time.
 """
 
 import contextlib
@@ -31,10 +31,10 @@ _START_TIMEOUT_S = 60.0  # imports of a fresh child on a busy machine
 _PR_SET_PDEATHSIG = 1
 
 
-class Decoder:
+class DecodeProcess:
     """Reads media in a child process that is killed when it goes beyond the limits of `data`, and replaced.
 
-    Example: `frames = Decoder(data).read(path, media)`.
+    Example: `frames = DecodeProcess(data).read(path, media)`.
     """
 
     def __init__(self, data: DataConfig) -> None:

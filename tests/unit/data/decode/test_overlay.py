@@ -9,7 +9,7 @@ from support.clips import write_clip
 
 from vrl.config import DataConfig, FrameConfig, ModelConfig, OverlayConfig
 from vrl.data.decode.overlay import burn, stamp
-from vrl.data.decode.process import Decoder
+from vrl.data.decode.process import DecodeProcess
 from vrl.data.decode.subtitles import Cue, read_subtitles
 from vrl.data.worker import DataWorker
 from vrl.errors import DataError
@@ -130,7 +130,7 @@ def test_the_decode_process_draws_the_true_seconds(tmp_path: Path) -> None:
     plain = FrameConfig(fps=1.0, min_frames=4, max_frames=4)
     shown = {}
     for name, config in (("plain", plain), ("timed", replace(plain, overlay=OverlayConfig(time=True)))):
-        decoder = Decoder(DataConfig(train="", frames=config))
+        decoder = DecodeProcess(DataConfig(train="", frames=config))
         shown[name] = decoder.read(path, CLIP)
         decoder.close()
     np.testing.assert_array_equal(shown["timed"].pixels_THWC, burnt(shown["plain"], time=True))

@@ -14,7 +14,7 @@ import pytest
 from support.clips import shade, shorten_edit_list, write_clip
 
 from vrl.config import DataConfig, FrameConfig, MediaLimitsConfig
-from vrl.data.decode.process import Decoder
+from vrl.data.decode.process import DecodeProcess
 from vrl.errors import DataError
 from vrl.types import Media
 
@@ -28,19 +28,19 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def decoder() -> Iterator[Decoder]:
-    decoder = Decoder(DATA)
+def decoder() -> Iterator[DecodeProcess]:
+    decoder = DecodeProcess(DATA)
     yield decoder
     decoder.close()
 
 
-def assert_works(decoder: Decoder, path: Path) -> None:
+def assert_works(decoder: DecodeProcess, path: Path) -> None:
     frames = decoder.read(path, CLIP)
     np.testing.assert_allclose(frames.pixels_THWC.mean((1, 2, 3)), [shade(i) for i in (0, 4, 8, 12)], atol=3)
     np.testing.assert_allclose(frames.timestamps_s, [0.0, 0.5, 1.0, 1.5], atol=1e-4)
 
 
-def test_frames_come_back_whole_and_stay_when_the_next_are_read(decoder: Decoder, path: Path) -> None:
+def test_frames_come_back_whole_and_stay_when_the_next_are_read(decoder: DecodeProcess, path: Path) -> None:
     first = decoder.read(path, CLIP).pixels_THWC
     kept = first.copy()
     late = decoder.read(path, Media(kind="video", path="", start_s=1.0)).pixels_THWC
@@ -50,7 +50,7 @@ def test_frames_come_back_whole_and_stay_when_the_next_are_read(decoder: Decoder
 
 
 @pytest.mark.timeout(20)
-def test_pixels_that_never_follow_their_shape_cost_the_timeout(decoder: Decoder, path: Path) -> None:
+def test_pixels_that_never_follow_their_shape_cost_the_timeout(decoder: DecodeProcess, path: Path) -> None:
     child, (decoder._connection, halting) = decoder._connection, Pipe()
     halting.send(((4, 32, 32, 3), (0.0, 0.5, 1.0, 1.5), 2.0))
     with pytest.raises(DataError, match="decode_timeout_s=1") as caught:
@@ -61,7 +61,7 @@ def test_pixels_that_never_follow_their_shape_cost_the_timeout(decoder: Decoder,
     assert_works(decoder, path)
 
 
-def test_errors_of_the_child_keep_their_reason(decoder: Decoder, tmp_path: Path, path: Path) -> None:
+def test_errors_of_the_child_keep_their_reason(decoder: DecodeProcess, tmp_path: Path, path: Path) -> None:
     (tmp_path / "text.mp4").write_text("hello")
     with pytest.raises(DataError, match=r"text\.mp4") as caught:
         decoder.read(tmp_path / "text.mp4", CLIP)
@@ -69,7 +69,7 @@ def test_errors_of_the_child_keep_their_reason(decoder: Decoder, tmp_path: Path,
     assert_works(decoder, path)
 
 
-def test_a_hung_decode_costs_its_timeout_and_the_next_one_works(decoder: Decoder, path: Path) -> None:
+def test_a_hung_decode_costs_its_timeout_and_the_next_one_works(decoder: DecodeProcess, path: Path) -> None:
     hung = decoder._process
     hung.send_signal(signal.SIGSTOP)  # as deaf as a decoder in an endless loop
     start = time.monotonic()
@@ -95,14 +95,14 @@ decoder.main()
 """
 
 
-def decoder_that_runs(body: str, data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Decoder:
+def decoder_that_runs(body: str, data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DecodeProcess:
     """A decoder whose first child reads like this; those that replace it are whole again."""
     child = tmp_path / "python"
     child.write_text(CHILD.format(python=sys.executable, body=body))
     child.chmod(0o755)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", str(child))
-        return Decoder(data)
+        return DecodeProcess(data)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def endless(tmp_path: Path) -> Path:
     return shorten_edit_list(path, 0.7)
 
 
-def test_the_endless_clip_is_read_like_any_other(decoder: Decoder, endless: Path) -> None:
+def test_the_endless_clip_is_read_like_any_other(decoder: DecodeProcess, endless: Path) -> None:
     frames = decoder.read(endless, CLIP)
     at = (frames.timestamps_s * 30).round().astype(int)
     assert at.tolist() == [round(k * 42 / 8 * 30 - 0.01) for k in range(8)]  # 70 % of a minute in eight parts
@@ -153,7 +153,7 @@ def test_a_clip_that_needs_too_much_memory_is_refused_and_the_next_one_works(
     path: Path, tmp_path: Path, name: str
 ) -> None:
     big = write_clip(tmp_path / f"big_{name}", [i / 8 for i in range(16)], size=2048)
-    decoder = Decoder(replace(DATA, decode_timeout_s=20, limits=MediaLimitsConfig(memory_gib=0.1)))
+    decoder = DecodeProcess(replace(DATA, decode_timeout_s=20, limits=MediaLimitsConfig(memory_gib=0.1)))
     with pytest.raises(DataError, match=r"data\.limits\.memory_gib=0\.1") as caught:
         decoder.read(big, CLIP)
     assert caught.value.reason == "memory"
@@ -161,7 +161,7 @@ def test_a_clip_that_needs_too_much_memory_is_refused_and_the_next_one_works(
     decoder.close()
 
 
-def test_a_crash_is_an_error_of_its_sample_only(decoder: Decoder, path: Path) -> None:
+def test_a_crash_is_an_error_of_its_sample_only(decoder: DecodeProcess, path: Path) -> None:
     process = decoder._process
     process.send_signal(signal.SIGSTOP)
     threading.Timer(0.2, process.kill).start()
@@ -171,7 +171,7 @@ def test_a_crash_is_an_error_of_its_sample_only(decoder: Decoder, path: Path) ->
     assert_works(decoder, path)
 
 
-def test_a_child_that_died_while_idle_is_replaced_silently(decoder: Decoder, path: Path) -> None:
+def test_a_child_that_died_while_idle_is_replaced_silently(decoder: DecodeProcess, path: Path) -> None:
     decoder._process.kill()
     decoder._process.wait()
     assert_works(decoder, path)
@@ -179,8 +179,8 @@ def test_a_child_that_died_while_idle_is_replaced_silently(decoder: Decoder, pat
 
 def test_the_child_dies_with_its_parent_even_when_deaf() -> None:
     code = (
-        "import os, signal; from vrl.config import DataConfig; from vrl.data.decode.process import Decoder;"
-        "pid = Decoder(DataConfig(train=''))._process.pid;"
+        "import os, signal; from vrl.config import DataConfig; from vrl.data.decode.process import DecodeProcess;"
+        "pid = DecodeProcess(DataConfig(train=''))._process.pid;"
         "print(pid, flush=True); os.kill(pid, signal.SIGSTOP); os.kill(os.getpid(), signal.SIGKILL)"
     )
     parent = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -206,13 +206,13 @@ def test_no_descriptor_is_left_behind(path: Path) -> None:
         import os
         from pathlib import Path
         from vrl.config import DataConfig, FrameConfig
-        from vrl.data.decode.process import Decoder
+        from vrl.data.decode.process import DecodeProcess
         from vrl.types import Media
 
         path, clip = Path({str(path)!r}), Media(kind="video", path="")
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(3):
-            decoder = Decoder(DataConfig(train="", frames=FrameConfig(fps=2.0, min_frames=2, max_frames=8)))
+            decoder = DecodeProcess(DataConfig(train="", frames=FrameConfig(fps=2.0, min_frames=2, max_frames=8)))
             decoder.read(path, clip)
             decoder._process.kill()
             decoder._process.wait()
