@@ -1,6 +1,6 @@
 """The reward functions, by name. Every module of this package that defines `REWARDS` or `GROUP_REWARDS` is a family of
 them, so a new reward is a new file (or a new entry in one). Each is a pure function of a RewardInput or GroupInput;
-`ASKS` lists what a judge has to find first. A family may also live outside the package, see `add_modules`.
+`ASKS` lists the judgement fields that it reads. A family may also be outside the package, see `add_modules`.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from typing import Any
 from vrl.errors import ConfigError
 from vrl.reward.inputs import GroupRewardFunction, RewardFunction
 
-_USERS = ("rubric", "worker")  # read REWARDS themselves
+_USERS = ("rubric", "worker")  # import REWARDS from here
 
 REWARDS: dict[str, RewardFunction] = {}
 GROUP_REWARDS: dict[str, GroupRewardFunction] = {}
@@ -21,7 +21,7 @@ _registered: set[str] = set()  # modules
 
 
 def add_modules(names: Iterable[str]) -> None:
-    """Register the rewards of modules by import path, as if they were files of this package. Idempotent.
+    """Register the rewards of modules by import path, like files of this package. Idempotent.
 
     Raises ConfigError for a module that cannot be imported, has no rewards, or reuses the name of another reward.
     """

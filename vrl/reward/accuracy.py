@@ -1,4 +1,4 @@
-"""Accuracy of the answer, by the sample's answer type (vrl.tasks.answer) or by a judge. Ignores the answer's form."""
+"""Accuracy of the answer, by the sample's answer type (vrl.tasks.answer) or by a judge, and of the key elements."""
 
 import string
 import unicodedata
@@ -16,7 +16,7 @@ def accuracy(inputs: RewardInput) -> float | None:
     """Accuracy of the answer in [0, 1], 0 if it cannot be parsed. None if the truth is spans or elements.
 
     Video-R1's five types: choice (same letter), number (`same_number`), ocr (1 - word error rate, at least 0), free
-    (`rouge`), regression (`relative_accuracy` or, with reward.regression=mra, `mean_relative_accuracy`). And text:
+    (`rouge`), regression (`relative_accuracy` or, with reward.regression=mra, `mean_relative_accuracy`). Also text:
     equal after `normalise` (our definition).
     """
     sample = inputs.sample
@@ -43,10 +43,10 @@ def answer_accuracy(inputs: RewardInput, answer: str) -> float:
 
 def same_number(answer: str, truth: str, tolerance: float = 0.0) -> bool:
     """Return whether two numbers are equal after rounding to two decimals, and both or neither have a decimal point;
-    with a tolerance, whether the relative error is at most that.
+    with a tolerance, whether the relative error is at most the tolerance.
 
-    Source: Video-R1's numerical reward (its public training code). `3.0` for `3` is wrong by that rule; the tolerance
-    is our definition.
+    Source: Video-R1's numerical reward (its public training code), by which `3.0` for `3` is wrong; the tolerance is
+    our definition.
     """
     got, wanted = number(answer), number(truth)
     if got is None or wanted is None:
@@ -57,7 +57,7 @@ def same_number(answer: str, truth: str, tolerance: float = 0.0) -> bool:
 
 
 def relative_error(got: float, wanted: float) -> float:
-    """Return |got - wanted| / |wanted|; if the truth is 0, 0 for a 0 and 1 for anything else (our definition)."""
+    """Return |got - wanted| / |wanted|; if the truth is 0, 0 for 0 and 1 for any other number (our definition)."""
     return abs(got - wanted) / abs(wanted) if wanted else float(got != wanted)
 
 
@@ -67,11 +67,10 @@ def relative_accuracy(got: float, wanted: float) -> float:
 
 
 def mean_relative_accuracy(got: float, wanted: float, *, inclusive: bool = False) -> float:
-    """Return the share of the thresholds t = 0.50, 0.55 .. 0.95 with relative error < 1 - t, or <= 1 - t if
-    inclusive.
+    """Return the fraction of thresholds t = 0.50, 0.55 .. 0.95 with relative error < 1 - t (<= 1 - t if inclusive).
 
-    Source: VSI-Bench; inclusive as its authors' code, strict as Video-R1's. Compared in percent: 1 - 0.95 in binary
-    would accept an error of exactly 5 % in the strict form and reject it in the other.
+    Source: VSI-Bench; inclusive as in its authors' code, strict as in Video-R1's. Compares in percent: 1 - 0.95 in
+    binary would accept an error of exactly 5 % in the strict form and reject it in the inclusive one.
     """
     error_percent = round(100 * relative_error(got, wanted), 9)
     allowed = (50 - 5 * i for i in _MRA_TENTHS)
@@ -90,7 +89,7 @@ def _near(answer: str, truth: str, config: RewardConfig) -> float:
 def normalise(text: str) -> str:
     """Return text for exact match: NFKC, case folded, punctuation as space, no articles a/an/the, single spaces.
 
-    Our definition, after the usual one in extractive question answering.
+    Our definition, modelled on the usual one in extractive question answering.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     words = "".join(" " if char in string.punctuation else char for char in folded).split()
@@ -98,7 +97,7 @@ def normalise(text: str) -> str:
 
 
 def judged_accuracy(inputs: RewardInput) -> float | None:
-    """1 if the judge accepts the answer as the true one, else 0; 0 if it cannot be parsed. For free answers.
+    """1 if the judge finds the answer equal to the true one, else 0; 0 if it cannot be parsed. For free answers.
 
     None if the truth is spans or elements, or if the judge gave no usable answer.
     """
@@ -109,5 +108,17 @@ def judged_accuracy(inputs: RewardInput) -> float | None:
     return None if inputs.judgement.same is None else float(inputs.judgement.same)
 
 
-REWARDS = {"accuracy": accuracy, "judged_accuracy": judged_accuracy}
+def element_f1(inputs: RewardInput) -> float | None:
+    """F1 of the listed against the true key elements, each counted once after `normalise`; in [0, 1].
+
+    Our definition: VideoReasoner gives key elements no reward. None if the sample has none.
+    """
+    wanted = {normalise(element) for element in inputs.sample.key_elements}
+    if not wanted:
+        return None
+    got = {normalise(element) for element in inputs.parsed.elements} if inputs.parsed is not None else set()
+    return 2 * len(got & wanted) / (len(got) + len(wanted))
+
+
+REWARDS = {"accuracy": accuracy, "judged_accuracy": judged_accuracy, "element_f1": element_f1}
 ASKS = {"judged_accuracy": ("same",)}

@@ -1,4 +1,4 @@
-"""Whether the thinking leads to the answer, and whether it looks at the clip. Pure functions of a judge's findings."""
+"""Consistency of thinking and answer, and visual evidence in the thinking. Pure functions of a judge's findings."""
 
 from vrl.reward.accuracy import accuracy, answer_accuracy
 from vrl.reward.inputs import RewardInput
@@ -8,7 +8,7 @@ _RIGHT = 0.5  # accuracy from which an answer of a graded type counts as right (
 
 
 def consistency(inputs: RewardInput) -> float | None:
-    """Video-R2's gate g: 1 if thinking and answer come to the same conclusion, else 0. No thinking: 0."""
+    """Video-R2's gate g: 1 if thinking and answer reach the same conclusion, else 0. No thinking: 0."""
     if inputs.parsed is None or not inputs.parsed.thinking:
         return 0.0
     agrees = inputs.judgement.agrees
@@ -16,10 +16,7 @@ def consistency(inputs: RewardInput) -> float | None:
 
 
 def conclusion_accuracy(inputs: RewardInput) -> float | None:
-    """Accuracy of the conclusion of the thinking, regardless of the answer. No thinking: 0.
-
-    Meant as a term of weight 0.
-    """
+    """Accuracy of the conclusion of the thinking, regardless of the answer. No thinking: 0. Meant for weight 0."""
     if inputs.sample.answer_type not in ANSWER_TYPES:
         return None
     if inputs.parsed is None or not inputs.parsed.thinking:
@@ -31,7 +28,7 @@ def conclusion_accuracy(inputs: RewardInput) -> float | None:
 def think_answer_consistency(inputs: RewardInput) -> float | None:
     """For a right answer, 1 if the conclusion of the thinking is right too, else 0. None for a wrong answer.
 
-    Its mean over completions is TP / (TP + FN), our reading of Video-R2's TAC (x 100). Meant as a term of weight 0.
+    Its mean over completions is TP / (TP + FN), our reading of Video-R2's TAC (x 100). Meant for weight 0.
     """
     if (accuracy(inputs) or 0.0) < _RIGHT:
         return None
@@ -40,9 +37,9 @@ def think_answer_consistency(inputs: RewardInput) -> float | None:
 
 
 def visual_evidence(inputs: RewardInput) -> float | None:
-    """How much concrete visual evidence the thinking claims: a judge's 0 to 10, over 10. No thinking: 0.
+    """Concrete visual evidence that the thinking claims: a judge's score of 0 to 10, over 10. No thinking: 0.
 
-    Video-R2's VAS is 100 x its mean. Meant as a term of weight 0.
+    Video-R2's VAS is 100 x its mean. Meant for weight 0.
     """
     if inputs.parsed is None or not inputs.parsed.thinking:
         return 0.0

@@ -1,6 +1,6 @@
-"""RLER's evidence rewards: cited frames, length of thought, repetition.
+"""RLER's evidence rewards: cited frames, length of thinking, repetition.
 
-The formulas come from notes on the paper (arXiv 2604.04379); what the notes leave open is our definition and says so.
+The formulas come from notes on the paper (arXiv 2604.04379); details that the notes leave open are marked as ours.
 Gates belong to the rubric: see `when` of a reward term.
 """
 
@@ -10,8 +10,8 @@ import string
 from vrl.reward.inputs import RewardInput
 from vrl.tasks.think_keyframes import in_spans
 
-_MAX_WORDS = 8000  # of the thinking that are checked for repetition
-_CHARACTER_GRAM = 6  # length of a gram in text without spaces
+_MAX_WORDS = 8000  # words of the thinking that are checked for repetition
+_CHARACTER_GRAM = 6  # characters per n-gram in text without spaces
 
 
 def frame_sensitive(inputs: RewardInput) -> float:
@@ -19,7 +19,7 @@ def frame_sensitive(inputs: RewardInput) -> float:
 
     Ours: a number in 1 .. N is valid the first time; repeats, other numbers, non-numbers and every frame beyond
     reward.max_cited x N are invalid. At max_cited = 1, the paper's form, citing every frame is the best answer to any
-    question; below 1 that no longer pays.
+    question; below 1 it is not.
     """
     if inputs.parsed is None:
         return 0.0
@@ -31,9 +31,9 @@ def frame_sensitive(inputs: RewardInput) -> float:
 
 
 def cited_evidence(inputs: RewardInput) -> float | None:
-    """Share of the cited frames that lie in a true span; 0 if none is cited, None if the sample has no span.
+    """Fraction of the cited frames that lie in a true span; 0 if none is cited, None if the sample has no span.
 
-    Our definition, as a metric or as a reward for data with spans: citing anything no longer pays.
+    Our definition, as a metric or as a reward for data with spans: citing frames at random does not pay.
     """
     if not inputs.sample.spans:
         return None
@@ -48,9 +48,9 @@ def valid_frames(inputs: RewardInput) -> list[int]:
 
 
 def think_transparency(inputs: RewardInput) -> float:
-    """sin^2(pi * L), L the length of the thinking scaled to [0, 1]: best in the middle, 0 at both ends.
+    """sin^2(pi * L), L the length of the thinking scaled to [0, 1]: 1 in the middle, 0 at both ends.
 
-    Ours: L runs over reward.thinking_tokens = [least, most] in tokens of the thinking. No thinking: 0.
+    Ours: reward.thinking_tokens = [least, most] tokens of thinking are scaled to [0, 1]. No thinking: 0.
     """
     least, most = inputs.config.thinking_tokens
     scaled = (inputs.num_thinking_tokens - least) / (most - least)
@@ -58,16 +58,16 @@ def think_transparency(inputs: RewardInput) -> float:
 
 
 def anti_repetition(inputs: RewardInput) -> float:
-    """-rho, rho the share of n-grams of the thinking that repeat an earlier one; in [-1, 0]."""
+    """-rho, rho the fraction of n-grams of the thinking that repeat an earlier one; in [-1, 0]."""
     thinking = inputs.parsed.thinking if inputs.parsed is not None else ""
     return -repetition(thinking, inputs.config.repetition_n)
 
 
 def repetition(text: str, n: int) -> float:
-    """1 - distinct / all word n-grams; 0 for a text of fewer than n words.
+    """Return 1 - distinct / all word n-grams; 0 for a text of fewer than n words.
 
-    Ours: case folded, ASCII punctuation stripped from word ends, at most 8000 words; a text without any space is
-    split into n-grams of six characters.
+    Ours: case folded, ASCII punctuation stripped from word ends, at most 8000 words; a text without spaces is split
+    into n-grams of six characters.
     """
     pieces = [stripped for word in text.casefold().split() if (stripped := word.strip(string.punctuation))]
     units: list[str] = pieces[:_MAX_WORDS]

@@ -1,12 +1,12 @@
-"""Whether the completion has the form that its task asks for. Ignores its content."""
+"""Form of the completion, as its task requires it. Ignores its content."""
 
 from vrl.reward.inputs import RewardInput
 
 
 def format_reward(inputs: RewardInput) -> float:
-    """1.0 if the completion ended with the end token and its task parses it as well formed; else 0.0.
+    """1 if the completion ended with the end token and its task parses it as well formed, else 0.
 
-    Our definition, one step stricter than VideoReasoner's (both event tokens in order, anywhere).
+    Our definition, stricter than VideoReasoner's (both event tokens in order, anywhere).
     """
     parsed = inputs.parsed
     return float(

@@ -11,8 +11,8 @@ def iou(inputs: RewardInput) -> float | None:
     """Intersection over union of the predicted and the true events, in fractions of the duration; in [0, 1].
 
     With one interval on each side this equals VideoReasoner's reward, inter / (max(end) - min(start)); several are
-    united first, as VideoChat-R1 does for grounded QA. A reversed or empty prediction counts as no interval, no
-    prediction as 0. None if the sample has no true span.
+    united first, as in VideoChat-R1 for grounded QA. A reversed or empty interval is ignored; no prediction: 0. None if
+    the sample has no true span.
     """
     if not inputs.sample.spans:
         return None
@@ -25,7 +25,7 @@ def iou(inputs: RewardInput) -> float | None:
 def tiou(inputs: RewardInput) -> float | None:
     """IoU x (1 - |start error|) x (1 - |end error|), errors in fractions of the duration; in [0, 1].
 
-    Source: Time-R1's timestamp-aware IoU. Of several events on a side the outermost edges count (our definition).
+    Source: Time-R1's timestamp-aware IoU. With several events on a side, the outermost edges count (our definition).
     """
     overlap = iou(inputs)
     if not overlap or inputs.parsed is None:
@@ -37,7 +37,7 @@ def tiou(inputs: RewardInput) -> float | None:
 
 
 def best_iou(inputs: RewardInput) -> float | None:
-    """IoU of the united predicted events with the true event that gives the most; None without true spans.
+    """IoU of the united predicted events with the true event that gives the largest; None without true spans.
 
     Source: NExT-GQA's own evaluation, which does not unite the true moments of a question.
     """
@@ -45,9 +45,9 @@ def best_iou(inputs: RewardInput) -> float | None:
 
 
 def best_iop(inputs: RewardInput) -> float | None:
-    """Share of the predicted time inside the true event that gives the most; otherwise as `best_iou`.
+    """Fraction of the predicted time inside the true event that gives the largest; None without true spans.
 
-    Source: intersection over prediction of NExT-GQA's own evaluation.
+    Source: intersection over prediction in NExT-GQA's own evaluation.
     """
     return _best(inputs, lambda found, true: interval_overlap(found, true) / _length(merge(found)))
 
@@ -68,14 +68,14 @@ def interval_overlap(first: Iterable[Interval], second: Iterable[Interval]) -> f
 
 
 def interval_iou(first: Iterable[Interval], second: Iterable[Interval]) -> float:
-    """Return the IoU of two unions of intervals, 0.0 if either is empty. Skips intervals with end <= start."""
+    """Return the IoU of two unions of intervals, 0.0 if either is empty. Ignores intervals with end <= start."""
     a, b = merge(first), merge(second)
     overlap = interval_overlap(a, b)
     return overlap / (_length(a) + _length(b) - overlap) if overlap > 0 else 0.0
 
 
 def merge(intervals: Iterable[Interval]) -> list[Interval]:
-    """Return the same set of times as disjoint intervals in order."""
+    """Return the union of the intervals as disjoint intervals in order. Ignores those with end <= start."""
     merged: list[Interval] = []
     for start, end in sorted(pair for pair in intervals if pair[0] < pair[1]):
         if merged and start <= merged[-1][1]:

@@ -2,15 +2,15 @@
 
 from vrl.reward.inputs import GroupInput
 
-_SOLVED = 0.1  # accuracy above which Video-R1 pays a bonus
+_SOLVED = 0.1  # accuracy above which a completion is accurate; Video-R1's
 
 
 def temporal_order(group: GroupInput) -> list[float | None]:
     """T-GRPO: 1 for an accurate completion if order helps, that is if the mean accuracy on ordered frames is at least
-    reward.order_margin x that on permuted ones. Weight it 0.3.
+    reward.order_margin x that on permuted ones. Paper's weight: 0.3.
 
     Source: Video-R1 (arXiv 2503.21776); its code has a margin of 0.8, the later paper 1.0. All None if no completion
-    on permuted frames was drawn (images, validation) or if the samples have no accuracy.
+    on permuted frames was drawn (images, validation) or if the sample has no accuracy.
     """
     ordered = [value for value in group.accuracy if value is not None]
     shuffled = [value for value in group.shuffled_accuracy if value is not None]
@@ -22,7 +22,7 @@ def temporal_order(group: GroupInput) -> list[float | None]:
 
 def length_band(group: GroupInput) -> list[float | None]:
     """1 for an accurate completion of reward.length_band = [least, most] tokens, if at least two of the group are
-    accurate, else 0. None for a group of one, as in validation. Weight it 0.2. Source: Video-R1's length reward.
+    accurate, else 0. None for a group of one, as in validation. Source: Video-R1's length reward, of weight 0.2.
     """
     if len(group.inputs) < 2:
         return [None] * len(group.inputs)

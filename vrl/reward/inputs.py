@@ -12,7 +12,7 @@ from vrl.types import Sample
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """What the thinking claims to see in [start_s, end_s]; a moment has equal ends."""
+    """A claim of the thinking about what is visible in [start_s, end_s]; a moment has equal ends."""
 
     start_s: float
     end_s: float
@@ -21,19 +21,19 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judgement:
-    """What a judge found in one completion. None: not asked, or no usable answer (counted by the worker)."""
+    """A judge's findings on one completion. None: not asked, or no usable answer (counted by the worker)."""
 
     claims: tuple[Claim, ...] | None = None
     similarity: np.ndarray | None = None  # float [claims, captions of the sample], cosine or its like
-    agrees: bool | None = None  # thinking and answer come to the same conclusion
-    conclusion: str | None = None  # what the thinking concludes, as an answer; empty: nothing
+    agrees: bool | None = None  # whether thinking and answer reach the same conclusion
+    conclusion: str | None = None  # of the thinking, as an answer; empty: none
     visual: float | None = None  # [0, 1]: how much the thinking relies on visual evidence
-    same: bool | None = None  # the answer says the same as the true one
+    same: bool | None = None  # whether the answer means the same as the true one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RewardInput:
-    """One completion with the truth."""
+    """One completion with its sample's truth."""
 
     task: Task
     sample: Sample
@@ -63,7 +63,7 @@ class GroupInput:
 
 
 GroupRewardFunction = Callable[[GroupInput], Sequence[float | None]]
-"""Returns one value per completion, in order; None as above."""
+"""Returns one value per completion, in order; None as in RewardFunction."""
 
 Values = Mapping[str, float | None]
 """Reward values of one completion by name."""

@@ -1,4 +1,4 @@
-"""The rubric: which rewards count for a task, with what weight, under what condition, and what a missing value does.
+"""The rubric: the rewards of a task with their weights and conditions, and their combination if values are missing.
 Does not compute values and does not touch actors.
 """
 
@@ -36,7 +36,7 @@ class Term:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rubric:
-    """The terms of every configured task, checked."""
+    """The checked terms of every configured task."""
 
     terms: Mapping[str, tuple[Term, ...]]  # by task
 
@@ -68,11 +68,11 @@ class Rubric:
         )
 
     def combine(self, task: str, values: Mapping[str, float | None]) -> Reward:
-        """Return the weighted sum of a task's reward values; the breakdown holds every value as it counted.
+        """Return the weighted sum of a task's reward values; the breakdown holds every value after its conditions.
 
         A term whose condition does not hold is 0. A missing value (None), or one whose condition is missing, stays None
-        in the breakdown and leaves the sum: the others are scaled up to the full weight, so a failed judge is not a
-        zero (our definition). Raises RewardError if every value that has a weight is missing.
+        in the breakdown and is left out of the sum: the others are scaled up to the full weight, so a failed judge is
+        not a zero (our definition). Raises RewardError if every value with a weight is missing.
         """
         terms = self.terms[task]
         counted = {term.name: _gated(term, values) for term in terms}
@@ -92,9 +92,9 @@ def _gated(term: Term, values: Mapping[str, float | None]) -> float | None:
 
 
 def build_rubric(task_configs: Sequence[TaskConfig], dataset_tasks: Iterable[str] = ()) -> Rubric:
-    """Return the rubric of a run. Raises ConfigError that lists every problem, see `check_rubric`.
+    """Return the rubric of a run. Raises ConfigError that lists every fault, see `check_rubric`.
 
-    Without task configs, every task has its own default rewards; so has a task config without rewards.
+    Without task configs, every task gets its default rewards; so does a task config without rewards.
     """
     problems = check_rubric(task_configs, dataset_tasks)
     if problems:

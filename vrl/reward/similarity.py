@@ -1,6 +1,6 @@
-"""Similarity of two sentences: by a sentence encoder, or by the words they share.
+"""Similarity of two sentences: by a sentence encoder, or by the words they share, as configured.
 
-The configuration chooses; neither is a fallback for the other.
+Neither is a fallback for the other.
 """
 
 import math
@@ -37,7 +37,7 @@ def _cosine(a: Counter[str], b: Counter[str]) -> float:
 
 
 def _embedding(model: str) -> Similarity:
-    """Cosine of mean-pooled token vectors, as all-MiniLM-L6-v2 is trained; at most 256 tokens of a sentence."""
+    """Return the cosine of mean-pooled token vectors, as all-MiniLM-L6-v2 is trained, of at most 256 tokens."""
     from transformers import AutoModel, AutoTokenizer  # slow to import; the lexical measure does not need it
 
     try:

@@ -8,20 +8,19 @@ from itertools import pairwise
 from rapidfuzz.distance import LCSseq, Levenshtein
 
 _WORD = re.compile(r"\w+")
-_MAX_WORDS = 2000  # of a text that are compared
+_MAX_WORDS = 2000  # compared words of a text
 
 
 def words(text: str) -> list[str]:
-    """Return words for comparison: NFKC, case folded, letters and digits only, the first 2000 of them."""
+    """Return at most 2000 words for comparison: NFKC, case folded, letters and digits only."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return [found[0] for found, _ in zip(_WORD.finditer(folded), range(_MAX_WORDS), strict=False)]
 
 
 def word_error_rate(answer: str, truth: str) -> float:
-    """Return the word edits that turn the answer into the truth, divided by the words of the truth; in
-    [0, inf).
+    """Return the word edits from the answer to the truth, divided by the words of the truth; in [0, inf).
 
-    Both empty: 0. The truth alone empty: 1.
+    0 if both are empty, 1 if only the truth is.
     """
     got, wanted = words(answer), words(truth)
     if not wanted:

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class RewardWorker:
-    """Holds the run's rubric and judge. Any worker may score any group.
+    """A scorer with the run's rubric and judge. Any worker may score any group.
 
     Example: `rewards = await RewardWorker(config.tasks, config.reward, model_path).score(prompt, completions)`.
     """
@@ -45,8 +45,8 @@ class RewardWorker:
         model_path: str = "",
         judge_engines: Sequence[Any] = (),
     ) -> None:
-        """`model_path`: the folder of the policy, whose tokenizer counts tokens for rewards that depend on length.
-        `judge_engines`: actors of a judge of kind `vllm`.
+        """Build rubric, judge and similarity. `model_path`: folder of the policy, whose tokenizer counts the tokens of
+        thinking. `judge_engines`: actors of a judge of kind `vllm`.
 
         Raises ConfigError for a faulty rubric, or a missing judge key, package or tokenizer.
         """
@@ -70,10 +70,10 @@ class RewardWorker:
         diagnose: bool = False,
     ) -> tuple[Reward, ...]:
         """Return one reward per completion, in order. `shuffled`: completions on permuted frames (T-GRPO), not scored.
-        `diagnose`: add the diagnostics of a thinking task to the breakdown; the reward is the same.
+        `diagnose`: add the diagnostics of a thinking task to the breakdown; the reward does not change.
 
-        Raises RewardError that names reward, sample and cause if a reward function raises or returns a non-finite
-        number, if every value of a completion is missing, or if the sample's task has no rubric.
+        Raises RewardError, with reward, sample and cause, if a reward function raises or returns a non-finite number,
+        if every value of a completion is missing, or if the sample's task has no rubric.
         """
         sample = prompt.sample
         if sample.task not in self._rubric.terms:
@@ -135,7 +135,7 @@ class RewardWorker:
     async def _judged(self, rubric: Rubric, inputs: RewardInput) -> tuple[RewardInput, int]:
         """Return the input with the judge's findings, and the number of questions left unanswered.
 
-        A completion without thinking, or without an answer, raises no question about it.
+        Asks nothing about missing thinking or a missing answer.
         """
         if inputs.parsed is None:
             return inputs, 0
@@ -185,7 +185,7 @@ def _value(name: str, inputs: RewardInput) -> float | None:
     where = f"reward {name}, sample {inputs.sample.sample_id} (task {inputs.sample.task})"
     try:
         value = REWARDS[name](inputs)
-    except Exception as error:  # a reward may raise anything; say which one failed, and on what
+    except Exception as error:  # a reward may raise anything
         raise RewardError(f"{where}: {type(error).__name__}: {error}") from error
     if value is not None and not math.isfinite(value):
         raise RewardError(f"{where}: got {value}, wanted a finite number, or None for a missing value")

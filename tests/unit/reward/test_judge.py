@@ -189,14 +189,14 @@ def completion(text: str) -> Completion:
     )
 
 
-def worker(config: JudgeConfig) -> RewardWorker:
+def worker(judge: JudgeConfig) -> RewardWorker:
     terms = [
         RewardTermConfig(reward="accuracy"),
         RewardTermConfig(reward="temporal", when=["consistency>=1"]),
         RewardTermConfig(reward="visual_evidence", weight=0.0),
     ]
-    rules = RewardConfig(judge=config, similarity="lexical", min_similarity=0.6)
-    return RewardWorker([TaskConfig(task="think_timestamps", rewards=terms)], rules)
+    config = RewardConfig(judge=judge, similarity="lexical", min_similarity=0.6)
+    return RewardWorker([TaskConfig(task="think_timestamps", rewards=terms)], config)
 
 
 def test_a_judge_that_is_down_costs_its_terms_not_the_group() -> None:

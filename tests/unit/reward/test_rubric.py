@@ -141,14 +141,14 @@ def test_a_term_without_weight_is_shown_and_does_not_count() -> None:
 
 def test_thinking_tokens_are_counted_by_the_policy_s_tokenizer(tmp_path: Path) -> None:
     build_tokenizer().save_pretrained(tmp_path)
-    config = [TaskConfig(task="think", rewards=[RewardTermConfig(reward="think_transparency")])]
-    rules = RewardConfig(thinking_tokens=[0, 6])
-    worker = RewardWorker(config, rules, str(tmp_path))
+    tasks = [TaskConfig(task="think", rewards=[RewardTermConfig(reward="think_transparency")])]
+    config = RewardConfig(thinking_tokens=[0, 6])
+    worker = RewardWorker(tasks, config, str(tmp_path))
     done = [completion("<think>a red circle</think><answer>B</answer>")]  # three tokens: the middle
     (reward,) = asyncio.run(worker.score(prompt("think"), done))
     assert reward.value == pytest.approx(1.0)
     with pytest.raises(ConfigError, match=r"tokenizer\.json"):
-        RewardWorker(config, rules)
+        RewardWorker(tasks, config)
 
 
 OUTSIDE = """

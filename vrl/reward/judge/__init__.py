@@ -1,7 +1,7 @@
 """Judges read a completion: its claims with times, its conclusion, its use of visual evidence.
 
 Three kinds answer the same questions: `rules` needs no model, `openai` asks any endpoint of the OpenAI protocol, `vllm`
-asks engines of the run's own.
+asks the run's own engines.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from vrl.types import Sample
 
 
 class Judge(Protocol):
-    """Every question raises JudgeError rather than make up an answer."""
+    """A reader of completions. Every method raises JudgeError if the judge has no usable answer."""
 
     async def claims(self, thinking: str) -> tuple[Claim, ...]:
-        """Return what the thinking claims to see, and when; possibly nothing."""
+        """Return what the thinking claims to see, and when; empty if nothing."""
         ...
 
     async def agrees(self, sample: Sample, thinking: str, answer: str) -> bool:
-        """Return whether the thinking comes to the same conclusion as the answer; False if undecidable."""
+        """Return whether the thinking reaches the same conclusion as the answer; False if undecidable."""
         ...
 
     async def conclusion(self, sample: Sample, thinking: str) -> str:
@@ -32,7 +32,7 @@ class Judge(Protocol):
         ...
 
     async def same(self, sample: Sample, answer: str) -> bool:
-        """Return whether the answer says the same as the sample's true answer."""
+        """Return whether the answer means the same as the sample's true answer."""
         ...
 
 

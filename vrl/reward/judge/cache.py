@@ -1,4 +1,4 @@
-"""Replies on disk, by the content of the question: one small file each, written atomically. Safe across processes."""
+"""Replies on disk, keyed by the request: one small file each, written atomically. Safe across processes."""
 
 import hashlib
 import json
@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 class ReplyCache:
-    """A folder of replies. Example: `cache.put(request, reply)`, later `cache.get(request)`, None if unknown."""
+    """A folder of replies. Example: `cache.put(request, reply)`, later `cache.get(request)`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, request: dict[str, object]) -> str | None:
-        """Return the reply to exactly this request; None also for a file that cannot be parsed."""
+        """Return the reply to exactly this request, or None if there is none or its file cannot be parsed."""
         try:
             stored = json.loads(self._path(request).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""Any endpoint that speaks the OpenAI protocol: a vLLM server, a gateway, a vendor. The only door to openai."""
+"""Any endpoint of the OpenAI protocol: a vLLM server, a gateway, a vendor. The only importer of openai."""
 
 import os
 
@@ -10,15 +10,15 @@ from vrl.reward.judge.service import Request
 
 
 class Endpoint:
-    """Sends requests to the endpoint. The client retries `retries` times."""
+    """A connection to the endpoint, with `retries` retries per request."""
 
     def __init__(self, config: JudgeConfig) -> None:
-        """Raises ConfigError if `api_key_env` names a variable that is not set. Does not connect."""
+        """Create the client without connecting. Raises ConfigError if `api_key_env` names an unset variable."""
         self._secret = bool(config.api_key_env)
         key = os.environ.get(config.api_key_env) if self._secret else "none"
         if not key:
             raise ConfigError(f"reward.judge.api_key_env: got {config.api_key_env!r}, which is not set; export the key")
-        # Always pass a key: the client would otherwise send OPENAI_API_KEY to somebody else's endpoint.
+        # Always pass a key: otherwise the client would send OPENAI_API_KEY to another vendor's endpoint.
         self._client = openai.AsyncOpenAI(
             base_url=config.base_url,
             api_key=key,
@@ -35,7 +35,7 @@ class Endpoint:
         return self._without_key((response.choices[0].message.content if response.choices else "") or "")
 
     def _without_key(self, said: str) -> str:
-        """Remove the key: an endpoint may echo it, and replies are kept on disk and quoted in errors."""
+        """Return the text without the key: an endpoint may echo it, and replies are stored and quoted in errors."""
         return said.replace(self._client.api_key, "***") if self._secret else said
 
     async def close(self) -> None:

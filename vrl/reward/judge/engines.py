@@ -1,6 +1,6 @@
-"""A judge model on engines of the run's own: Ray actors (vrl.rollout.judge), asked without a network address or a key.
+"""A judge model on the run's own engines: Ray actors (vrl.rollout.judge), called without a network address or a key.
 
-Ray restarts an engine that dies, since it holds nothing but the model it was started with; questions in flight fail.
+Ray restarts an engine that dies, since its only state is the model; questions in flight fail.
 """
 
 import asyncio
@@ -17,20 +17,20 @@ from vrl.reward.judge.service import Request
 
 
 class OwnEngines:
-    """Asks the engines in turn."""
+    """A connection that uses the engines in turn."""
 
     def __init__(self, engines: Sequence[Any]) -> None:
         self._turn = itertools.cycle(engines)
 
     async def __call__(self, request: Request) -> str:
-        """Return the text of the reply. Raises JudgeError, also for an engine that died."""
+        """Return the text of the reply. Raises JudgeError, also if the engine died."""
         try:
             return await next(self._turn).chat.remote(request)
         except RayError as error:
             raise JudgeError(f"{type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
-        """Do nothing: the run ends its actors."""
+        """Do nothing: the run ends the actors."""
 
 
 async def end(engines: Sequence[Any], grace_s: float = 10.0) -> None:

@@ -1,7 +1,7 @@
 """Prompts of the judge's model, and parsers of its replies. Pure; the wording is ours, the tasks are Video-R2's.
 
-A completion is quoted between marks and called data, so that a policy cannot gain by writing orders to its judge.
-Parsers raise ValueError for a reply that is no answer.
+A completion is quoted between marks and declared to be data, so that a policy gains nothing from orders to its judge.
+Parsers raise ValueError for a reply in another form.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""A judge that needs no model: finds times and conclusions by their form. For tests and the toy world.
+"""A judge without a model, which finds times and conclusions by pattern. For tests and the toy world.
 
-All of it is our definition. It understands only `00:02 a red ball appears.` and `So the answer is B.`
+Our definition throughout. It understands only `00:02 a red ball appears.` and `So the answer is B.`
 """
 
 import re
@@ -18,7 +18,7 @@ _FULL_MARKS = 4  # sentences with a time that score 1
 
 
 class RuleJudge:
-    """See `Judge`. Never fails."""
+    """A `Judge` that never fails."""
 
     async def claims(self, thinking: str) -> tuple[Claim, ...]:
         """Return, for every sentence that names a time, its first time and its words without times."""
@@ -43,7 +43,7 @@ class RuleJudge:
         return _sentences(thinking[found[-1].end() :])[0].strip() if found else ""
 
     async def visual(self, sample: Sample, thinking: str) -> float:
-        """Return a quarter for every sentence that names a time, at most 1."""
+        """Return 0.25 per sentence that names a time, at most 1."""
         return min(1.0, len(await self.claims(thinking)) / _FULL_MARKS)
 
     async def same(self, sample: Sample, answer: str) -> bool:

@@ -1,8 +1,8 @@
-"""A judge that is a language model: prompts it and parses its replies strictly.
+"""A judge with a language model: sends prompts and parses replies strictly.
 
 Bounded: at most `concurrency` questions in flight, each with `timeout_s` for waiting and retries. As deterministic as
-the model's engine: temperature 0, a fixed seed, replies cached on disk by content. Does not know where the model runs:
-vrl.reward.judge.endpoint and vrl.reward.judge.engines do.
+the model's engine: temperature 0, a fixed seed, replies cached on disk by content. The connection to the model is a
+`Chat`, see vrl.reward.judge.endpoint and vrl.reward.judge.engines.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _SEED = 0
 
 
 class Chat(Protocol):
-    """The connection to the model."""
+    """A connection to the model."""
 
     async def __call__(self, request: Request) -> str:
         """Return the text of the reply. Raises JudgeError."""
@@ -35,7 +35,7 @@ class Chat(Protocol):
 
 
 class ServiceJudge:
-    """See `Judge`. Raises JudgeError for a model that is unreachable, too slow, or replies in another form."""
+    """A `Judge` that raises JudgeError if its model is unreachable, too slow, or replies in another form."""
 
     def __init__(self, config: JudgeConfig, chat: Chat) -> None:
         self._config = config
@@ -48,7 +48,7 @@ class ServiceJudge:
         return await self._ask(prompts.ask_claims(thinking), prompts.read_claims)
 
     async def agrees(self, sample: Sample, thinking: str, answer: str) -> bool:
-        """Return whether the thinking comes to the same conclusion as the answer."""
+        """Return whether the thinking reaches the same conclusion as the answer."""
         return await self._ask(prompts.ask_agrees(sample, thinking, answer), prompts.read_agrees)
 
     async def conclusion(self, sample: Sample, thinking: str) -> str:
@@ -62,7 +62,7 @@ class ServiceJudge:
         return await self._ask(prompts.ask_visual(thinking), prompts.read_visual)
 
     async def same(self, sample: Sample, answer: str) -> bool:
-        """Return whether the answer says the same as the true one."""
+        """Return whether the answer means the same as the true one."""
         return await self._ask(prompts.ask_same(sample, answer), prompts.read_same)
 
     async def close(self) -> None:
