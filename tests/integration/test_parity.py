@@ -1,4 +1,4 @@
-"""The gate on live engines: sound for every family, red for each fault that makes video RL silently off-policy."""
+"""The gate on live engines: passes for every family, fails for each fault that makes video RL silently off-policy."""
 
 import asyncio
 from collections.abc import Iterator
@@ -97,7 +97,7 @@ def test_a_stale_weight_shows_in_the_log_probs(bench: Bench):
 
 
 def from_transformers(path: str):
-    """prompt_positions as transformers computes them."""
+    """Return a `prompt_positions` that computes them with transformers."""
     hf = AutoModelForImageTextToText.from_pretrained(path)
 
     def positions(token_ids: np.ndarray, vision: tuple[VisionGrid, ...], rule: PositionRule) -> np.ndarray:
@@ -135,7 +135,7 @@ def test_seconds_kept_in_double_shift_a_time_step(bench: Bench, monkeypatch: pyt
         return  # the only family whose positions count seconds
 
     def in_double(token_ids: np.ndarray, vision: tuple[VisionGrid, ...], rule: PositionRule) -> np.ndarray:
-        """The rule without its rounding to float32, for a prompt of one clip."""
+        """Return positions by the rule without rounding to float32, for a prompt of one clip."""
         positions = prompt_positions(token_ids, vision, rule).copy()
         (grid,) = vision
         t, h, w = grid.grid_thw
@@ -145,7 +145,7 @@ def test_seconds_kept_in_double_shift_a_time_step(bench: Bench, monkeypatch: pyt
         return positions
 
     monkeypatch.setattr("vrl.parity.gate.prompt_positions", in_double)
-    assert bench.gate(bench.cases["wide, odd sizes"]).passed  # one second a step: exact either way
+    assert bench.gate(bench.cases["wide, odd sizes"]).passed  # one second per step: exact in both
     assert bench.gate(bench.cases[EVERY_12TH]).results[0].differs == "positions"
     monkeypatch.undo()
     monkeypatch.setattr("vrl.algo.packing.prompt_positions", in_double)

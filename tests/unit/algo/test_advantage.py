@@ -10,7 +10,7 @@ from vrl.types import Completion, Prompt, Reward, Rollout, RolloutGroup, Sample
 
 
 def of_step(rewards, *, num_tokens=None, **algo):
-    """The advantages of a step's groups, one token a completion unless said otherwise."""
+    """Return the advantages of a step's groups, by default with one token per completion."""
     lengths = num_tokens or [[1] * len(group) for group in rewards]
     return advantages([np.array(r) for r in rewards], [np.array(n) for n in lengths], AlgoConfig(**algo))
 
@@ -31,7 +31,7 @@ def test_grpo_adds_eps_to_the_deviation():
     np.testing.assert_allclose(found, [-1 / (np.sqrt(2) + 1), 1 / (np.sqrt(2) + 1)], rtol=1e-6)
 
 
-def test_without_std_the_scale_of_rewards_stays():
+def test_without_std_the_scale_of_rewards_is_kept():
     assert of_group([0.0, 3.0, 0.0], advantage="grpo_no_std").tolist() == [-1.0, 2.0, -1.0]
 
 
@@ -81,7 +81,7 @@ def test_pass_at_k_of_graded_rewards_equals_all_draws_one_by_one(k):
 
 
 def group(*rewards):
-    """A group of empty completions with these rewards."""
+    """Return a group of empty completions with these rewards."""
     empty = np.zeros(0)
     completion = Completion(token_ids=empty, rollout_logprobs=empty, text="", finish_reason="stop", versions=())
     rollouts = tuple(Rollout(completion=completion, reward=Reward(value=reward)) for reward in rewards)

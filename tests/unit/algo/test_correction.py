@@ -43,7 +43,7 @@ def test_a_truncated_weight_is_unbiased_up_to_its_bound():
     ("kind", "wanted"), [("token_truncate", [2.0, 0.0]), ("token_mask", [0.0, 0.0]), ("sequence_mask", [0.0, 0.0])]
 )
 def test_impossible_tokens(kind, wanted):
-    # The engine gave a token 1e-300 of the learner's probability, and the other way round.
+    # The engine's probability of a token is 1e-300 of the learner's, and vice versa.
     old, rollout = torch.tensor([-1.0, -math.inf]), torch.tensor([-700.0, -1.0])
     found, acts = correction_weights(old, rollout, torch.tensor([0, 1]), kind=kind, low=0.5, high=2.0)
     assert found.tolist() == wanted

@@ -21,7 +21,7 @@ def test_estimators_by_hand(estimator, wanted):
     assert found.tolist() == pytest.approx(wanted, rel=1e-6)
 
 
-def test_a_clamped_difference_counts_no_further_and_has_no_gradient():
+def test_a_clamped_difference_is_bounded_and_has_no_gradient():
     logprobs = torch.tensor([-13.0, -1.0], requires_grad=True)
     found = kl(logprobs, torch.tensor([-1.0, -1.5]), "k3", clamp=10.0)
     assert found.tolist() == pytest.approx([math.exp(10) - 11, math.exp(-0.5) - 0.5], rel=1e-6)

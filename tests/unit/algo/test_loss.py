@@ -13,7 +13,7 @@ def column(*values, grad=False):
 
 
 def at_ratio(loss, ratio, advantage, **bounds):
-    """The loss of one token whose log-prob went from -3 to -3 + log ratio; its gradient; whether a bound acted."""
+    """Return loss and gradient of a token whose log-prob went from -3 to -3 + log ratio, and whether it was cut."""
     logprobs = column(math.log(ratio) - 3.0, grad=True)
     found, acts = loss(logprobs, column(-3.0), column(advantage), **bounds)
     found.sum().backward()
@@ -31,7 +31,7 @@ def at_ratio(loss, ratio, advantage, **bounds):
         (1.5, 0.0, 0.0, 0.0, False),  # nothing to learn
     ],
 )
-def test_clip_stops_only_what_went_too_far_in_the_wished_direction(ratio, advantage, loss, gradient, clipped):
+def test_clip_cuts_only_tokens_that_moved_too_far_in_the_rewarded_direction(ratio, advantage, loss, gradient, clipped):
     assert at_ratio(clip, ratio, advantage, **CLIP) == pytest.approx((loss, gradient, clipped), rel=1e-6)
 
 
@@ -64,7 +64,7 @@ def test_cispo_without_a_lower_bound():
     assert at_ratio(cispo, 0.01, 1.0, clip_low=1.0, clip_high=0.28)[1:] == pytest.approx((-0.01, False), rel=1e-5)
 
 
-def test_gspo_has_one_ratio_a_completion():
+def test_gspo_has_one_ratio_per_completion():
     # Completion 0: log ratios log 2 and log 0.5 cancel: 1. Completion 1: log 4 and 0: the root of 4, clipped at 1.28.
     old = column(-1.0, -1.0, -2.0, -2.0)
     moved = torch.tensor([math.log(2), -math.log(2), math.log(4), 0.0])
@@ -103,7 +103,7 @@ def test_a_huge_ratio_stays_finite(advantage):
 
 
 def test_a_token_of_probability_zero_is_not_hidden():
-    # The sampler cannot have drawn it: something is broken, and the learner stops at what is not finite.
+    # The sampler cannot have drawn it, so something is broken; the learner stops at non-finite values.
     found, _ = reinforce(column(-math.inf), column(1.0))
     assert token_mean(found, 1).item() == math.inf
 
@@ -122,7 +122,7 @@ def test_sequence_mean_weighs_completions_alike():
     assert sequence_mean(loss, ids, 4).item() == pytest.approx(1.125)
 
 
-def test_fixed_length_weighs_tokens_alike_and_ignores_how_many_there_are():
+def test_fixed_length_weighs_tokens_alike_and_ignores_their_number():
     assert fixed_length(column(1.0, 2.0, 5.0), 2, 16).item() == pytest.approx(8 / 32)
 
 

@@ -1,4 +1,4 @@
-"""Every objective with a linear policy in place of a model: how a step is cut must not change its loss or gradient."""
+"""Every objective with a linear policy as model: the cut of a step must not change its loss or gradient."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ VOCABULARY, WIDTH = 20, 6
 
 
 def make_groups(seed=0):
-    """Ragged groups with masked tokens, one completion that trains nothing, and log-probs far from one another."""
+    """Return ragged groups with masked tokens, a completion that does not train, and log-probs far apart."""
     rng = np.random.default_rng(seed)
     groups = []
     for prompt_length, lengths in ((3, (5, 2, 7)), (6, (1, 4, 3)), (2, (6, 6, 2)), (4, (3, 9, 1)), (5, (2, 2, 8))):
@@ -41,7 +41,7 @@ def make_groups(seed=0):
 
 
 class LinearPolicy:
-    """Logits of the next token are a linear map of the embedding of the last; a second map is the reference."""
+    """A policy whose logits are a linear map of the last token's embedding; a second map is the reference."""
 
     def __init__(self):
         generator = torch.Generator().manual_seed(0)
@@ -61,7 +61,7 @@ class LinearPolicy:
 
 
 def update(groups, config, *, ranks=1, micro_batch_tokens=10_000):
-    """Loss, gradient and metrics of one update, computed separately for each micro-batch of each rank."""
+    """Return loss, gradient and metrics of one update, computed separately for each micro-batch of each rank."""
     policy = LinearPolicy()
     batch = pack(groups, ranks=ranks, micro_batch_tokens=micro_batch_tokens)
     loss, sums = 0.0, {}
@@ -127,7 +127,7 @@ def test_the_cut_of_a_step_changes_neither_loss_nor_gradient_nor_metrics(config)
         "reinforce_plus_plus_baseline",
     ],
 )
-def test_the_cut_and_order_of_a_step_change_no_objective_from_its_rewards_on(advantage):
+def test_neither_cut_nor_order_of_a_step_changes_an_objective_from_rewards_on(advantage):
     config = AlgoConfig(advantage=advantage, clip_low=0.3, clip_high=0.4)
     rewards = np.random.default_rng(3).normal(size=(5, 3)).round(1)
 
@@ -147,7 +147,7 @@ def test_the_cut_and_order_of_a_step_change_no_objective_from_its_rewards_on(adv
 
 
 def one_token(**change):
-    """One group of two completions, of two tokens and one, and what the policy thinks of them."""
+    """Return one group of two completions, of two tokens and one, and the policy's log-probs of them."""
     group = TrainingGroup(
         prompt_token_ids=np.array([1]),
         vision=(),
@@ -168,7 +168,7 @@ def scored(row, *, probabilities=(0.5, 0.5, 0.25), entropy=(1.0, 2.0, 3.0), refe
     return logprobs, trained_tokens(row, logprobs, torch.tensor(entropy), ref)
 
 
-def test_the_only_update_of_a_step_is_policy_gradient_with_the_engine_as_measure_only():
+def test_the_only_update_of_a_step_is_policy_gradient_and_the_engine_affects_metrics_only():
     logprobs, tokens = scored(one_token())
     loss, metrics = objective(tokens, AlgoConfig(), COUNTS)
     loss.backward()

@@ -43,7 +43,7 @@ def test_row_of_two_groups():
     assert row.positions_3N[0].tolist() == [0, 1, 2, 3, 4, 5, 4, 0, 1, 2, 3]
     assert row.positions_3N[1].tolist() == [0, 1, 1, 3, 4, 5, 4, 0, 1, 2, 3]
     assert row.vision_slots_V.tolist() == [1, 2]
-    assert row.predictors_L.tolist() == [3, 4, 3, 8, 9]  # each first token from its prompt's last
+    assert row.predictors_L.tolist() == [3, 4, 3, 8, 9]  # first tokens are predicted from the prompt's last token
     assert row.targets_L.tolist() == [20, 21, 22, 50, 50]
     assert row.loss_mask_L.tolist() == [True, False, True, True, True]
     assert row.advantages_L.tolist() == [0.5, 0.5, -0.5, 2.0, 2.0]
@@ -75,26 +75,26 @@ def test_micro_batches_respect_the_budget_and_never_split_a_group():
     assert (batch.counts.num_loss_tokens, batch.counts.num_sequences) == (67, 5)
 
 
-def test_ranks_get_like_work_and_the_same_number_of_micro_batches():
+def test_ranks_get_similar_work_and_the_same_number_of_micro_batches():
     heavy = Grid(kind="video", grid_thw=(4, 10, 10))  # 400 patches outweigh the tokens
     groups = [group(10, [5]), group(10, [5], vision=(heavy,)), group(10, [5]), group(10, [5])]
     batch = pack(groups, ranks=2, micro_batch_tokens=15)
     assert indices(batch) == [[[1], [], []], [[0], [2], [3]]]
 
 
-def test_patches_count_by_what_they_cost():
+def test_patches_count_by_their_cost():
     clip = Grid(kind="video", grid_thw=(1, 5, 8))  # 40 patches
     groups = [group(8, [2], vision=(clip,)), group(8, [2], vision=(clip,)), group(20, [5])]  # 10, 10 and 25 tokens
-    # 10 + 40 x 0.25 = 20 tokens' room each: two clips fit 40, but not with the text as well.
+    # Each takes the memory of 10 + 40 x 0.25 = 20 tokens: two clips fit into 40, but not with the text.
     batch = pack(groups, ranks=1, micro_batch_tokens=40, patch_cost=PatchCost(work=0.1, memory=0.25))
     assert indices(batch) == [[[0, 1], [2]]]  # 28 and 25 of work
-    # 10 + 40 x 0.1 = 14 of work each: the text alone is dearer than one clip, and equal to neither pair.
+    # Each is 10 + 40 x 0.1 = 14 of work: the text alone costs more than one clip, and equals neither pair.
     batch = pack(groups, ranks=2, micro_batch_tokens=100, patch_cost=PatchCost(work=0.1, memory=0.25))
     assert indices(batch) == [[[2]], [[0, 1]]]
 
 
-def test_padding_is_the_share_of_work_that_ranks_wait_for():
-    # Micro-batches of 30 and 10 on one rank, 20 on the other: in step they take 30 + 10, twice, for 60 of work.
+def test_padding_is_the_fraction_of_work_that_ranks_wait_for():
+    # Micro-batches of 30 and 10 on one rank, 20 on the other: in lockstep they take 2 x (30 + 10) for 60 of work.
     batch = pack([group(20, [10]), group(15, [5]), group(8, [2])], ranks=2, micro_batch_tokens=30)
     assert indices(batch) == [[[0]], [[1, 2]]] and batch.pad_frac == 0
     batch = pack([group(20, [10]), group(15, [5]), group(8, [2])], ranks=2, micro_batch_tokens=20)
@@ -109,7 +109,7 @@ def test_a_rank_without_groups_gets_empty_micro_batches():
     assert batch.micro_batches[1][0].groups == ()
 
 
-def test_a_completion_that_trains_nothing_is_no_sequence():
+def test_a_completion_without_trained_tokens_is_no_sequence():
     silent = TrainingGroup(
         prompt_token_ids=np.arange(2),
         vision=(),

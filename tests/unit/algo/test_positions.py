@@ -45,7 +45,7 @@ def test_an_image_counts_rows_and_columns():
 
 
 def test_seconds_pass_through_float32_and_multiply_in_double():
-    # 25 frames a second, every 12th: 0.96 s. float32(0.96) x 2 x 25 is just below 48; plain double arithmetic gives 48.
+    # Every 12th frame at 25 fps: 0.96 s. float32(0.96) x 2 x 25 is just below 48; plain double arithmetic gives 48.
     positions = prompt_positions(np.full(32, VIDEO), (video(32, 2, 2, 0.96),), rule("qwen2_5_vl", 2.0))
     assert positions[0, :4].tolist() == [0, 1, 3, 5]
     assert positions[0, 25] == 47
@@ -57,7 +57,7 @@ def test_qwen2_ignores_seconds():
 
 
 def test_qwen3_gives_each_time_step_its_own_block_between_texts():
-    tokens = [1, VIDEO, VIDEO, 2, 3, VIDEO, VIDEO, 4]  # 1 and 2, 3 stand for the time texts
+    tokens = [1, VIDEO, VIDEO, 2, 3, VIDEO, VIDEO, 4]  # 1 and 2, 3 are the texts with the time
     positions = prompt_positions(np.array(tokens), (video(2, 2, 4),), rule("qwen3_vl"))
     assert positions[0].tolist() == [0, 1, 1, 3, 4, 5, 5, 7]
     assert positions[1].tolist() == [0, 1, 1, 3, 4, 5, 5, 7]
@@ -85,7 +85,7 @@ def test_placeholders_that_do_not_match_the_grids_are_refused(tokens, media, sai
         prompt_positions(np.array(tokens), media, rule("qwen2_vl"))
 
 
-def test_a_clip_without_seconds_is_refused_where_seconds_matter():
+def test_a_clip_without_seconds_is_refused_if_seconds_matter():
     with pytest.raises(DataError, match="seconds_per_grid 0"):
         prompt_positions(np.full(2, VIDEO), (video(2, 2, 2, 0.0),), rule("qwen2_5_vl", 2.0))
 

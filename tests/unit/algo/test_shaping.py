@@ -20,7 +20,7 @@ REWARD = Reward(value=0.8, breakdown={"accuracy": 1.0, "format": None})
 
 
 @pytest.mark.parametrize(("num_tokens", "penalty"), [(1, 0.0), (16, 0.0), (17, -0.25), (19, -0.75), (20, -1.0)])
-def test_the_penalty_falls_along_a_line_over_the_last_tokens(num_tokens, penalty):
+def test_the_penalty_is_linear_over_the_last_tokens(num_tokens, penalty):
     assert overlong(num_tokens, 20, 4) == penalty
 
 
@@ -33,7 +33,7 @@ def test_the_penalty_joins_the_reward_and_its_parts():
 def test_a_truncated_completion_may_earn_nothing():
     config = AlgoConfig(truncated="zero_reward")
     assert shaped(completion(20, "length"), REWARD, config, 20) == Reward(value=0.0, breakdown=REWARD.breakdown)
-    assert shaped(completion(20), REWARD, config, 20) == REWARD  # its end came in time
+    assert shaped(completion(20), REWARD, config, 20) == REWARD  # it ended before the limit
     both = AlgoConfig(truncated="zero_reward", overlong_tokens=4)
     assert shaped(completion(20, "length"), REWARD, both, 20).value == -1.0
 

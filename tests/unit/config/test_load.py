@@ -38,7 +38,7 @@ def test_every_committed_preset_loads(path: Path):
 
 
 @pytest.mark.parametrize("schema", [RunConfig, EvalConfig, InferConfig, ServeConfig])
-def test_every_key_says_what_it_means_in_one_sentence(schema: type):
+def test_every_key_is_documented_in_one_sentence(schema: type):
     def documented(section: Any) -> Iterator[tuple[str, str]]:
         for entry in fields(section):
             yield f"{type(section).__name__}.{entry.name}", entry.metadata.get("doc", "")
@@ -86,7 +86,7 @@ def test_faults_of_base_files_are_named(tmp_path: Path):
         load(tmp_path / "listed.yaml")
 
 
-def test_several_files_and_arguments_count_in_their_order(tmp_path: Path):
+def test_several_files_and_arguments_apply_in_their_order(tmp_path: Path):
     write(tmp_path, a="name: a\nsteps: 1\nmodel: {path: m}\n", b="name: b\nsteps: 2\ndata: {train: d.parquet}\n")
     config = load(tmp_path / "a.yaml", ["name=c", str(tmp_path / "b.yaml"), "steps=3"])
     assert (config.name, config.steps, config.model.path) == ("b", 3, "m")
@@ -130,7 +130,7 @@ def test_range_and_cross_field_problems_say_got_and_wanted():
     assert "data.frames.fps: got -3.0, wanted more than 0" in text
 
 
-def test_learner_options_that_do_nothing_are_refused():
+def test_learner_options_without_effect_are_refused():
     text = problems_of("learner.offload=true", "learner.zero_stage=0", "learner.lora.rank=4", "learner.lora.targets=[]")
     assert "learner.offload: got true with learner.zero_stage=0" in text
     assert "learner.lora.targets: got an empty list" in text
@@ -148,7 +148,7 @@ def test_an_engine_that_shares_memory_needs_the_gpu_of_a_rank():
 
 
 def test_a_renamed_key_fails_and_names_the_new_one(tmp_path: Path):
-    """In a file and as an argument alike; every new name in the table exists."""
+    """Both in a file and as an argument; every new name in the table exists."""
     (tmp_path / "c.yaml").write_text("fault: {place_s: 3, silence_s: 4}\n")
     text = problems_of(str(tmp_path / "c.yaml"), "fault.heartbeat_s=1", "fault.unheard=1")
     for old, new in RENAMED.items():

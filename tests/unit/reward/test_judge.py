@@ -1,4 +1,4 @@
-"""Judges: the rules, and a service over real HTTP that answers, is down, is slow, or talks nonsense."""
+"""Judges: the rules, and a service over real HTTP that answers, is down, is slow, or replies nonsense."""
 
 import asyncio
 import json
@@ -114,7 +114,7 @@ def test_a_service_is_asked_deterministically_and_once(tmp_path: Path, monkeypat
     with endpoint(honest) as (url, seen):
         for _ in range(2):
             assert asyncio.run(everything(judge(url, cache_dir=str(tmp_path)))) == wanted
-        assert len(seen) == 5  # the second round came from the disk
+        assert len(seen) == 5  # the second round came from the cache on disk
         assert {(one["temperature"], one["seed"], one["path"]) for one in seen} == {(0.0, 0, "/v1/chat/completions")}
         assert all(one["messages"][1]["content"].count(THINKING) == 1 for one in seen)
         assert seen[0]["key"] == "Bearer none"
@@ -126,12 +126,12 @@ def test_a_service_is_asked_deterministically_and_once(tmp_path: Path, monkeypat
         assert len(seen) == 1
 
 
-def test_a_key_that_is_not_there_is_a_configuration_error() -> None:
+def test_a_missing_key_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match="NO_SUCH_KEY"):
         judge("http://localhost:1/v1", api_key_env="NO_SUCH_KEY")
 
 
-def test_a_service_that_stumbles_is_asked_again() -> None:
+def test_a_failed_request_is_retried() -> None:
     failures = iter([500, 429])
     with endpoint(lambda request: (next(failures, 200), '{"score": 4}')) as (url, seen):
         assert asyncio.run(judge(url, timeout_s=20.0).visual(SAMPLE, THINKING)) == 0.4
@@ -204,7 +204,7 @@ def test_a_judge_that_is_down_costs_its_terms_not_the_group() -> None:
     texts = [f"<think>{THINKING}</think><answer>B</answer>", "<think>00:01 a blue ball</think><answer>A</answer>", "B"]
     completions = [completion(text) for text in texts]
     good = asyncio.run(worker(JudgeConfig()).score(prompt, completions))
-    # two claims, one of them told by the caption; the second thinking draws no conclusion; the third cannot be read
+    # two claims, one confirmed by the caption; the second thinking has no conclusion; the third is not parseable
     assert [reward.breakdown["temporal"] for reward in good] == [0.5, 0.0, 0.0]
     assert [reward.value for reward in good] == [1.5, 0.0, 0.0]
     assert [(reward.parsed, reward.judge_failures) for reward in good] == [(True, 0), (True, 0), (False, 0)]
@@ -216,7 +216,7 @@ def test_a_judge_that_is_down_costs_its_terms_not_the_group() -> None:
     assert [reward.judge_failures for reward in bad] == [3, 3, 0]
 
 
-def test_diagnostics_are_asked_for_only_where_they_are_wanted_and_change_no_reward() -> None:
+def test_diagnostics_are_asked_for_only_on_request_and_change_no_reward() -> None:
     prompt = Prompt(sample=SAMPLE, token_ids=np.arange(3), duration_s=10.0)
     texts = [f"<think>{THINKING}</think><answer>{answer}</answer>" for answer in "BA"]
     rewards = RewardWorker([TaskConfig(task="think_timestamps", rewards=[RewardTermConfig(reward="accuracy")])])
@@ -224,7 +224,7 @@ def test_diagnostics_are_asked_for_only_where_they_are_wanted_and_change_no_rewa
     watched = asyncio.run(rewards.score(prompt, [completion(text) for text in texts], diagnose=True))
     assert [reward.value for reward in plain] == [reward.value for reward in watched] == [1.0, 0.0]
     assert all(set(reward.breakdown) == {"accuracy"} for reward in plain)
-    # the thinking concludes B: consistent where B is the answer; a wrong answer does not count; two sentences of four
+    # the thinking concludes B: consistent if the answer is B; a wrong answer does not count; two sentences of four
     assert [reward.breakdown["think_answer_consistency"] for reward in watched] == [1.0, None]
     assert [reward.breakdown["visual_evidence"] for reward in watched] == [0.5, 0.5]
 
@@ -232,9 +232,7 @@ def test_diagnostics_are_asked_for_only_where_they_are_wanted_and_change_no_rewa
 @pytest.mark.parametrize(
     ("status", "said"), [(401, "wrong key: secret-of-the-judge"), (200, '{"score": "secret-of-the-judge"}')]
 )
-def test_an_endpoint_that_repeats_the_key_does_not_get_it_into_the_log(
-    monkeypatch: pytest.MonkeyPatch, status: int, said: str
-) -> None:
+def test_a_key_that_the_endpoint_echoes_is_not_logged(monkeypatch: pytest.MonkeyPatch, status: int, said: str) -> None:
     monkeypatch.setenv("JUDGE_KEY", "secret-of-the-judge")
     with (
         endpoint(lambda request: (status, said)) as (url, _),

@@ -69,7 +69,7 @@ def test_a_numeric_tolerance_is_relative_and_off_by_default() -> None:
     assert not same_number("104", "100") and not same_number("0.01", "0", 0.05) and same_number("0", "0", 0.05)
 
 
-def test_regression_pays_the_near() -> None:
+def test_regression_pays_near_answers() -> None:
     assert [relative_accuracy(got, 10.0) for got in (10, 9, 12, 25)] == pytest.approx([1, 0.9, 0.8, 0])
     # relative error e earns the thresholds with e < 1 - t: 0 all ten, 5 % all but .95, 10 % all but .95 and .90
     wanted = {10.0: 1.0, 9.5: 0.9, 9.0: 0.8, 7.5: 0.5, 5.0: 0.0, 20.0: 0.0}
@@ -80,7 +80,7 @@ def test_regression_pays_the_near() -> None:
     assert score("accuracy", " nine", **fields) == 0.0
 
 
-def test_words_as_written_and_free_text() -> None:
+def test_ocr_and_free_text() -> None:
     assert score("accuracy", " exit", answer_type="ocr", answer="EXIT 12") == 0.5
     assert score("accuracy", " a b c", answer_type="ocr", answer="x") == 0.0
     assert score("accuracy", " a red ball", answer_type="free", answer="a red ball") == pytest.approx(1.0)
@@ -104,7 +104,7 @@ def test_accuracy_does_not_apply_to_spans() -> None:
     assert score("accuracy", event(0.1, 0.2), task="grounding", answer_type="span", spans=((1.0, 2.0),)) is None
 
 
-def test_format_asks_for_an_end_and_for_the_sample_s_form() -> None:
+def test_format_requires_an_end_and_the_form_of_the_task() -> None:
     fields = {"answer_type": "choice", "options": ("red", "blue")}
     assert score("format", " B", **fields) == 1.0
     assert score("format", " B", finish_reason="length", **fields) == 0.0
@@ -138,7 +138,7 @@ def test_iou_of_several_true_events_unites_them() -> None:
     assert score("iou", event(0.0, 1.0), task="grounding", spans=spans) == pytest.approx(0.5)
 
 
-def test_tiou_takes_off_what_the_edges_miss() -> None:
+def test_tiou_subtracts_the_errors_of_the_edges() -> None:
     fields = {"task": "grounding", "spans": ((2.0, 6.0),)}
     assert score("tiou", event(0.2, 0.6), **fields) == pytest.approx(1.0)
     assert score("tiou", event(0.4, 0.8), **fields) == pytest.approx(0.2 / 0.6 * 0.8 * 0.8)
@@ -149,7 +149,7 @@ def test_tiou_takes_off_what_the_edges_miss() -> None:
 
 def test_the_best_of_the_true_moments_counts_as_in_nextgqa() -> None:
     fields = {"task": "grounding", "spans": ((1.0, 3.0), (6.0, 7.0))}  # of 10 s
-    said = event(0.2, 0.7)  # 1 s of 5 lies in the first moment, which with it spans 6 s; 1 s in the second, of 5
+    said = event(0.2, 0.7)  # 5 s: 1 s in the first moment (union 6 s), 1 s in the second (union 5 s)
     assert score("best_iou", said, **fields) == pytest.approx(1 / 5)
     assert score("best_iop", said, **fields) == pytest.approx(1 / 5)
     assert score("best_iop", event(0.2, 0.3), **fields) == pytest.approx(1.0)

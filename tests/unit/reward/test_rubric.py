@@ -1,4 +1,4 @@
-"""The rubric: weights, missing values, faults; and the worker that applies it."""
+"""The rubric with weights, missing values and faults, and the worker that applies it."""
 
 import asyncio
 import pickle
@@ -112,7 +112,7 @@ def test_a_task_without_rubric_is_an_error_not_a_zero() -> None:
         score([task("vqa", accuracy=1.0)], prompt("grounding"), [completion(" B")])
 
 
-def test_a_term_counts_only_where_its_conditions_hold() -> None:
+def test_a_term_counts_only_if_its_conditions_hold() -> None:
     gated = RewardTermConfig(reward="frame_sensitive", weight=0.5, when=["accuracy >= 0.6", "consistency>=1"])
     config = TaskConfig(task="think_keyframes", rewards=[RewardTermConfig(reward="format"), gated])
     rubric = build_rubric([config])
@@ -121,15 +121,15 @@ def test_a_term_counts_only_where_its_conditions_hold() -> None:
     for change, value, shown in [
         ({}, 1.0 + 0.5 * 0.8, 0.8),
         ({"accuracy": 0.5}, 1.0, 0.0),
-        ({"consistency": None}, 1.5, None),  # the condition is missing: so is the term, format takes its weight
-        ({"accuracy": 0.0, "consistency": None}, 1.0, 0.0),  # one that fails is enough
+        ({"consistency": None}, 1.5, None),  # a missing condition makes the term missing; format takes its weight
+        ({"accuracy": 0.0, "consistency": None}, 1.0, 0.0),  # one failed condition is enough
     ]:
         reward = rubric.combine("think_keyframes", values | change)
         assert (reward.value, reward.breakdown["frame_sensitive"]) == (pytest.approx(value), shown)
 
 
 @pytest.mark.parametrize("text", ["accuracy", "accuracy>0.5", "acuracy>=1", "length_band>=1", "accuracy>=x"])
-def test_a_condition_that_cannot_be_read_is_named(text: str) -> None:
+def test_a_condition_that_cannot_be_parsed_is_named(text: str) -> None:
     config = TaskConfig(task="vqa", rewards=[RewardTermConfig(reward="format", when=[text])])
     assert text in check_rubric([config])[0]
 
@@ -163,7 +163,7 @@ REWARDS = {"shouting": shouting}
 
 @pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
-    """Writes a module of a user's and names it; the registry is as before in the end."""
+    """Return a function that writes a user's module and returns its name; restore the registry afterwards."""
     monkeypatch.syspath_prepend(tmp_path)
     kept, taken = dict(REWARDS), set(vrl.reward._registered)
 
@@ -179,7 +179,7 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     vrl.reward._registered.update(taken)
 
 
-def test_a_reward_may_live_in_a_module_of_the_users_own(outside: Callable[[str], str]) -> None:
+def test_a_reward_may_be_in_a_users_module(outside: Callable[[str], str]) -> None:
     config = RewardConfig(modules=[outside(OUTSIDE)])
     for _ in range(2):  # a second worker in one process
         loud, quiet = score([task("vqa", shouting=1.0)], prompt(), [completion("B"), completion("b")], config=config)
@@ -194,7 +194,7 @@ def test_a_reward_may_live_in_a_module_of_the_users_own(outside: Callable[[str],
         ("REWARDS = {'accuracy': None}", "'accuracy'"),
     ],
 )
-def test_a_module_of_no_use_is_named(outside: Callable[[str], str], text: str, told: str) -> None:
+def test_a_module_without_usable_rewards_is_named(outside: Callable[[str], str], text: str, told: str) -> None:
     before = dict(REWARDS)
     with pytest.raises(ConfigError, match=told):
         vrl.reward.add_modules([outside(text)])

@@ -24,7 +24,7 @@ def test_flops_by_hand(shape):
     assert free == 3 * frozen
 
 
-def test_a_patch_is_cheaper_than_a_token_and_cheaper_still_where_the_tower_is_frozen(shape):
+def test_a_patch_is_cheaper_than_a_token_and_even_cheaper_if_the_tower_is_frozen(shape):
     free = patch_cost(shape, ModelConfig(path=SEVEN_B), LearnerConfig())
     frozen = patch_cost(shape, ModelConfig(path=SEVEN_B, freeze=["model.visual"]), LearnerConfig())
     assert 0 < frozen.work < free.work < 1

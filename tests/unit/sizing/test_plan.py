@@ -61,7 +61,7 @@ def test_the_export_of_a_run_is_planned_for(tmp_path: Path):
     assert found.model.family == "qwen2_vl" and found.model.num_parameters < 2e6
 
 
-def test_adapters_are_counted_on_the_linears_they_sit_on():
+def test_adapters_are_counted_for_their_linears():
     shape = model_shape("Qwen/Qwen2.5-VL-7B-Instruct")
     # 28 layers x 8 x (q, o: 3584 + 3584; k, v: 3584 + 512; gate, up, down: 3584 + 18944)
     assert shape.num_trained(["model.visual"], LoraConfig(rank=8)) == 28 * 8 * (2 * 7168 + 2 * 4096 + 3 * 22528)
@@ -71,7 +71,7 @@ def test_adapters_are_counted_on_the_linears_they_sit_on():
     assert adapters["optimizer state"] < 0.01 * whole["optimizer state"]
 
 
-def test_an_unknown_model_says_which_are_known():
+def test_an_unknown_model_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match=r"Qwen/Qwen2\.5-VL-7B-Instruct"):
         model_shape("someone/else")
 
@@ -109,7 +109,7 @@ def test_seven_billion_parameters_by_hand():
     assert amount(engine, "engine", "keys and values of one group") == kv_token * (4096 + 256 + 8 * 768)
 
 
-def test_a_shared_gpu_holds_the_larger_of_two_turns_not_their_sum():
+def test_a_shared_gpu_holds_the_larger_of_two_phases_not_their_sum():
     sizes = ["push.backend=ipc", "learner.ranks=8", "rollout.engines=8", "rollout.gpu_memory_utilization=0.6"]
     config = [*sizes, "algo.max_policy_age=0", "learner.zero_stage=2", "rollout.tensor_parallel=1"]
     found = plan(load(SEVEN_B, config), gpu_bytes=80 * GIB)
@@ -124,7 +124,7 @@ def test_a_shared_gpu_holds_the_larger_of_two_turns_not_their_sum():
     assert "lower rollout.gpu_memory_utilization" in problem
 
 
-def test_what_does_not_fit_is_named_with_the_key_to_change():
+def test_exceeded_bounds_name_the_key_to_change():
     found = plan(
         load(SEVEN_B, ["learner.zero_stage=1", "data.frames.max_frames=1024", "rollout.gpu_memory_utilization=0.2"]),
         gpu_bytes=80 * GIB,
@@ -136,7 +136,7 @@ def test_what_does_not_fit_is_named_with_the_key_to_change():
     assert any("learner rank" in problem for problem in plan(load(SEVEN_B), gpu_bytes=40 * GIB).problems)
 
 
-def test_the_page_names_every_actor():
+def test_the_printed_plan_names_every_actor():
     page = Console(file=io.StringIO(), width=100)
     print_plan(plan(load(SEVEN_B), gpu_bytes=80 * GIB), page)
     text = page.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]

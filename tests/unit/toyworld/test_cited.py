@@ -1,4 +1,4 @@
-"""Rows of RLER's cold start: every verdict recomputed from when the thing is there and in which colour."""
+"""Rows of RLER's cold start: every verdict recomputed from the colours of the thing over time."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def asked() -> list[Sample]:
     return rows
 
 
-def test_a_verdict_is_yes_where_the_frames_show_the_colour(asked: list[Sample]) -> None:
+def test_a_verdict_is_yes_if_the_frames_show_the_colour(asked: list[Sample]) -> None:
     by_id = {row.sample_id: row for row in asked}
     verdicts = [row for row in cited_rows(asked, np.random.default_rng(0)) if row.task == "vqa"]
     for row in verdicts:

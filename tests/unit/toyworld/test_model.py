@@ -70,7 +70,7 @@ def test_images_and_videos_are_normalised_alike(tmp_path: Path, family: str, sha
         assert getattr(processor.image_processor, constant) == getattr(processor.video_processor, constant)
 
 
-def test_sharp_weights_commit_where_plain_ones_are_uniform(tmp_path: Path) -> None:
+def test_sharp_weights_are_decided_while_plain_ones_are_uniform(tmp_path: Path) -> None:
     highest = {}
     for sharp in (False, True):
         folder = tmp_path / str(sharp)

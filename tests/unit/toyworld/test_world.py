@@ -1,4 +1,4 @@
-"""The toy world: determinism, truths recomputed from decoded pixels, answers that hang on the order of time."""
+"""The toy world: determinism, truths recomputed from decoded pixels, answers that depend on the order of time."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from vrl.toyworld.words import COLOURS, SHAPES
 from vrl.toyworld.world import SPLITS, generate
 from vrl.types import Sample
 
-_BAR_ROWS = 10  # the white progress bar and where compression smears it
+_BAR_ROWS = 10  # the white progress bar and the rows that compression smears it into
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def _decode(path: Path) -> np.ndarray:
 
 
 def _seen_colours(frames_THWC: np.ndarray) -> list[str]:
-    """For every tick the colour that covers at least a tenth of its middle frame, or nothing."""
+    """Return, for every tick, the colour that covers at least a tenth of its middle frame, or an empty string."""
     middles_KHWC = frames_THWC[FRAMES_PER_TICK // 2 :: FRAMES_PER_TICK, :-_BAR_ROWS].astype(int)
     found = []
     for frame_HWC in middles_KHWC:
@@ -50,7 +50,7 @@ def _seen_colours(frames_THWC: np.ndarray) -> list[str]:
 
 
 def _solve(sample: Sample, seen: list[str]) -> str | list[tuple[float, float]] | None:
-    """The answer of an easy clip (one shape) from what is seen in each tick; None for a question about shapes."""
+    """Return the answer for an easy clip (one shape) from the colours seen; None for a question about shapes."""
     present = [tick for tick, colour in enumerate(seen) if colour]
     if sample.task == "grounding":
         wanted = sample.question.rstrip("?").split()[-1]
@@ -147,7 +147,7 @@ def test_a_finished_world_is_kept_and_another_one_refused(world: Path) -> None:
         generate(world, train=11, **keep)
 
 
-def test_an_interrupted_world_is_written_anew(world: Path, tmp_path: Path) -> None:
+def test_an_interrupted_world_is_written_again(world: Path, tmp_path: Path) -> None:
     out = tmp_path / "torn"
     (out / "clips" / "train").mkdir(parents=True)
     (out / "clips" / "train" / "000000.mp4").write_bytes(b"half a clip")
@@ -229,7 +229,7 @@ def test_visual_questions_carry_the_shapes_to_look_for() -> None:
     assert found["How many colored shapes are there?"] == SHAPES
 
 
-def test_an_unclear_first_shape_is_not_asked_for() -> None:
+def test_an_ambiguous_first_shape_is_not_asked_about() -> None:
     rows = ask(
         _scene(_thing("square", (1, 4, "red")), _thing("circle", (1, 6, "green"), xy=(42, 42))),
         clip_id="c",
@@ -239,7 +239,7 @@ def test_an_unclear_first_shape_is_not_asked_for() -> None:
     assert not [row for row in rows if "first" in row.question]
 
 
-def test_movement_is_drawn_and_asked_for() -> None:
+def test_movement_is_drawn_and_asked_about() -> None:
     mover = _thing("square", (0, 8, "red"), xy=(6, 20), to=(46, 20))
     scene = _scene(mover)
     frames_THWC = render(scene)
