@@ -140,8 +140,8 @@ async def ask_model(settings: Settings, model: str, samples: Sequence[Sample]) -
     )
     policy = ModelConfig(path=model, dtype="float32", max_context_tokens=CONTEXT)
     data = data_config(MediaConfig(frames=frames), settings.questions)
-    rules = RewardConfig(thinking_tokens=[0, 64])
-    async with start_inference(policy, data, rollout, config, reward=rules) as client:
+    reward = RewardConfig(thinking_tokens=[0, 64])
+    async with start_inference(policy, data, rollout, config, reward=reward) as client:
         found = {settings.claim: await ask_all(client, samples, config)}
         found["single"] = await ask_all(client, samples, replace(config, name="single"))
         if settings.claim == "election":

@@ -54,11 +54,9 @@ def plan_moments(
     cell_s = duration_s / budget
     taken = {int(moment / cell_s) for moment in dense}
     free = [k for k in range(budget) if k not in taken]
-    held = [k for k in range(budget) if k in taken]
-    wanted = budget - count
-    kept = _thin(free, min(wanted, len(free)))
-    kept += _thin(held, wanted - len(kept))
-    return tuple(sorted([*dense, *(k * cell_s for k in kept)]))
+    cells = _thin(free, min(budget - count, len(free)))
+    cells += _thin([k for k in range(budget) if k in taken], budget - count - len(cells))
+    return tuple(sorted([*dense, *(k * cell_s for k in cells)]))
 
 
 def _deal(room: Sequence[int], count: int) -> list[int]:

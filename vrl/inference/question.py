@@ -39,18 +39,17 @@ class InferenceClient:
         self._data = data
         self._engines = engines
         self._retrieval = retrieval
+        self._pools = [pool for pool in (data, engines, retrieval) if pool is not None]
 
     async def stop_heartbeats(self) -> None:
         """Stop the heartbeats, so that the client can be sent to another process."""
-        for pool in (self._data, self._engines, self._retrieval):
-            if pool is not None:
-                await pool.stop_heartbeat()
+        for pool in self._pools:
+            await pool.stop_heartbeat()
 
     def start_heartbeats(self) -> None:
         """Start the heartbeats in this process, on the running loop."""
-        for pool in (self._data, self._engines, self._retrieval):
-            if pool is not None:
-                pool.start_heartbeat()
+        for pool in self._pools:
+            pool.start_heartbeat()
 
     async def prepare(self, samples: Sequence[Sample], view: View) -> tuple[tuple[Prompt, ...], Any]:
         """Return the prompts of questions about the same media, and a reference to their patches. Raises DataError."""
