@@ -1,12 +1,15 @@
-"""What a benchmark is: questions with the groups they are counted in, and how its one number is made of them."""
+"""What a benchmark is: rows that become questions, the groups they count in, and how its one number is made of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vrl.errors import DataError
+from vrl.data.rows import Row
 from vrl.evaluation.record import Scored
 from vrl.types import Media, Sample
+
+Groups = Mapping[str, tuple[str, ...]]
+"""Group key -> the groups that a question counts in."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,16 +17,23 @@ class Item:
     """One question of a benchmark."""
 
     sample: Sample
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # group key -> the groups it counts in
+    groups: Groups = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Benchmark:
-    """A published layout: where its questions and clips are, and how its authors average."""
+    """A published layout: where its questions and clips are, and how its authors average.
+
+    `samples` and `groups` raise RowError for a row that cannot be asked; the clips' paths are relative to their folder.
+    """
 
     name: str
-    read: Callable[[Path], list[Item]]  # benchmark.path -> items, media paths relative to the folder of clips
-    media: str = ""  # folder of clips under benchmark.path, unless benchmark.media names another
+    rows: Callable[[Path], Iterable[Row]]  # of benchmark.path
+    samples: Callable[[Row], Sequence[Sample]]  # the questions of a row
+    groups: Callable[[Row], Groups] = lambda row: {}
+    forms: Callable[[Sample], Groups] = lambda sample: {}  # more groups, where a row is asked in several forms
+    media: str = ""  # folder of clips under benchmark.path, unless media.root names another
+    locate: Callable[[Sample, Path], Sample] = lambda sample, folder: sample  # chooses among layouts of that folder
     overall: tuple[str, ...] = ()  # group keys, outermost first, over whose groups means are averaged; (): pooled
     among: Mapping[str, str] = field(default_factory=dict)  # key -> group: only those items make the one number
     measures: tuple[str, ...] = ()  # rewards that are measured in addition to the score
@@ -31,41 +41,34 @@ class Benchmark:
     measure: str = ""  # reward that is an item's score; empty: by its answer type (vrl.evaluation.score)
 
 
-def choice(
-    *,
-    sample_id: str,
-    question: str,
-    options: Sequence[str],
-    answer: str,
-    video: str,
-    source: str,
-    start_s: float = 0.0,
-    end_s: float | None = None,
-) -> Sample:
-    """A multiple-choice question about one clip; `answer` is a letter. Raises DataError for a letter of no option."""
+def choice(row: Row, *, sample_id: str, options: Sequence[str], answer: str, media: Media, source: str) -> Sample:
+    """Return a multiple-choice sample of column `question`; `answer` is a letter.
+
+    Raise RowError for a letter of no option.
+    """
     letters = [chr(65 + i) for i in range(len(options))]
     if answer not in letters:
-        raise DataError(
-            f"{source} {sample_id}: answer: got {answer!r}, wanted the letter of one of {len(options)} options",
-            reason="dataset",
-        )
+        raise row.error("answer", answer, f"the letter of one of {len(options)} options")
     return Sample(
         sample_id=sample_id,
         task="vqa",
-        question=question,
+        question=row.text("question"),
         answer=answer,
         answer_type="choice",
         options=tuple(options),
-        media=(Media(kind="video", path=video, start_s=start_s, end_s=end_s),),
+        media=(media,),
         source=source,
     )
 
 
-def letter_of(answer: str, options: Sequence[str], where: str) -> str:
-    """The letter of the option that is spelled like `answer`. Raises DataError where none or several are."""
-    found = [i for i, option in enumerate(options) if option.strip() == answer.strip()]
-    if len(found) != 1:
-        raise DataError(
-            f"{where}: answer: got {answer!r}, wanted the text of exactly one of {list(options)}", reason="dataset"
-        )
-    return chr(65 + found[0])
+def open_question(row: Row, *, sample_id: str, answer: str, answer_type: str, media: Media, source: str) -> Sample:
+    """Return a sample of columns `question` and `answer` (its name), without options."""
+    return Sample(
+        sample_id=sample_id,
+        task="vqa",
+        question=row.text("question"),
+        answer=row.text(answer),
+        answer_type=answer_type,
+        media=(media,),
+        source=source,
+    )

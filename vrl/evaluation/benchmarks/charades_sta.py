@@ -4,42 +4,27 @@ Reads `charades_sta_test.txt` (repository `jiyanggao/TALL`), a line a query: `<c
 seconds. Clips are `Charades_v1_480/<clip>.mp4`. An event that is annotated beyond the end of its clip ends with it.
 """
 
-import re
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from vrl.errors import DataError
-from vrl.evaluation.item import Benchmark, Item
-from vrl.types import Media, Sample
+from vrl.data.convert import charades_sta
+from vrl.data.rows import Row, Source
+from vrl.evaluation.item import Benchmark
+from vrl.types import Sample
 
-_LINE = re.compile(r"(\S+) (\d+(?:\.\d+)?) (\d+(?:\.\d+)?)##(.+)")
 
-
-def read(path: Path) -> list[Item]:
+def rows(path: Path) -> Iterable[Row]:
     """`path` is the folder that holds `charades_sta_test.txt`."""
-    file = path / "charades_sta_test.txt"
-    if not file.is_file():
-        raise DataError(f"{file}: no such file", reason="dataset")
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return [_item(file, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    return Source(path / "charades_sta_test.txt")
 
 
-def _item(file: Path, number: int, line: str) -> Item:
-    found = _LINE.fullmatch(line.strip())
-    if found is None or float(found[2]) >= float(found[3]):
-        raise DataError(
-            f"{file} line {number}: got {line!r}, wanted '<clip> <start> <end>##<sentence>' with start < end",
-            reason="dataset",
-        )
-    sample = Sample(
-        sample_id=f"{number}-{found[1]}",
-        task="grounding",
-        question=found[4].strip(),
-        answer_type="span",
-        spans=((float(found[2]), float(found[3])),),
-        media=(Media(kind="video", path=f"{found[1]}.mp4"),),
-        source="charades_sta",
-    )
-    return Item(sample=sample)
+def samples(row: Row) -> list[Sample]:
+    """One event a line, `<line>-<clip>`, asked for in the words of training (`vrl data convert`)."""
+    return [
+        replace(sample, sample_id=f"{row.number}-{Path(sample.media[0].path).stem}", source="charades_sta")
+        for sample in charades_sta.samples(row)
+    ]
 
 
-BENCHMARK = Benchmark(name="charades_sta", read=read, media="Charades_v1_480")
+BENCHMARK = Benchmark(name="charades_sta", rows=rows, samples=samples, media="Charades_v1_480")

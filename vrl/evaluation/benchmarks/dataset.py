@@ -3,21 +3,28 @@
 Groups: `kind` (the part of `source` after its last slash) and `form` (the task of the row).
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from vrl.data.dataset import read_samples
-from vrl.evaluation.item import Benchmark, Item
+from vrl.data.dataset import open_dataset, sample_of
+from vrl.data.rows import Row
+from vrl.evaluation.item import Benchmark, Groups
+from vrl.types import Sample
 
 
-def read(path: Path) -> list[Item]:
+def rows(path: Path) -> Iterable[Row]:
     """`path` is the file; clips lie under its folder."""
-    return [
-        Item(
-            sample=sample,
-            groups={"kind": (sample.source.rpartition("/")[2] or "unnamed",), "form": (sample.task,)},
-        )
-        for sample in read_samples(path)
-    ]
+    return open_dataset(path)
 
 
-BENCHMARK = Benchmark(name="dataset", read=read)
+def samples(row: Row) -> list[Sample]:
+    """One question a row."""
+    return [sample_of(row)]
+
+
+def groups(row: Row) -> Groups:
+    """Kind and form."""
+    return {"kind": (row.text("source", "").rpartition("/")[2] or "unnamed",), "form": (row.text("task"),)}
+
+
+BENCHMARK = Benchmark(name="dataset", rows=rows, samples=samples, groups=groups)

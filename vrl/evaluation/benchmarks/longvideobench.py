@@ -5,28 +5,30 @@ candidates, correct_choice (an index from 0), question_category, duration_group 
 `videos/<video_path>`. The subtitles that its authors put between the frames are not shown.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from vrl.evaluation.item import Benchmark, Item, choice
-from vrl.evaluation.rows import Row, json_rows
+from vrl.data.rows import Row, Source
+from vrl.evaluation.item import Benchmark, Groups, choice
+from vrl.types import Media, Sample
 
 
-def read(path: Path) -> list[Item]:
+def rows(path: Path) -> Iterable[Row]:
     """`path` is the folder that holds `lvb_val.json` and `videos/`."""
-    return [_item(row) for row in json_rows(path / "lvb_val.json")]
+    return Source(path / "lvb_val.json")
 
 
-def _item(row: Row) -> Item:
-    sample = choice(
-        sample_id=row.text("id"),
-        question=row.text("question"),
-        options=row.texts("candidates"),
-        answer=chr(65 + int(row.number("correct_choice"))),
-        video=row.text("video_path"),
-        source="longvideobench",
-    )
-    groups = {"duration": (f"{row.text('duration_group')} s",), "task": (row.text("question_category"),)}
-    return Item(sample=sample, groups=groups)
+def samples(row: Row) -> list[Sample]:
+    """One question a row."""
+    options = row.texts("candidates")
+    answer = chr(65 + row.index("correct_choice", len(options)))
+    media = Media(kind="video", path=row.text("video_path"))
+    return [choice(row, sample_id=row.text("id"), options=options, answer=answer, media=media, source="longvideobench")]
 
 
-BENCHMARK = Benchmark(name="longvideobench", read=read, media="videos")
+def groups(row: Row) -> Groups:
+    """The group of duration, and the kind of question."""
+    return {"duration": (f"{row.text('duration_group')} s",), "task": (row.text("question_category"),)}
+
+
+BENCHMARK = Benchmark(name="longvideobench", rows=rows, samples=samples, groups=groups, media="videos")

@@ -5,29 +5,42 @@ list of uid, question (options in it, `(A) ...` a line), answer (a letter), ques
 `videos/<key>.mp4`.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from vrl.evaluation.item import Benchmark, Item, choice
-from vrl.evaluation.rows import Row, jsonl_rows, split_options
+from vrl.data.rows import Row, Source
+from vrl.data.rows.options import split_options
+from vrl.evaluation.item import Benchmark, Groups, choice
+from vrl.types import Media, Sample
 
 
-def read(path: Path) -> list[Item]:
-    """`path` is the folder that holds `video_info.meta.jsonl`."""
-    clips = jsonl_rows(path / "video_info.meta.jsonl")
-    return [_item(clip, row) for clip in clips for row in clip.rows("qa")]
+def rows(path: Path) -> Iterator[Row]:
+    """`path` is the folder that holds `video_info.meta.jsonl`. A row is a question, with `key` and `type` of its clip.
+
+    A clip that cannot be read is one row.
+    """
+    for clip in Source(path / "video_info.meta.jsonl"):
+        if clip.damage or not isinstance(clip.columns.get("qa"), list):
+            yield clip
+        else:
+            yield from (row.extended(**_clip(clip)) for row in clip.inners("qa"))
 
 
-def _item(clip: Row, row: Row) -> Item:
+def _clip(clip: Row) -> dict:
+    return {column: clip.columns.get(column) for column in ("key", "type")}
+
+
+def samples(row: Row) -> list[Sample]:
+    """One question a row."""
     question, options = split_options(row.text("question"))
-    sample = choice(
-        sample_id=row.text("uid"),
-        question=question,
-        options=options,
-        answer=row.text("answer"),
-        video=f"{clip.text('key')}.mp4",
-        source="lvbench",
-    )
-    return Item(sample=sample, groups={"task": row.texts("question_type"), "clip_type": (clip.text("type"),)})
+    media = Media(kind="video", path=f"{row.text('key')}.mp4")
+    asked, answer, sample_id = row.extended(question=question), row.text("answer"), row.text("uid")
+    return [choice(asked, sample_id=sample_id, options=options, answer=answer, media=media, source="lvbench")]
 
 
-BENCHMARK = Benchmark(name="lvbench", read=read, media="videos")
+def groups(row: Row) -> Groups:
+    """Kinds of the question, and the kind of the clip."""
+    return {"task": row.texts("question_type"), "clip_type": (row.text("type"),)}
+
+
+BENCHMARK = Benchmark(name="lvbench", rows=rows, samples=samples, groups=groups, media="videos")

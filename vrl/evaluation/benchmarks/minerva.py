@@ -5,29 +5,32 @@ video_id, question, answer_choice_0 .. answer_choice_4, answer_id (an index from
 question_type. Clips are `videos/<video_id>.mp4`.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from vrl.evaluation.item import Benchmark, Item, choice
-from vrl.evaluation.rows import Row, json_rows
+from vrl.data.rows import Row, Source
+from vrl.evaluation.item import Benchmark, Groups, choice
+from vrl.types import Media, Sample
 
-_NUM_OPTIONS = 5
+_OPTIONS = tuple(f"answer_choice_{i}" for i in range(5))
 
 
-def read(path: Path) -> list[Item]:
+def rows(path: Path) -> Iterable[Row]:
     """`path` is the folder that holds `minerva.json` and `videos/`."""
-    return [_item(row) for row in json_rows(path / "minerva.json")]
+    return Source(path / "minerva.json")
 
 
-def _item(row: Row) -> Item:
-    sample = choice(
-        sample_id=row.text("key"),
-        question=row.text("question"),
-        options=[row.text(f"answer_choice_{i}") for i in range(_NUM_OPTIONS)],
-        answer=chr(65 + int(row.number("answer_id"))),
-        video=f"{row.text('video_id')}.mp4",
-        source="minerva",
-    )
-    return Item(sample=sample, groups={key: row.texts(key) for key in ("category", "question_type") if key in row})
+def samples(row: Row) -> list[Sample]:
+    """One question a row."""
+    options = [row.text(column) for column in _OPTIONS]
+    answer = chr(65 + row.index("answer_id", len(options)))
+    media = Media(kind="video", path=f"{row.text('video_id')}.mp4")
+    return [choice(row, sample_id=row.text("key"), options=options, answer=answer, media=media, source="minerva")]
 
 
-BENCHMARK = Benchmark(name="minerva", read=read, media="videos")
+def groups(row: Row) -> Groups:
+    """Category and kind of question, if given."""
+    return {key: row.texts(key) for key in ("category", "question_type") if key in row}
+
+
+BENCHMARK = Benchmark(name="minerva", rows=rows, samples=samples, groups=groups, media="videos")

@@ -4,34 +4,34 @@ Reads `json/1_plotQA.json` .. `json/7_topic_reasoning.json` (Hugging Face `MLVU/
 video, question, candidates, answer (the text of a candidate), question_type. Clips are `video/<file name>/<video>`.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from vrl.evaluation.item import Benchmark, Item, choice, letter_of
-from vrl.evaluation.rows import Row, json_rows
+from vrl.data.rows import Row, Source
+from vrl.data.rows.options import letter_of
+from vrl.evaluation.item import Benchmark, Groups, choice
+from vrl.types import Media, Sample
 
 TASKS = ("1_plotQA", "2_needle", "3_ego", "4_count", "5_order", "6_anomaly_reco", "7_topic_reasoning")
 
 
-def read(path: Path) -> list[Item]:
+def rows(path: Path) -> Iterator[Row]:
     """`path` is the folder that holds `json/` and `video/`."""
-    return [
-        _item(row, task, number)
-        for task in TASKS
-        for number, row in enumerate(json_rows(path / "json" / f"{task}.json"))
-    ]
+    for task in TASKS:
+        yield from Source(path / "json" / f"{task}.json")
 
 
-def _item(row: Row, task: str, number: int) -> Item:
-    options = row.texts("candidates")
-    sample = choice(
-        sample_id=f"{task}-{number}",
-        question=row.text("question"),
-        options=options,
-        answer=letter_of(row.text("answer"), options, row.where),
-        video=f"{task}/{row.text('video')}",
-        source="mlvu",
-    )
-    return Item(sample=sample, groups={"task": (row.text("question_type"),)})
+def samples(row: Row) -> list[Sample]:
+    """One question a row. Ids count the rows of a file from 0."""
+    task, options = row.source.path.stem, row.texts("candidates")
+    media = Media(kind="video", path=f"{task}/{row.text('video')}")
+    answer, sample_id = letter_of(row, "answer", options), f"{task}-{row.number - 1}"
+    return [choice(row, sample_id=sample_id, options=options, answer=answer, media=media, source="mlvu")]
 
 
-BENCHMARK = Benchmark(name="mlvu", read=read, media="video", overall=("task",))
+def groups(row: Row) -> Groups:
+    """The task."""
+    return {"task": (row.text("question_type"),)}
+
+
+BENCHMARK = Benchmark(name="mlvu", rows=rows, samples=samples, groups=groups, media="video", overall=("task",))

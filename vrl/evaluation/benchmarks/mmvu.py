@@ -6,45 +6,38 @@ answer, metadata.subject. Clips are `videos/<subject>/<number>.mp4`. Open answer
 `benchmark.measure=judged_accuracy`; Video-R1 reports `benchmark.keep.question_type=[multiple-choice]` only.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from vrl.evaluation.item import Benchmark, Item, choice
-from vrl.evaluation.rows import Row, json_rows
+from vrl.data.rows import Row, Source
+from vrl.evaluation.item import Benchmark, Groups, choice, open_question
 from vrl.types import Media, Sample
 
 
-def read(path: Path) -> list[Item]:
+def rows(path: Path) -> Iterable[Row]:
     """`path` is the folder that holds `validation.json` and `videos/`."""
-    return [_item(row) for row in json_rows(path / "validation.json")]
+    return Source(path / "validation.json")
 
 
-def _item(row: Row) -> Item:
-    groups = {"question_type": (row.text("question_type"),), "subject": (row.row("metadata").text("subject"),)}
-    return Item(sample=_sample(row), groups=groups)
+def samples(row: Row) -> list[Sample]:
+    """One question a row: a choice, or open."""
+    media = Media(kind="video", path=row.text("video").rpartition("videos/")[2])
+    sample_id = row.text("id")
+    if row.text("question_type") != "multiple-choice":
+        return [
+            open_question(
+                row, sample_id=sample_id, answer="answer", answer_type="text", media=media, source="mmvu"
+            )
+        ]
+    choices = row.inner("choices")
+    options = [choices.text(letter) for letter in sorted(choices.columns) if letter in choices]
+    answer = row.text("answer")
+    return [choice(row, sample_id=sample_id, options=options, answer=answer, media=media, source="mmvu")]
 
 
-def _sample(row: Row) -> Sample:
-    video = row.text("video").rpartition("videos/")[2]
-    if row.text("question_type") == "multiple-choice":
-        choices = row.row("choices")
-        letters = [letter for letter in sorted(choices.keys()) if letter in choices]
-        return choice(
-            sample_id=row.text("id"),
-            question=row.text("question"),
-            options=[choices.text(letter) for letter in letters],
-            answer=row.text("answer"),
-            video=video,
-            source="mmvu",
-        )
-    return Sample(
-        sample_id=row.text("id"),
-        task="vqa",
-        question=row.text("question"),
-        answer=row.text("answer"),
-        answer_type="text",
-        media=(Media(kind="video", path=video),),
-        source="mmvu",
-    )
+def groups(row: Row) -> Groups:
+    """Kind of question, and subject."""
+    return {"question_type": (row.text("question_type"),), "subject": (row.inner("metadata").text("subject"),)}
 
 
-BENCHMARK = Benchmark(name="mmvu", read=read, media="videos")
+BENCHMARK = Benchmark(name="mmvu", rows=rows, samples=samples, groups=groups, media="videos")

@@ -2,14 +2,21 @@
 
 Reads `json/<task>.json` (Hugging Face `OpenGVLab/MVBench`), each a list of objects with video, question, candidates,
 answer (the text of a candidate) and, in four tasks, start and end in seconds. Clips are `video/<folder>/<video>`, the
-folder being that of the table. Episodic reasoning is published as folders of frames at 3 a second: its clip is
-`video/tvqa/frames_fps3_hq/<video>.mp4`, which the user makes of them.
+folder being that of the table, or the one that its authors repaired, `video/data0613/<folder>/<video>`, or the pre-cut
+segment of the branch `video`, the second folder of the table, which is shown whole. Episodic reasoning is published as
+folders of frames at 3 a second: its clip is `video/tvqa/frames_fps3_hq/<video>.mp4`, which the user makes of them, or the
+clip of that branch. The clips of `nturgbd` were withdrawn; without a copy of them fine-grained pose cannot be asked.
 """
 
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
-from vrl.evaluation.item import Benchmark, Item, choice, letter_of
-from vrl.evaluation.rows import Row, json_rows
+from vrl.data.rows import Row, Source
+from vrl.data.rows.options import letter_of
+from vrl.errors import DataError
+from vrl.evaluation.item import Benchmark, Groups, choice
+from vrl.types import Media, Sample
 
 _FRAMES = "tvqa/frames_fps3_hq"
 FOLDERS = {
@@ -36,29 +43,60 @@ FOLDERS = {
 }
 
 
-def read(path: Path) -> list[Item]:
+_SEGMENTS = {  # where the branch `video` differs (lmms-eval's mvbench)
+    "star/Charades_v1_480": "star/Charades_segment",
+    "sta/sta_video": "sta/sta_video_segment",
+    "nturgbd": "nturgbd_convert",
+    "ssv2_video": "ssv2_video_mp4",
+    _FRAMES: "tvqa/video_fps3_hq_segment",
+}
+_WITHDRAWN = "nturgbd"
+
+
+def rows(path: Path) -> Iterator[Row]:
     """`path` is the folder that holds `json/` and `video/`."""
-    return [
-        _item(row, task, number)
-        for task in FOLDERS
-        for number, row in enumerate(json_rows(path / "json" / f"{task}.json"))
-    ]
+    for task in FOLDERS:
+        yield from Source(path / "json" / f"{task}.json")
 
 
-def _item(row: Row, task: str, number: int) -> Item:
-    options = row.texts("candidates")
+def samples(row: Row) -> list[Sample]:
+    """One question a row. Ids count the rows of a file from 0."""
+    task, options = row.source.path.stem, row.texts("candidates")
     suffix = ".mp4" if FOLDERS[task] == _FRAMES else ""
-    sample = choice(
-        sample_id=f"{task}-{number}",
-        question=row.text("question"),
-        options=options,
-        answer=letter_of(row.text("answer"), options, row.where),
-        video=f"{FOLDERS[task]}/{row.text('video')}{suffix}",
-        source="mvbench",
-        start_s=row.number("start") if "start" in row else 0.0,
-        end_s=row.number("end") if "end" in row else None,
+    media = Media(
+        kind="video",
+        path=f"{FOLDERS[task]}/{row.text('video')}{suffix}",
+        start_s=row.number_of("start") if "start" in row else 0.0,
+        end_s=row.number_of("end") if "end" in row else None,
     )
-    return Item(sample=sample, groups={"task": (task,)})
+    answer, sample_id = letter_of(row, "answer", options), f"{task}-{row.number - 1}"
+    return [choice(row, sample_id=sample_id, options=options, answer=answer, media=media, source="mvbench")]
 
 
-BENCHMARK = Benchmark(name="mvbench", read=read, media="video", overall=("task",))
+def groups(row: Row) -> Groups:
+    """The task."""
+    return {"task": (row.source.path.stem,)}
+
+
+def locate(sample: Sample, folder: Path) -> Sample:
+    """Return the sample with the clip of the layout that is there. Raise DataError (withdrawn) for a withdrawn clip."""
+    (media,) = sample.media
+    original = PurePosixPath(media.path)
+    published = str(original.parent)
+    repaired = replace(media, path=f"data0613/{original}")
+    candidates = [media, repaired]
+    if published in _SEGMENTS:
+        name = original.name if published != _FRAMES else original.stem
+        names = dict.fromkeys([name, f"{PurePosixPath(name).stem}.mp4"])
+        candidates += [Media(kind="video", path=f"{_SEGMENTS[published]}/{name}") for name in names]
+    for candidate in candidates:
+        if (folder / candidate.path).is_file():
+            return replace(sample, media=(candidate,))
+    if published == _WITHDRAWN:
+        raise DataError(f"{media.path}: the clips of {_WITHDRAWN} were withdrawn by their authors", reason="withdrawn")
+    return sample
+
+
+BENCHMARK = Benchmark(
+    name="mvbench", rows=rows, samples=samples, groups=groups, media="video", locate=locate, overall=("task",)
+)

@@ -8,50 +8,46 @@ location: qid -> list of [start, end] in seconds) and `map_vid_vidorID.json` (vi
 read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vrl.evaluation.item import Benchmark, Item, choice, letter_of
+from vrl.data.convert import next_gqa
+from vrl.data.rows import Row, Source
+from vrl.evaluation.item import Benchmark, Groups
 from vrl.evaluation.record import RIGHT, Scored, reaches
-from vrl.evaluation.rows import Row, csv_rows, read_json
 from vrl.types import Sample
 
 _IOP = 0.5  # from which the moment counts as found
-_OPTIONS = ("a0", "a1", "a2", "a3", "a4")
 
 
-def read(path: Path) -> list[Item]:
-    """`path` is the folder that holds the three files. Items `<video>-<qid>-qa` and `<video>-<qid>-grounding`."""
-    moments, clips = path / "gsub_test.json", path / "map_vid_vidorID.json"
-    located, named = Row(str(moments), read_json(moments)), Row(str(clips), read_json(clips))
-    return [item for row in csv_rows(path / "test.csv") for item in _items(row, located, named)]
+def rows(path: Path) -> Iterable[Row]:
+    """`path` is the folder that holds the three files."""
+    return Source(path / "test.csv")
 
 
-def _items(row: Row, located: Row, named: Row) -> list[Item]:
-    video, qid = row.text("video_id"), row.text("qid")
-    options = [row.text(column) for column in _OPTIONS]
-    asked = choice(
-        sample_id=f"{video}-{qid}-qa",
-        question=row.text("question"),
-        options=options,
-        answer=letter_of(row.text("answer"), options, row.where),
-        video=f"{named.text(video)}.mp4",
-        source="nextgqa",
-    )
-    searched = Sample(
-        sample_id=f"{video}-{qid}-grounding",
-        task="grounding",
-        question=row.text("question"),
-        answer_type="span",
-        spans=located.row(video).row("location").spans(qid),
-        media=asked.media,
-        source="nextgqa",
-    )
-    return [
-        Item(sample=sample, groups={"form": (form,), "type": (row.text("type"),)})
-        for sample, form in ((asked, "qa"), (searched, "grounding"))
-    ]
+def samples(row: Row) -> list[Sample]:
+    """The question for its answer, `<video>-<qid>-qa`, and for its moments, `<video>-<qid>-grounding`."""
+    (sample,) = next_gqa.samples(row)
+    if not sample.spans:
+        raise row.error(f"location.{row.text('qid')}", None, "at least one [start, end]")
+    name = f"{row.text('video_id')}-{row.text('qid')}"
+    asked = replace(sample, sample_id=f"{name}-qa", spans=(), source="nextgqa")
+    searched = replace(
+        asked, sample_id=f"{name}-grounding", task="grounding", answer="", answer_type="span", options=(),
+        spans=sample.spans,
+    )  # fmt: skip
+    return [asked, searched]
+
+
+def groups(row: Row) -> Groups:
+    """The kind of question."""
+    return {"type": (row.text("type"),)}
+
+
+def forms(sample: Sample) -> Groups:
+    """What is asked for: `qa` or `grounding`."""
+    return {"form": ("grounding" if sample.task == "grounding" else "qa",)}
 
 
 def join(scored: Sequence[Scored]) -> list[Scored]:
@@ -68,5 +64,6 @@ def _grounded(asked: Scored, searched: Scored | None) -> Scored:
 
 
 BENCHMARK = Benchmark(
-    name="nextgqa", read=read, media="videos", among={"form": "qa"}, measures=("best_iou", "best_iop"), join=join
-)
+    name="nextgqa", rows=rows, samples=samples, groups=groups, forms=forms, media="videos",
+    among={"form": "qa"}, measures=("best_iou", "best_iop"), join=join,
+)  # fmt: skip

@@ -5,41 +5,42 @@ it, `A. ...` a line) and answer (`A. ...`). Clips are `videos/<id>.mp4`. Its yes
 questions are not read.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from vrl.data.rows import Row, Source, read_json
+from vrl.data.rows.options import choice_of, split_options
 from vrl.errors import DataError
-from vrl.evaluation.item import Benchmark, Item, choice
-from vrl.evaluation.rows import Row, pairs, read_json, split_options
-from vrl.tasks.answer import choice_letter
+from vrl.evaluation.item import Benchmark, Groups, choice
+from vrl.types import Media, Sample
 
 
-def read(path: Path) -> list[Item]:
-    """`path` is the folder that holds `questions/` and `videos/`."""
-    file = path / "questions" / "multi-choice.json"
-    return [
-        _item(row, clip, aspect, number)
-        for clip, aspects in pairs(read_json(file), str(file))
-        for aspect, _ in pairs(aspects, f"{file} {clip}")
-        for number, row in enumerate(Row(f"{file} {clip}", aspects).rows(aspect))
-    ]
+def rows(path: Path) -> Iterator[Row]:
+    """`path` is the folder that holds `questions/` and `videos/`. A row has `clip`, `aspect` and `index` in addition."""
+    source = Source(path / "questions" / "multi-choice.json")
+    clips = read_json(source.path)
+    if not isinstance(clips, dict):
+        raise DataError(f"{source.path}: got {type(clips).__name__}, wanted an object of clips", reason="dataset")
+    number = 0
+    for clip, aspects in clips.items():
+        for aspect in Row(source, number + 1, {clip: aspects}).inner(clip).columns:
+            for index, row in enumerate(Row(source, number + 1, aspects).inners(aspect)):
+                number += 1
+                yield Row(source, number, {**row.columns, "clip": clip, "aspect": aspect, "index": index})
 
 
-def _item(row: Row, clip: str, aspect: str, number: int) -> Item:
+def samples(row: Row) -> list[Sample]:
+    """One question a row."""
     question, options = split_options(row.text("question"))
-    answer = choice_letter(row.text("answer"), options)
-    if answer is None:
-        raise DataError(
-            f"{row.where}: answer: got {row.text('answer')!r}, wanted one of {list(options)}", reason="dataset"
-        )
-    sample = choice(
-        sample_id=f"{clip}-{aspect}-{number}",
-        question=question,
-        options=options,
-        answer=answer,
-        video=f"{clip}.mp4",
-        source="tempcompass",
-    )
-    return Item(sample=sample, groups={"aspect": (aspect,)})
+    answer = choice_of(row, "answer", row.text("answer"), options)
+    sample_id = f"{row.text('clip')}-{row.text('aspect')}-{row.text('index')}"
+    asked, media = row.extended(question=question), Media(kind="video", path=f"{row.text('clip')}.mp4")
+    return [choice(asked, sample_id=sample_id, options=options, answer=answer, media=media, source="tempcompass")]
 
 
-BENCHMARK = Benchmark(name="tempcompass", read=read, media="videos")
+def groups(row: Row) -> Groups:
+    """The temporal aspect."""
+    return {"aspect": (row.text("aspect"),)}
+
+
+BENCHMARK = Benchmark(name="tempcompass", rows=rows, samples=samples, groups=groups, media="videos")

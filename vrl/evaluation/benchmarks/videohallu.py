@@ -5,36 +5,40 @@ Question, Answer, Categorization-1, Categorization-2. Clips are `<model>/<file>`
 true one; set reward.judge, for the judge by rules knows only equal words.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from vrl.evaluation.item import Benchmark, Item
-from vrl.evaluation.rows import Row, jsonl_rows
+from vrl.data.rows import Row, Source
+from vrl.evaluation.item import Benchmark, Groups, open_question
 from vrl.types import Media, Sample
 
 
-def read(path: Path) -> list[Item]:
+def rows(path: Path) -> Iterable[Row]:
     """`path` is the folder that holds `Data/` and the clips."""
-    return [_item(row, number) for number, row in enumerate(jsonl_rows(path / "Data" / "data.jsonl"))]
+    return Source(path / "Data" / "data.jsonl")
 
 
-def _item(row: Row, number: int) -> Item:
-    sample = Sample(
-        sample_id=f"{number}-{row.text('RowID')}",
-        task="vqa",
-        question=row.text("Question"),
-        answer=row.text("Answer"),
-        answer_type="free",
-        media=(Media(kind="video", path=row.text("video_path").removeprefix("./")),),
-        source="videohallu",
-    )
+def samples(row: Row) -> list[Sample]:
+    """One question a row. RowID repeats, so ids count the rows too, from 0."""
+    return [
+        open_question(
+            row.extended(question=row.text("Question")),
+            sample_id=f"{row.number - 1}-{row.text('RowID')}",
+            answer="Answer",
+            answer_type="free",
+            media=Media(kind="video", path=row.text("video_path").removeprefix("./")),
+            source="videohallu",
+        )
+    ]
+
+
+def groups(row: Row) -> Groups:
+    """The category, and its part."""
     category, _, kind = row.text("Categorization-2").partition(" - ")
-    return Item(
-        sample=sample,
-        groups={
-            "category": (row.text("Categorization-1").casefold(),),
-            "detail": (f"{category} - {kind}" if kind else category,),
-        },
-    )
+    detail = f"{category} - {kind}" if kind else category
+    return {"category": (row.text("Categorization-1").casefold(),), "detail": (detail,)}
 
 
-BENCHMARK = Benchmark(name="videohallu", read=read, measure="judged_accuracy")
+BENCHMARK = Benchmark(
+    name="videohallu", rows=rows, samples=samples, groups=groups, measure="judged_accuracy"
+)

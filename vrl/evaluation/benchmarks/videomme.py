@@ -4,30 +4,34 @@ Reads `videomme/test-*.parquet` (Hugging Face `lmms-lab/Video-MME`), columns que
 task_type, question, options (`A. ...`), answer (a letter). Clips are `data/<videoID>.mp4`. Subtitles are not shown.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from vrl.evaluation.item import Benchmark, Item, choice
-from vrl.evaluation.rows import Row, parquet_rows, without_letters
+from vrl.data.rows import Row, shards
+from vrl.data.rows.options import plain_options
+from vrl.evaluation.item import Benchmark, Groups, choice
+from vrl.types import Media, Sample
 
-_COLUMNS = ("question_id", "videoID", "duration", "domain", "task_type", "question", "options", "answer")
+_GROUPS = ("duration", "domain", "task_type")
+_COLUMNS = ("question_id", "videoID", *_GROUPS, "question", "options", "answer")
 
 
-def read(path: Path) -> list[Item]:
+def rows(path: Path) -> Iterator[Row]:
     """`path` is the folder that holds `videomme/` and `data/`."""
-    return [_item(row) for row in parquet_rows(path / "videomme", "test-*.parquet", _COLUMNS)]
+    return shards(path / "videomme", "test-*.parquet", _COLUMNS)
 
 
-def _item(row: Row) -> Item:
-    sample = choice(
-        sample_id=row.text("question_id"),
-        question=row.text("question"),
-        options=without_letters(row.texts("options")),
-        answer=row.text("answer"),
-        video=f"{row.text('videoID')}.mp4",
-        source="videomme",
-    )
-    keys = ("duration", "domain", "task_type")
-    return Item(sample=sample, groups={key: (row.text(key),) for key in keys})
+def samples(row: Row) -> list[Sample]:
+    """One question a row."""
+    media = Media(kind="video", path=f"{row.text('videoID')}.mp4")
+    options = plain_options(row.texts("options"))
+    answer, sample_id = row.text("answer"), row.text("question_id")
+    return [choice(row, sample_id=sample_id, options=options, answer=answer, media=media, source="videomme")]
 
 
-BENCHMARK = Benchmark(name="videomme", read=read, media="data")
+def groups(row: Row) -> Groups:
+    """Duration, domain and kind of task."""
+    return {key: (row.text(key),) for key in _GROUPS}
+
+
+BENCHMARK = Benchmark(name="videomme", rows=rows, samples=samples, groups=groups, media="data")

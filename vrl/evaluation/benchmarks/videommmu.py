@@ -6,11 +6,12 @@ the discipline being that of the subject in the id (`validation_Clinical_Medicin
 question is shown at the end of its clip, as published; it is not shown a second time.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from vrl.errors import DataError
-from vrl.evaluation.item import Benchmark, Item, choice
-from vrl.evaluation.rows import Row, parquet_rows, without_letters
+from vrl.data.rows import Row, shards
+from vrl.data.rows.options import plain_options
+from vrl.evaluation.item import Benchmark, Groups, choice, open_question
 from vrl.types import Media, Sample
 
 TRACKS = ("Perception", "Comprehension", "Adaptation")
@@ -27,44 +28,43 @@ _SUBJECTS = {
 _DISCIPLINES = {subject: name for name, subjects in _SUBJECTS.items() for subject in subjects.split()}
 
 
-def read(path: Path) -> list[Item]:
+def rows(path: Path) -> Iterator[Row]:
     """`path` is the folder that holds the three tracks and `videos/`."""
-    return [_item(row, track) for track in TRACKS for row in parquet_rows(path / track, "test-*.parquet", _COLUMNS)]
+    for track in TRACKS:
+        yield from shards(path / track, "test-*.parquet", _COLUMNS)
 
 
-def _item(row: Row, track: str) -> Item:
+def samples(row: Row) -> list[Sample]:
+    """One question a row: a choice if it has options, else open."""
+    media = Media(kind="video", path=f"{_discipline(row)}/{row.text('id')}.mp4")
+    sample_id = f"{_track(row)}-{row.text('id')}"
+    options = plain_options(row.texts("options")) if "options" in row else ()
+    if not options:
+        return [
+            open_question(
+                row, sample_id=sample_id, answer="answer", answer_type="text", media=media, source="videommmu"
+            )
+        ]
+    answer = row.text("answer")
+    return [choice(row, sample_id=sample_id, options=options, answer=answer, media=media, source="videommmu")]
+
+
+def groups(row: Row) -> Groups:
+    """Track and discipline."""
+    return {"track": (_track(row).lower(),), "discipline": (_discipline(row),)}
+
+
+def _track(row: Row) -> str:
+    return row.source.path.parent.name
+
+
+def _discipline(row: Row) -> str:
     subject = "_".join(row.text("id").split("_")[1:-1])
     if subject not in _DISCIPLINES:
-        raise DataError(
-            f"{row.where}: id: got {row.text('id')!r}, wanted <split>_<subject>_<number>, a subject of "
-            f"{sorted(_DISCIPLINES)}",
-            reason="dataset",
+        raise row.error(
+            "id", row.text("id"), f"<split>_<subject>_<number>, a subject of {sorted(_DISCIPLINES)}"
         )
-    discipline = _DISCIPLINES[subject]
-    sample = _sample(row, f"{track}-{row.text('id')}", f"{discipline}/{row.text('id')}.mp4")
-    return Item(sample=sample, groups={"track": (track.lower(),), "discipline": (discipline,)})
+    return _DISCIPLINES[subject]
 
 
-def _sample(row: Row, sample_id: str, video: str) -> Sample:
-    options = without_letters(row.texts("options")) if "options" in row else ()
-    if options:
-        return choice(
-            sample_id=sample_id,
-            question=row.text("question"),
-            options=options,
-            answer=row.text("answer"),
-            video=video,
-            source="videommmu",
-        )
-    return Sample(
-        sample_id=sample_id,
-        task="vqa",
-        question=row.text("question"),
-        answer=row.text("answer"),
-        answer_type="text",
-        media=(Media(kind="video", path=video),),
-        source="videommmu",
-    )
-
-
-BENCHMARK = Benchmark(name="videommmu", read=read, media="videos")
+BENCHMARK = Benchmark(name="videommmu", rows=rows, samples=samples, groups=groups, media="videos")

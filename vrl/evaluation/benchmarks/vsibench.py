@@ -5,47 +5,47 @@ ground_truth, options (null where the answer is a number). Clips are `<dataset>/
 accuracy; numbers by mean relative accuracy where reward.regression is mra or mra_inclusive, as its authors do.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from vrl.evaluation.item import Benchmark, Item, choice
-from vrl.evaluation.rows import Row, jsonl_rows, without_letters
+from vrl.data.rows import Row, Source
+from vrl.data.rows.options import plain_options
+from vrl.evaluation.item import Benchmark, Groups, choice, open_question
 from vrl.types import Media, Sample
 
 _DIRECTIONS = "object_rel_direction"
 
 
-def read(path: Path) -> list[Item]:
+def rows(path: Path) -> Iterable[Row]:
     """`path` is the folder that holds `test.jsonl` and the clips."""
-    return [_item(row) for row in jsonl_rows(path / "test.jsonl")]
+    return Source(path / "test.jsonl")
 
 
-def _item(row: Row) -> Item:
+def samples(row: Row) -> list[Sample]:
+    """One question a row: a choice if it has options, else a number."""
+    media = Media(kind="video", path=f"{row.text('dataset')}/{row.text('scene_name')}.mp4")
+    sample_id = row.text("id")
+    if "options" not in row:
+        return [
+            open_question(
+                row,
+                sample_id=sample_id,
+                answer="ground_truth",
+                answer_type="regression",
+                media=media,
+                source="vsibench",
+            )
+        ]
+    options, answer = plain_options(row.texts("options")), row.text("ground_truth")
+    return [choice(row, sample_id=sample_id, options=options, answer=answer, media=media, source="vsibench")]
+
+
+def groups(row: Row) -> Groups:
+    """The task, the three difficulties of directions being one, and the kind of question as it is written."""
     kind = row.text("question_type")
-    task = _DIRECTIONS if kind.startswith(_DIRECTIONS) else kind
-    return Item(sample=_sample(row), groups={"task": (task,), "question_type": (kind,)})
+    return {"task": (_DIRECTIONS if kind.startswith(_DIRECTIONS) else kind,), "question_type": (kind,)}
 
 
-def _sample(row: Row) -> Sample:
-    video = f"{row.text('dataset')}/{row.text('scene_name')}.mp4"
-    if "options" in row:
-        return choice(
-            sample_id=row.text("id"),
-            question=row.text("question"),
-            options=without_letters(row.texts("options")),
-            answer=row.text("ground_truth"),
-            video=video,
-            source="vsibench",
-        )
-    row.number("ground_truth")  # complains where it is none
-    return Sample(
-        sample_id=row.text("id"),
-        task="vqa",
-        question=row.text("question"),
-        answer=row.text("ground_truth"),
-        answer_type="regression",
-        media=(Media(kind="video", path=video),),
-        source="vsibench",
-    )
-
-
-BENCHMARK = Benchmark(name="vsibench", read=read, overall=("task", "question_type"))
+BENCHMARK = Benchmark(
+    name="vsibench", rows=rows, samples=samples, groups=groups, overall=("task", "question_type")
+)
