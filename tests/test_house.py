@@ -78,7 +78,7 @@ DOORS = {
     "starlette": {"vrl/serve/app.py"},
     "pydantic": {"vrl/serve/request.py"},
     "wandb": {"vrl/observability/charts.py"},
-    "pyarrow": {"vrl/data/dataset.py", "vrl/data/rows/source.py", "vrl/report/samples.py", "vrl/evaluation/rows.py"},
+    "pyarrow": {"vrl/data/dataset.py", "vrl/data/rows/source.py", "vrl/report/samples.py"},
 }
 
 # Phrases that mark a word-for-word translation.

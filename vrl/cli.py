@@ -161,8 +161,8 @@ def _data_convert(args: argparse.Namespace) -> int:
 
     bad_rows = "skip" if args.skip_bad else "refuse"
     reading = convert(args.layout, args.source, args.out, root=args.root, bad_rows=bad_rows)
-    for error in reading.bad:
-        print(f"skipped: {error}", file=sys.stderr)
+    for bad in reading.bad:
+        print(f"skipped: {bad.error}", file=sys.stderr)
     print(f"{args.out}: {len(reading.kept)} samples; {reading.summary()}")
     return 0
 

@@ -66,12 +66,8 @@ def read_dataset(
     id seen before, an answer outside the options, a span that ends before it starts; `bad_rows` and `how_to_skip` are
     those of `vrl.data.rows.read_rows`.
     """
-    if path.suffix not in _SUFFIXES:
-        raise DataError(f"{path}: got suffix {path.suffix!r}, wanted one of {', '.join(_SUFFIXES)}", reason="dataset")
-    if path.suffix == ".parquet" and path.is_file():
-        _require_version(path)
     reading = read_rows(
-        Source(path),
+        open_dataset(path),
         lambda row: [sample_of(row, answered=answered)],
         identify=lambda sample: sample.sample_id,
         bad_rows=bad_rows,
@@ -80,6 +76,15 @@ def read_dataset(
     if not reading.kept:
         raise DataError(f"{path}: got no rows to keep ({reading.summary()}), wanted at least one", reason="dataset")
     return reading
+
+
+def open_dataset(path: Path) -> Source:
+    """Return the rows of a file that may be in our schema. Raise DataError for another kind or version of file."""
+    if path.suffix not in _SUFFIXES:
+        raise DataError(f"{path}: got suffix {path.suffix!r}, wanted one of {', '.join(_SUFFIXES)}", reason="dataset")
+    if path.suffix == ".parquet" and path.is_file():
+        _require_version(path)
+    return Source(path)
 
 
 def read_samples(path: Path, tasks: Collection[str] = ()) -> tuple[Sample, ...]:
@@ -155,7 +160,14 @@ def sample_of(row: Row, *, answered: bool = True) -> Sample:
     """Return the sample of a row in our schema. Raise RowError with all that is wrong."""
     reader = _SampleReader(row.columns)
     sample = reader.sample()
-    found = reader.faults or faults(sample, answered=answered)
+    if reader.faults:
+        raise RowError(row.where, reader.faults)
+    return sound(row, sample, answered=answered)
+
+
+def sound(row: Row, sample: Sample, *, answered: bool = True) -> Sample:
+    """Return the sample of a row. Raise RowError with its `faults`, if any."""
+    found = faults(sample, answered=answered)
     if found:
         raise RowError(row.where, found)
     return sample

@@ -21,6 +21,12 @@ class BenchmarkConfig:
     path: str = key(MISSING, doc="Folder as its authors publish it (see the benchmark's module); dataset: a file.")
     keep: dict[str, list[str]] = key({}, doc="Keep only items of these groups, such as {duration: [short, medium]}.")
     limit: int = at_least(0, 0, doc="Number of items to sample by `seed`; 0: all.")
+    bad_rows: str = one_of(
+        "exclude",
+        "wrong",
+        "fail",
+        doc="A row that holds no question (see docs/evaluation.md) is left out, scores 0, or ends the command.",
+    )
     measure: str = key("", doc="Reward that scores questions with an answer; empty: the benchmark's own.")
 
 

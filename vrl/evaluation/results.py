@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from vrl.data.rows import Reading
 from vrl.evaluation.config import EvalConfig
-from vrl.evaluation.item import Benchmark
+from vrl.evaluation.item import Benchmark, Item
 from vrl.evaluation.metrics import Summary, metrics_of
 from vrl.evaluation.page import render
 from vrl.evaluation.record import Scored
@@ -18,7 +19,7 @@ _MAX_LISTED = 50  # failed items in the Markdown table; results.json has all
 
 
 def make_results(
-    config: EvalConfig, benchmark: Benchmark, scored: Sequence[Scored], summary: Summary
+    config: EvalConfig, benchmark: Benchmark, scored: Sequence[Scored], summary: Summary, reading: Reading[Item]
 ) -> dict[str, Any]:
     """What results.json holds: shares within [0, 1], every estimate with its interval and count."""
     failed = [item for item in scored if item.failure]
@@ -30,6 +31,13 @@ def make_results(
         "strategy": config.strategy.name,
         "task": config.task or "as the benchmark has it",
         "items": len(scored),
+        "rows": {
+            "read": reading.num_rows,
+            "askable": reading.num_rows - len(reading.bad),
+            "not_askable": dict(reading.reasons),
+            "rule": config.benchmark.bad_rows,
+            "notes": dict(reading.notes),
+        },
         "unscored": sum(item.score is None for item in scored),
         "failures": {
             "rule": config.failures,
@@ -70,7 +78,8 @@ def write_results(run_dir: Path, results: Mapping[str, Any], scored: Sequence[Sc
 
 def markdown(results: Mapping[str, Any]) -> str:
     """The results as a Markdown document; shares in percent."""
-    interval, failures = results["interval"], results["failures"]
+    interval, failures, rows = results["interval"], results["failures"], results["rows"]
+    not_askable = ", ".join(f"{column} {count}" for column, count in rows["not_askable"].items())
     lines = [
         f"# {results['benchmark']}: {results['name']}",
         "",
@@ -78,6 +87,9 @@ def markdown(results: Mapping[str, Any]) -> str:
         f"{sum(failures['by_reason'].values())} failed (counted as {failures['rule']}), {results['unscored']} without "
         f"a score. Intervals: {100 * interval['level']:g} %, {interval['resamples']} bootstrap resamples by "
         f"{interval['unit']}.",
+        "",
+        f"Rows: {rows['read']} read, {rows['askable']} askable, {rows['read'] - rows['askable']} not"
+        + (f" ({not_askable}; rule: {rows['rule']})." if not_askable else "."),
         "",
         "| metric | value | low | high | items | meaning |",
         "|---|---:|---:|---:|---:|---|",

@@ -14,11 +14,13 @@ from vrl.checkpoint import resolve_model
 from vrl.config.load import as_yaml
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.evaluation.config import EvalConfig
+from vrl.evaluation.item import Item
 from vrl.evaluation.metrics import summarise
-from vrl.evaluation.record import write_scores
+from vrl.evaluation.read import read_items, unasked
+from vrl.evaluation.record import Scored, write_scores
 from vrl.evaluation.results import make_results, write_results
 from vrl.evaluation.score import score_items
-from vrl.evaluation.select import select
+from vrl.evaluation.select import asked_as, select
 from vrl.inference.batch import answer_missing
 from vrl.inference.config import MediaConfig, data_config
 from vrl.inference.predictions import PredictionFile, fingerprint, in_order
@@ -34,21 +36,26 @@ async def evaluate(config: EvalConfig, stop: Stop) -> None:
     until then are kept, and the same command resumes.
     """
     benchmark = BENCHMARKS[config.benchmark.name]
-    items = select(benchmark.read(Path(config.benchmark.path)), config)
+    media, bad_rows = _media(config), config.benchmark.bad_rows
+    reading = read_items(benchmark, Path(config.benchmark.path), Path(media.root), bad_rows)
+    bad = unasked(reading.bad, benchmark, bad_rows)
+    counted = select([*reading.kept, *(bad if bad_rows == "wrong" else ())], config.benchmark, config.seed)
+    items = [asked_as(one, config.task) for one in counted if isinstance(one, Item)]
     samples = [item.sample for item in items]
     model_path = str(resolve_model(config.model.path))
     with PredictionFile(config.run_dir, _settings(config, samples, model_path)) as file:
         (config.run_dir / "config.yaml").write_text(as_yaml(config))
         with ProgressBar(config.name, len(items), done=len(file.done)) as progress:
-            data = data_config(_media(config), config.benchmark.path)
+            data = data_config(media, config.benchmark.path)
             resolved = replace(config, model=replace(config.model, path=model_path))
             await answer_missing(samples, file, resolved, data, progress, stop)
             predictions = in_order(file.done, [sample.sample_id for sample in samples])
             progress.say(f"scoring {len(items)} answers")
             scored = await score_items(items, predictions, benchmark, config, model_path)
+            scored += [one for one in counted if isinstance(one, Scored)] if bad_rows == "wrong" else bad
             write_scores(config.run_dir, scored)
             summary = summarise(scored, benchmark, config.bootstrap, config.seed)
-            results = make_results(config, benchmark, scored, summary)
+            results = make_results(config, benchmark, scored, summary, reading)
             write_results(config.run_dir, results, scored)
     print((config.run_dir / "results.md").read_text())
 

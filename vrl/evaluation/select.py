@@ -1,52 +1,52 @@
 """Which items of a benchmark are asked, and in which form."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from vrl.errors import ConfigError, DataError
-from vrl.evaluation.config import EvalConfig
+from vrl.errors import ConfigError
+from vrl.evaluation.config import BenchmarkConfig
 from vrl.evaluation.item import Item
+from vrl.evaluation.record import Scored
 from vrl.tasks.answer import ANSWER_TYPES
 
+Candidate = Item | Scored
 
-def select(items: Sequence[Item], config: EvalConfig) -> list[Item]:
-    """Select the items of benchmark.keep, at most benchmark.limit; ask questions with an answer under config.task.
 
-    Raises ConfigError for groups that the benchmark lacks and where nothing is left, DataError for ids seen twice.
+def select(candidates: Sequence[Candidate], config: BenchmarkConfig, seed: int) -> list[Candidate]:
+    """Select the candidates of benchmark.keep, at most benchmark.limit, in their order.
+
+    Raise ConfigError for groups that the benchmark lacks and if nothing is left.
     """
-    twice = [name for name, count in Counter(item.sample.sample_id for item in items).items() if count > 1]
-    if twice:
-        raise DataError(f"{config.benchmark.name}: got ids more than once: {twice[:5]}, wanted unique ids", "dataset")
-    problems = [problem for key, groups in config.benchmark.keep.items() for problem in _unknown(items, key, groups)]
+    problems = [problem for key, groups in config.keep.items() for problem in _unknown(candidates, key, groups)]
     if problems:
         raise ConfigError(*problems)
-    kept = [item for item in items if _is_kept(item, config)]
+    kept = [
+        one
+        for one in candidates
+        if all(set(groups) & set(one.groups.get(key, ())) for key, groups in config.keep.items())
+    ]
     if not kept:
-        raise ConfigError(f"benchmark: got no item of {config.benchmark.name} after benchmark.keep, wanted some")
-    if 0 < config.benchmark.limit < len(kept):
-        drawn = np.random.default_rng(config.seed).permutation(len(kept))[: config.benchmark.limit]
+        raise ConfigError(f"benchmark: got no item of {config.name} after benchmark.keep, wanted some")
+    if 0 < config.limit < len(kept):
+        drawn = np.random.default_rng(seed).permutation(len(kept))[: config.limit]
         kept = [kept[number] for number in sorted(drawn.tolist())]
-    return [_asked_as(item, config.task) for item in kept]
+    return kept
 
 
-def _unknown(items: Sequence[Item], key: str, groups: Sequence[str]) -> list[str]:
-    present = sorted({group for item in items for group in item.groups.get(key, ())})
+def asked_as(item: Item, task: str) -> Item:
+    """Return the item, asked under `task` if it has an answer and `task` is not empty."""
+    if not task or item.sample.answer_type not in ANSWER_TYPES:
+        return item
+    return replace(item, sample=replace(item.sample, task=task))
+
+
+def _unknown(candidates: Sequence[Candidate], key: str, groups: Sequence[str]) -> list[str]:
+    present = sorted({group for one in candidates for group in one.groups.get(key, ())})
     if not present:
-        keys = sorted({key for item in items for key in item.groups})
+        keys = sorted({key for one in candidates for key in one.groups})
         return [f"benchmark.keep: got the key {key!r}, wanted one of {keys}"]
     return [
         f"benchmark.keep.{key}: got {group!r}, wanted some of {present}" for group in groups if group not in present
     ]
-
-
-def _is_kept(item: Item, config: EvalConfig) -> bool:
-    return all(set(groups) & set(item.groups.get(key, ())) for key, groups in config.benchmark.keep.items())
-
-
-def _asked_as(item: Item, task: str) -> Item:
-    if not task or item.sample.answer_type not in ANSWER_TYPES:
-        return item
-    return replace(item, sample=replace(item.sample, task=task))

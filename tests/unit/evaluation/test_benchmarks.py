@@ -14,11 +14,13 @@ from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.evaluation.benchmarks.mlvu import TASKS as MLVU_TASKS
 from vrl.evaluation.benchmarks.mvbench import FOLDERS
 from vrl.evaluation.item import Item
+from vrl.evaluation.read import read_items, unasked
 from vrl.types import Media, Sample
 
 
-def read(name: str, path: Path) -> dict[str, Item]:
-    items = BENCHMARKS[name].read(path)
+def read(name: str, path: Path, bad_rows: str = "fail") -> dict[str, Item]:
+    benchmark = BENCHMARKS[name]
+    items = read_items(benchmark, path, path / benchmark.media, bad_rows).kept
     assert len({item.sample.sample_id for item in items}) == len(items)
     return {item.sample.sample_id: item for item in items}
 
@@ -73,7 +75,7 @@ def test_videomme(tmp_path):
 def test_a_column_that_is_missing_is_named(tmp_path):
     row = {key: value for key, value in VIDEOMME.items() if key != "task_type"}
     write_rows(tmp_path / "videomme" / "test-00000-of-00001.parquet", [row])
-    with pytest.raises(DataError, match=r"row 1: column 'task_type' is missing, got \['question_id'"):
+    with pytest.raises(DataError, match=r"row 1: task_type: missing, got the columns \['question_id'"):
         read("videomme", tmp_path)
     with pytest.raises(DataError, match="no such file"):
         read("videomme", tmp_path / "nowhere")
@@ -98,6 +100,32 @@ def test_mlvu(tmp_path):
     assert BENCHMARKS["mlvu"].overall == ("task",)
     write(tmp_path / "json" / "3_ego.json", [row | {"answer": "Pink"}])
     with pytest.raises(DataError, match=r"3_ego\.json row 1: answer: got 'Pink'"):
+        read("mlvu", tmp_path)
+
+
+def test_rows_of_mlvu_that_cannot_be_asked_are_named_and_counted(tmp_path):
+    good = {"video": "a.mp4", "question": "Q?", "candidates": ["x", "y"], "answer": "y", "question_type": "ego"}
+    rows = [
+        good | {"candidates": ["y", "x", "y"]},  # the first equal one counts
+        good | {"candidates": ["x", "x", "y"]},  # equal wrong ones are asked as they are
+        good | {"candidates": ["x", ""], "answer": ""},  # and so is a blank one
+        good | {"answer": "z"},
+        good | {"question": "", "candidates": ["", ""], "answer": ""},
+        good | {"question_type": None},
+    ]
+    for task in MLVU_TASKS:
+        write(tmp_path / "json" / f"{task}.json", rows if task == "3_ego" else [good])
+    benchmark = BENCHMARKS["mlvu"]
+    reading = read_items(benchmark, tmp_path, tmp_path, "exclude")
+    answers = {item.sample.sample_id: item.sample.answer for item in reading.kept if "ego" in item.sample.sample_id}
+    assert answers == {"3_ego-0": "A", "3_ego-1": "C", "3_ego-2": "B"}
+    assert reading.summary() == "12 rows read, 9 kept, 3 skipped (answer 1, question 1, question_type 1)"
+    excluded, wrong = (unasked(reading.bad, benchmark, rule) for rule in ("exclude", "wrong"))
+    assert [one.score for one in excluded] == [None] * 3 and [one.score for one in wrong] == [0.0] * 3
+    assert [one.sample_id for one in wrong] == ["3_ego.json row 4", "3_ego.json row 5", "3_ego.json row 6"]
+    assert [one.groups for one in wrong] == [{"task": ("ego",)}, {"task": ("ego",)}, {}]
+    assert all(one.failure == "not_askable" and one.message for one in wrong)
+    with pytest.raises(DataError, match=r"3 of 12 rows are bad; benchmark\.bad_rows=exclude leaves them out"):
         read("mlvu", tmp_path)
 
 
@@ -141,7 +169,7 @@ def test_longvideobench(tmp_path):
     assert is_choice(item, "Which subtitles?", options, "B", "86CxyhFV9MI.mp4")
     assert item.groups == {"duration": ("600 s",), "task": ("TOS",)}
     write(tmp_path / "lvb_val.json", [row | {"correct_choice": 5}])
-    with pytest.raises(DataError, match="got 'F', wanted the letter of one of 5 options"):
+    with pytest.raises(DataError, match="correct_choice: got 5, wanted a whole number from 0 to 4"):
         read("longvideobench", tmp_path)
 
 
@@ -221,12 +249,42 @@ def test_mvbench(tmp_path):
     for task in FOLDERS:
         write(tmp_path / "json" / f"{task}.json", [row])
     write(tmp_path / "json" / "action_sequence.json", [row | {"start": 5.5, "end": 21.8}])
+    write(tmp_path / "video" / "nturgbd" / "166583.webm", "clip")
     items = read("mvbench", tmp_path)
     assert len(items) == len(FOLDERS) == 20
     assert is_choice(items["action_antonym-0"], "What is done?", ("Not sure", "Up"), "B", "ssv2_video/166583.webm")
     cut = items["action_sequence-0"].sample.media[0]
     assert (cut.path, cut.start_s, cut.end_s) == ("star/Charades_v1_480/166583.webm", 5.5, 21.8)
     assert items["episodic_reasoning-0"].sample.media[0].path == "tvqa/frames_fps3_hq/166583.webm.mp4"
+
+
+@pytest.mark.parametrize(
+    ("there", "task", "shown"),
+    [
+        ("star/Charades_v1_480/x.mp4", "action_sequence", ("star/Charades_v1_480/x.mp4", 5.5, 21.8)),
+        ("data0613/star/Charades_v1_480/x.mp4", "action_sequence", ("data0613/star/Charades_v1_480/x.mp4", 5.5, 21.8)),
+        ("star/Charades_segment/x.mp4", "action_sequence", ("star/Charades_segment/x.mp4", 0.0, None)),
+        ("data0613/ssv2_video/x.mp4", "action_antonym", ("data0613/ssv2_video/x.mp4", 5.5, 21.8)),
+        ("nturgbd_convert/x.mp4", "fine_grained_pose", ("nturgbd_convert/x.mp4", 0.0, None)),
+        ("ssv2_video_mp4/x.mp4", "action_antonym", ("ssv2_video_mp4/x.mp4", 0.0, None)),
+        ("tvqa/video_fps3_hq_segment/x.mp4", "episodic_reasoning", ("tvqa/video_fps3_hq_segment/x.mp4", 0.0, None)),
+    ],
+)  # fmt: skip
+def test_clips_of_mvbench_are_found_in_every_layout(tmp_path, there, task, shown):
+    row = {"video": "x.mp4", "question": "?", "candidates": ["x", "y"], "answer": "y", "start": 5.5, "end": 21.8}
+    for name in FOLDERS:
+        write(tmp_path / "json" / f"{name}.json", [row])
+    write(tmp_path / "video" / there, "clip")
+    media = read("mvbench", tmp_path, "exclude")[f"{task}-0"].sample.media[0]
+    assert (media.path, media.start_s, media.end_s) == shown
+
+
+def test_withdrawn_clips_of_mvbench_are_reported_as_such(tmp_path):
+    row = {"video": "x.avi", "question": "?", "candidates": ["x", "y"], "answer": "y"}
+    for name in FOLDERS:
+        write(tmp_path / "json" / f"{name}.json", [row])
+    reading = read_items(BENCHMARKS["mvbench"], tmp_path, tmp_path / "video", "exclude")
+    assert len(reading.kept) == 19 and reading.reasons == {"withdrawn": 1}
 
 
 def test_tempcompass(tmp_path):
@@ -262,10 +320,11 @@ def test_charades_sta(tmp_path):
     write(tmp_path / "charades_sta_test.txt", "3MSZA 24.3 30.4##person turn a light on.\n\nAMT7R 0 7##person sits.\n")
     items = read("charades_sta", tmp_path)
     sample = items["1-3MSZA"].sample
-    assert (sample.question, sample.spans, sample.task) == ("person turn a light on.", ((24.3, 30.4),), "grounding")
+    question = "When does this happen in the video: person turn a light on."
+    assert (sample.question, sample.spans, sample.task) == (question, ((24.3, 30.4),), "grounding")
     assert sample.media == (Media(kind="video", path="3MSZA.mp4"),) and "3-AMT7R" in items
     write(tmp_path / "charades_sta_test.txt", "3MSZA 30.4 24.3##person turn a light on.\n")
-    with pytest.raises(DataError, match="line 1: got"):
+    with pytest.raises(DataError, match="row 1: line: got"):
         read("charades_sta", tmp_path)
 
 
@@ -284,7 +343,7 @@ def test_nextgqa(tmp_path):
     assert searched.groups == {"form": ("grounding",), "type": ("TN",)}
     assert BENCHMARKS["nextgqa"].among == {"form": "qa"}
     write(tmp_path / "gsub_test.json", {"4177758139": {"location": {}}})
-    with pytest.raises(DataError, match=r"gsub_test.json 4177758139 location: column '1' is missing"):
+    with pytest.raises(DataError, match=r"test.csv row 1: location.1: got nothing, wanted at least one"):
         read("nextgqa", tmp_path)
 
 
@@ -311,7 +370,7 @@ def test_videohallu(tmp_path):
 def test_our_own_schema(tmp_path):
     sample = Sample(sample_id="a", task="vqa", question="?", answer="red", source="toyworld/colour")
     write_parquet([sample], tmp_path / "test.parquet")
-    (item,) = BENCHMARKS["dataset"].read(tmp_path / "test.parquet")
+    (item,) = read_items(BENCHMARKS["dataset"], tmp_path / "test.parquet", tmp_path, "fail").kept
     assert item.sample == sample and item.groups == {"kind": ("colour",), "form": ("vqa",)}
 
 

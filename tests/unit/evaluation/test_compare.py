@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vrl.data.rows import Reading
 from vrl.errors import DataError
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.evaluation.compare import as_markdown, compare
@@ -16,6 +17,7 @@ from vrl.evaluation.record import Scored, write_scores
 from vrl.evaluation.results import make_results, write_results
 
 BENCHMARK = BENCHMARKS["dataset"]
+READING = Reading(kept=(), num_rows=8, bad=(), notes={})
 
 
 def item(number: int, score: float | None, **fields) -> Scored:
@@ -40,7 +42,7 @@ def write(folder: Path, scored: list[Scored]) -> Path:
     config = EvalConfig(name=folder.name, bootstrap=BootstrapConfig(resamples=500))
     summary = summarise(scored, BENCHMARK, config.bootstrap, seed=0)
     write_scores(folder, scored)
-    write_results(folder, make_results(config, BENCHMARK, scored, summary), scored)
+    write_results(folder, make_results(config, BENCHMARK, scored, summary, READING), scored)
     return folder
 
 

@@ -1,5 +1,6 @@
 """Metrics over scored items, on cases worked by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from vrl.evaluation.item import Benchmark
 from vrl.evaluation.metrics import summarise
 from vrl.evaluation.record import Scored
 
-POOLED = Benchmark(name="any", read=lambda path: [])
+POOLED = Benchmark(name="any", rows=lambda path: [], samples=lambda row: [])
 
 
 def scored(number: int, score: float | None, *, answer_type: str = "choice", groups=None, **values: Any) -> Scored:
@@ -76,7 +77,7 @@ def test_the_one_number_is_averaged_as_the_authors_do():
         for i, (s, t) in enumerate([(1, "a"), (1, "a"), (1, "a"), (0, "a"), (0, "b")])
     ]
     assert numbers(found)["score"] == pytest.approx(0.6)
-    assert numbers(found, Benchmark(name="m", read=POOLED.read, overall=("task",)))["score"] == pytest.approx(0.375)
+    assert numbers(found, replace(POOLED, name="m", overall=("task",)))["score"] == pytest.approx(0.375)
     groups = summarise(found, POOLED, BootstrapConfig(resamples=100), seed=0).groups
     assert (groups["task"]["a"].value, groups["task"]["a"].count) == (0.75, 4)
 
@@ -84,7 +85,7 @@ def test_the_one_number_is_averaged_as_the_authors_do():
 def test_three_direction_difficulties_count_as_one_task():
     kinds = [("dir", "easy", 1.0), ("dir", "hard", 0.0), ("dir", "hard", 0.0), ("size", "size", 0.4)]
     found = [scored(i, s, groups={"task": (t,), "question_type": (k,)}) for i, (t, k, s) in enumerate(kinds)]
-    nested = Benchmark(name="v", read=POOLED.read, overall=("task", "question_type"))
+    nested = replace(POOLED, name="v", overall=("task", "question_type"))
     assert numbers(found, nested)["score"] == pytest.approx(((1.0 + 0.0) / 2 + 0.4) / 2)
 
 
@@ -96,7 +97,7 @@ def test_an_item_of_two_groups_counts_in_both():
 
 def test_only_the_named_groups_make_the_one_number():
     found = [scored(0, 1.0, groups={"form": ("qa",)}), scored(1, 0.2, groups={"form": ("grounding",)})]
-    assert numbers(found, Benchmark(name="n", read=POOLED.read, among={"form": "qa"}))["score"] == 1.0
+    assert numbers(found, replace(POOLED, name="n", among={"form": "qa"}))["score"] == 1.0
 
 
 def test_items_without_a_score_are_left_out_and_none_at_all_is_an_error():

@@ -19,7 +19,7 @@ from vrl.inference.predictions import Prediction
 from vrl.reward.worker import RewardWorker
 from vrl.types import Completion, Media, Prompt, Sample
 
-ANY = Benchmark(name="any", read=lambda path: [])
+ANY = Benchmark(name="any", rows=lambda path: [], samples=lambda row: [])
 CLIP = (Media(kind="video", path="a/b.mp4"),)
 CHOICE = Sample(
     sample_id="q", task="vqa", question="Colour?", answer="B", answer_type="choice", options=("red", "blue"), media=CLIP
@@ -99,7 +99,7 @@ def test_consistency_and_evidence_come_from_the_judge_by_rules():
 
 def test_a_benchmark_may_ask_a_judge():
     sample = replace(CHOICE, answer="No, it stays.", answer_type="free", options=())
-    judged = Benchmark(name="any", read=ANY.read, measure="judged_accuracy")
+    judged = replace(ANY, name="any", measure="judged_accuracy")
     assert scored(sample, said(" no it stays"), judged).score == 1.0
     assert scored(sample, said(" yes"), judged).score == 0.0
     chosen = BenchmarkConfig(measure="accuracy")  # ROUGE of free answers: three words of four in common

@@ -18,8 +18,8 @@ from vrl.data.convert import (
     video_r2,
     videoreasoner,
 )
-from vrl.data.dataset import faults, sample_of, write_parquet
-from vrl.data.rows import Reading, Row, RowError, Source, read_rows
+from vrl.data.dataset import sample_of, sound, write_parquet
+from vrl.data.rows import Reading, Row, Source, read_rows
 from vrl.errors import ConfigError, DataError
 from vrl.types import Sample
 
@@ -49,7 +49,7 @@ def convert(
         raise ConfigError(f"OUT: got {out}, wanted a name that ends in .parquet")
     reading = read_rows(
         Source(source, root),
-        lambda row: _checked(LAYOUTS[layout], row),
+        lambda row: [sound(row, sample) for sample in LAYOUTS[layout](row)],
         identify=lambda sample: sample.sample_id,
         bad_rows=bad_rows,
         how_to_skip="--skip-bad leaves them out",
@@ -58,12 +58,3 @@ def convert(
         raise DataError(f"{source}: got no rows to keep ({reading.summary()}), wanted at least one", reason="dataset")
     write_parquet(reading.kept, out)
     return reading
-
-
-def _checked(samples: Callable[[Row], Iterator[Sample]], row: Row) -> list[Sample]:
-    found = list(samples(row))
-    for sample in found:
-        wrong = faults(sample)
-        if wrong:
-            raise RowError(row.where, wrong)
-    return found

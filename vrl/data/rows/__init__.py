@@ -1,7 +1,7 @@
 """The one door for annotation files: our own schema, published datasets and benchmarks are all read through it."""
 
-from vrl.data.rows.reading import BAD_ROWS, Reading, read_rows
+from vrl.data.rows.reading import BAD_ROWS, BadRow, Reading, read_rows
 from vrl.data.rows.row import Row, RowError
-from vrl.data.rows.source import Source, read_json
+from vrl.data.rows.source import Source, read_json, shards
 
-__all__ = ["BAD_ROWS", "Reading", "Row", "RowError", "Source", "read_json", "read_rows"]
+__all__ = ["BAD_ROWS", "BadRow", "Reading", "Row", "RowError", "Source", "read_json", "read_rows", "shards"]

@@ -41,8 +41,11 @@ def plain_options(options: Sequence[str]) -> tuple[str, ...]:
 
 
 def letter_of(row: Row, column: str, options: Sequence[str]) -> str:
-    """Return the letter of the first option that is spelled like the text in `column`. Raise RowError for none."""
-    answer = row.text(column)
+    """Return the letter of the first option that is spelled like the text in `column`, perhaps blank.
+
+    Raise RowError for none.
+    """
+    answer = row.text(column, "")
     texts = [option.strip() for option in options]
     if answer not in texts:
         raise row.error(column, answer, f"the text of one of {texts}")

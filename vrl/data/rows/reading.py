@@ -14,18 +14,26 @@ BAD_ROWS = ("refuse", "skip")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BadRow:
+    """A row that was skipped, and why."""
+
+    row: Row
+    error: RowError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Reading(Generic[T]):
     """What became of the rows of a file. num_rows = rows kept + len(bad)."""
 
     kept: tuple[T, ...]  # the records of good rows, in file order
     num_rows: int
-    bad: tuple[RowError, ...]  # one for each row that was skipped
+    bad: tuple[BadRow, ...]
     notes: Mapping[str, int]  # what was left out of kept and skipped rows, and how often
 
     @property
     def reasons(self) -> Mapping[str, int]:
         """Number of skipped rows by the first column at fault, `row` for none, the most frequent first."""
-        return dict(Counter(next(iter(error.faults)).partition("[")[0] or "row" for error in self.bad).most_common())
+        return dict(Counter(next(iter(bad.error.faults)).partition("[")[0] or "row" for bad in self.bad).most_common())
 
     def summary(self) -> str:
         """Return the account of the rows, such as `12408 rows read, 12404 kept, 4 skipped (spans 4)`."""
@@ -50,7 +58,7 @@ def read_rows(
     column, and `how_to_skip` says what to set instead. A file that cannot be read raises in either case.
     """
     kept: list[T] = []
-    bad: list[RowError] = []
+    bad: list[BadRow] = []
     first: dict[str, int] = {}  # id -> number of the row that has it
     notes: dict[int, Counter[str]] = {}  # one of each source
     num_rows = 0
@@ -64,13 +72,13 @@ def read_rows(
                 if name in first or count > 1:
                     raise row.error("sample_id", name, f"unique ids: row {first.get(name, row.number)} has it too")
         except RowError as error:
-            bad.append(error)
+            bad.append(BadRow(row=row, error=error))
         else:
             first.update(dict.fromkeys(ids, row.number))
             kept += records
     if bad and bad_rows == "refuse":
         account = f"{len(bad)} of {num_rows} rows are bad" + (f"; {how_to_skip}" if how_to_skip else "")
-        raise DataError("\n".join([*map(str, bad), account]), reason="dataset")
+        raise DataError("\n".join([*(str(one.error) for one in bad), account]), reason="dataset")
     return Reading(kept=tuple(kept), num_rows=num_rows, bad=tuple(bad), notes=sum(notes.values(), Counter()))
 
 

@@ -66,7 +66,7 @@ class Row:
             return str(value)
         if isinstance(value, str) and value.strip():
             return value.strip()
-        if default is not None and (value is None or value == ""):
+        if default is not None and (value is None or (isinstance(value, str) and not value.strip())):
             return default
         raise self._wrong(column, "text")
 

@@ -67,6 +67,18 @@ class Source:
         return {}
 
 
+def shards(folder: Path, pattern: str, columns: Sequence[str]) -> Iterator[Row]:
+    """Yield the rows of all files `pattern` in a folder, in the order of their names, with `columns` alone.
+
+    Raise DataError if there is none.
+    """
+    paths = sorted(folder.glob(pattern))
+    if not paths:
+        raise DataError(f"{folder / pattern}: no such file", reason="dataset")
+    for path in paths:
+        yield from Source(path, columns=columns)
+
+
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file. Raise DataError if it is missing, broken or no valid Unicode."""
     text = _open(path).read()

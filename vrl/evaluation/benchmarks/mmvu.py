@@ -25,9 +25,7 @@ def samples(row: Row) -> list[Sample]:
     sample_id = row.text("id")
     if row.text("question_type") != "multiple-choice":
         return [
-            open_question(
-                row, sample_id=sample_id, answer="answer", answer_type="text", media=media, source="mmvu"
-            )
+            open_question(row, sample_id=sample_id, answer="answer", answer_type="text", media=media, source="mmvu")
         ]
     choices = row.inner("choices")
     options = [choices.text(letter) for letter in sorted(choices.columns) if letter in choices]

@@ -4,8 +4,8 @@ Reads `json/<task>.json` (Hugging Face `OpenGVLab/MVBench`), each a list of obje
 answer (the text of a candidate) and, in four tasks, start and end in seconds. Clips are `video/<folder>/<video>`, the
 folder being that of the table, or the one that its authors repaired, `video/data0613/<folder>/<video>`, or the pre-cut
 segment of the branch `video`, the second folder of the table, which is shown whole. Episodic reasoning is published as
-folders of frames at 3 a second: its clip is `video/tvqa/frames_fps3_hq/<video>.mp4`, which the user makes of them, or the
-clip of that branch. The clips of `nturgbd` were withdrawn; without a copy of them fine-grained pose cannot be asked.
+folders of frames at 3 a second: its clip is `video/tvqa/frames_fps3_hq/<video>.mp4`, which the user makes of them, or
+that of the branch. The clips of `nturgbd` were withdrawn; without a copy of them fine-grained pose cannot be asked.
 """
 
 from collections.abc import Iterator

@@ -16,7 +16,7 @@ from vrl.types import Media, Sample
 
 
 def rows(path: Path) -> Iterator[Row]:
-    """`path` is the folder that holds `questions/` and `videos/`. A row has `clip`, `aspect` and `index` in addition."""
+    """`path` is the folder that holds `questions/` and `videos/`. A row also has `clip`, `aspect` and `index`."""
     source = Source(path / "questions" / "multi-choice.json")
     clips = read_json(source.path)
     if not isinstance(clips, dict):

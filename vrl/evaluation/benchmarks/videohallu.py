@@ -39,6 +39,4 @@ def groups(row: Row) -> Groups:
     return {"category": (row.text("Categorization-1").casefold(),), "detail": (detail,)}
 
 
-BENCHMARK = Benchmark(
-    name="videohallu", rows=rows, samples=samples, groups=groups, measure="judged_accuracy"
-)
+BENCHMARK = Benchmark(name="videohallu", rows=rows, samples=samples, groups=groups, measure="judged_accuracy")

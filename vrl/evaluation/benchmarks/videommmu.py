@@ -61,9 +61,7 @@ def _track(row: Row) -> str:
 def _discipline(row: Row) -> str:
     subject = "_".join(row.text("id").split("_")[1:-1])
     if subject not in _DISCIPLINES:
-        raise row.error(
-            "id", row.text("id"), f"<split>_<subject>_<number>, a subject of {sorted(_DISCIPLINES)}"
-        )
+        raise row.error("id", row.text("id"), f"<split>_<subject>_<number>, a subject of {sorted(_DISCIPLINES)}")
     return _DISCIPLINES[subject]
 
 

@@ -46,6 +46,4 @@ def groups(row: Row) -> Groups:
     return {"task": (_DIRECTIONS if kind.startswith(_DIRECTIONS) else kind,), "question_type": (kind,)}
 
 
-BENCHMARK = Benchmark(
-    name="vsibench", rows=rows, samples=samples, groups=groups, overall=("task", "question_type")
-)
+BENCHMARK = Benchmark(name="vsibench", rows=rows, samples=samples, groups=groups, overall=("task", "question_type"))
