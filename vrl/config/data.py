@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vrl.config.fields import MISSING, above_zero, at_least, fraction, key, section
+from vrl.config.fields import MISSING, above_zero, at_least, fraction, key, one_of, section, some_of
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,10 @@ class DataConfig:
     expand: dict[str, list[str]] = key({}, doc="Roll out rows of a task under each of the tasks listed for it.")
     repeat: dict[str, int] = key(
         {}, doc="How often an epoch repeats the training rows of a task; 1 for tasks not named."
+    )
+    media: list[str] = some_of(("video", "image"), doc="Keep only rows whose media are all of these kinds; empty: all.")
+    bad_rows: str = one_of(
+        "refuse", "skip", doc="A row that cannot be used ends the command, or is left out, listed and counted."
     )
     workers: int = at_least(1, 1, doc="Number of decode worker actors.")
     prefetch: int = at_least(1, 16, doc="Prompts decoded ahead of the engines.")

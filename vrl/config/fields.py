@@ -47,6 +47,11 @@ def one_of(default: Any, *others: Any, doc: str) -> Any:
     return key(default, doc=doc, wanted=f"one of {choices}", check=lambda value: value in choices)
 
 
+def some_of(choices: tuple[str, ...], *, doc: str) -> Any:
+    """Declare a list of some of the choices, empty by default."""
+    return key([], doc=doc, wanted=f"some of {choices}", check=lambda value: set(value) <= set(choices))
+
+
 def band(low: int, high: int, *, doc: str) -> Any:
     """Declare two whole numbers [least, most], 0 <= least < most."""
     return key(

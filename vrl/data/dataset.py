@@ -58,9 +58,11 @@ def write_parquet(samples: Sequence[Sample], path: Path) -> None:
 
 
 def read_dataset(
-    path: Path, *, bad_rows: str = "refuse", answered: bool = True, how_to_skip: str = ""
+    path: Path, *, bad_rows: str = "refuse", answered: bool = True, task: str = "", how_to_skip: str = ""
 ) -> Reading[Sample]:
-    """Read all rows of a parquet or JSONL file in file order. `answered`: a row without an answer is bad.
+    """Read all rows of a parquet or JSONL file in file order, under `task` unless empty.
+
+    `answered`: a row without an answer is bad.
 
     Raise DataError if the file cannot be read or has no rows. A bad row has unknown or missing columns, wrong types, an
     id seen before, an answer outside the options, a span that ends before it starts; `bad_rows` and `how_to_skip` are
@@ -68,7 +70,7 @@ def read_dataset(
     """
     reading = read_rows(
         open_dataset(path),
-        lambda row: [sample_of(row, answered=answered)],
+        lambda row: [sample_of(row.extended(task=task) if task else row, answered=answered)],
         identify=lambda sample: sample.sample_id,
         bad_rows=bad_rows,
         how_to_skip=how_to_skip,
@@ -88,17 +90,8 @@ def open_dataset(path: Path) -> Source:
 
 
 def read_samples(path: Path, tasks: Collection[str] = ()) -> tuple[Sample, ...]:
-    """Return the rows of a file without bad rows, of `tasks` alone unless empty. Raise DataError as `read_dataset`."""
-    return of_tasks(read_dataset(path).kept, tasks, path)
-
-
-def of_tasks(samples: tuple[Sample, ...], tasks: Collection[str], path: Path) -> tuple[Sample, ...]:
-    """Return the samples whose task is in `tasks`, all if empty. Raise DataError if none is left."""
-    kept = tuple(sample for sample in samples if not tasks or sample.task in tasks)
-    if not kept:
-        present = sorted({sample.task for sample in samples})
-        raise DataError(f"{path}: got no rows of data.tasks={sorted(tasks)}, the file has {present}", reason="dataset")
-    return kept
+    """Return the rows of a file without bad rows, all or those of `tasks`. Raise DataError as `read_dataset` does."""
+    return tuple(sample for sample in read_dataset(path).kept if not tasks or sample.task in tasks)
 
 
 def media_root(config: DataConfig) -> Path:

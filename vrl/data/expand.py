@@ -6,38 +6,32 @@ Works on samples before they are prepared; every copy is decoded separately, tho
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from vrl.errors import ConfigError, DataError
+from vrl.errors import ConfigError
 from vrl.tasks import TASKS
 from vrl.types import Sample
-
-_MAX_PROBLEMS = 20
 
 
 def expand(samples: Sequence[Sample], tasks: Mapping[str, Sequence[str]]) -> tuple[Sample, ...]:
     """Every row of a task that `tasks` names, once for each of the tasks it maps to, in place; the others unchanged.
 
-    A copy's id is `id#task`: stable, and unique as long as ids are. Raises ConfigError for an unknown task, and
-    DataError listing up to 20 rows that lack what a task needs, such as spans for grounding.
+    A copy's id is `id#task`: stable, and unique as long as ids are. Raise ConfigError for an unknown task.
     """
     unknown = sorted({name for names in tasks.values() for name in names} - TASKS.keys())
     if unknown:
         raise ConfigError(f"data.expand: got the tasks {unknown}, wanted some of {sorted(TASKS)}")
     expanded: list[Sample] = []
-    problems: list[str] = []
     for sample in samples:
         if sample.task not in tasks:
             expanded.append(sample)
             continue
         for name in dict.fromkeys(tasks[sample.task]):
-            lacking = [field for field in TASKS[name].needs if not getattr(sample, field)]
-            if lacking:
-                problems.append(f"sample {sample.sample_id}: got no {', '.join(lacking)}, which task {name} needs")
             expanded.append(replace(sample, sample_id=f"{sample.sample_id}#{name}", task=name))
-    if problems:
-        more = len(problems) - _MAX_PROBLEMS
-        shown = problems[:_MAX_PROBLEMS] + ([f"... and {more} more"] if more > 0 else [])
-        raise DataError("data.expand:\n" + "\n".join(shown), reason="dataset")
     return tuple(expanded)
+
+
+def lacking(sample: Sample) -> list[str]:
+    """Return the fields without which the sample's task has no truth, such as spans for grounding."""
+    return [name for name in TASKS[sample.task].needs if not getattr(sample, name)]
 
 
 def repeat(samples: Sequence[Sample], times: Mapping[str, int]) -> tuple[Sample, ...]:

@@ -109,6 +109,9 @@ class InferConfig(AnswerConfig):
     questions: str = key(
         MISSING, doc="Questions, parquet or jsonl, with the columns of a training set; answers optional."
     )
+    bad_rows: str = one_of(
+        "refuse", "skip", doc="A row that cannot be used ends the command, or is left out and listed."
+    )
     task: str = key("", doc="Task of every question; empty: the task of its row.")
 
     @property

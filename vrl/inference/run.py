@@ -4,6 +4,7 @@ Resumes a killed run: only questions without an answer on disk are asked. A ques
 becomes a line that says so. Does not score (`vrl eval` does).
 """
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
@@ -13,7 +14,7 @@ from typing import Any
 
 from vrl.checkpoint import resolve_model
 from vrl.config.load import as_yaml
-from vrl.data.dataset import check_media, media_root, read_samples
+from vrl.data.dataset import check_media, media_root, read_dataset
 from vrl.errors import DataError
 from vrl.inference.batch import answer_missing
 from vrl.inference.config import InferConfig, data_config
@@ -22,7 +23,7 @@ from vrl.inference.progress import ProgressBar
 from vrl.lifecycle import Stop
 from vrl.types import Sample
 
-_MAX_PROBLEMS = 20  # listed in the error for one file
+logger = logging.getLogger(__name__)
 
 
 async def infer(config: InferConfig, stop: Stop) -> None:
@@ -31,7 +32,7 @@ async def infer(config: InferConfig, stop: Stop) -> None:
     Raises ConfigError, DataError or CheckpointError before any actor starts, and WorkerError if one dies: earlier
     answers are kept, and the same command resumes.
     """
-    samples = _questions(config)
+    samples = questions(config)
     model_path = str(resolve_model(config.model.path))
     with PredictionFile(config.run_dir, _settings(config, samples, model_path)) as file:
         (config.run_dir / "config.yaml").write_text(as_yaml(config))
@@ -42,14 +43,21 @@ async def infer(config: InferConfig, stop: Stop) -> None:
             progress.say(f"{tally(file.done.values())}; see {config.run_dir}")
 
 
-def _questions(config: InferConfig) -> tuple[Sample, ...]:
-    """Return the rows of the file. Raises DataError listing invalid rows and media files."""
-    samples = read_samples(Path(config.questions))
-    if config.task:
-        samples = tuple(replace(sample, task=config.task) for sample in samples)
+def questions(config: InferConfig) -> tuple[Sample, ...]:
+    """Return the questions of the file, with or without answers. Raise DataError listing rows and files at fault."""
+    reading = read_dataset(
+        Path(config.questions),
+        bad_rows=config.bad_rows,
+        answered=False,
+        task=config.task,
+        how_to_skip="bad_rows=skip leaves them out",
+    )
+    for bad in reading.bad:
+        logger.warning("skipped: %s", bad.error)
+    samples = reading.kept
     problems = check_media(samples, media_root(data_config(config.media, config.questions)))
     if problems:
-        raise DataError("\n".join(problems[:_MAX_PROBLEMS]), reason="media")
+        raise DataError("\n".join(problems), reason="media")
     return samples
 
 

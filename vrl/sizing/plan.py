@@ -15,8 +15,7 @@ from transformers import AutoTokenizer
 from vrl.actors.placement import Role, roles
 from vrl.checkpoint import resolve_model
 from vrl.config import RunConfig
-from vrl.data.dataset import read_samples
-from vrl.data.expand import expand
+from vrl.data.load import load_samples
 from vrl.rollout.shuffled import shuffled_draws
 from vrl.sizing.costs import patch_activations, token_activations, value_bytes
 from vrl.sizing.model_shape import ModelShape, model_shape
@@ -158,7 +157,7 @@ def _text_tokens(config: RunConfig) -> int:
     tokenizer = AutoTokenizer.from_pretrained(model)
     frames = config.data.frames.max_frames
     clip = Clip(duration_s=frames / config.data.frames.fps, timestamps_s=(0.0,) * frames)
-    samples = expand(read_samples(data, config.data.tasks), config.data.expand)[:_MEASURED_ROWS]
+    samples = load_samples(data, config.data).samples[:_MEASURED_ROWS]
     texts = [TASKS[sample.task].instruction(sample, clip) + TASKS[sample.task].prefix for sample in samples]
     return _CHAT_TOKENS + max(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
 

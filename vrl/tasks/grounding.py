@@ -75,5 +75,6 @@ TASK = Task(
     parse=parse,
     well_formed=well_formed,
     rewards=("iou", "format"),
+    needs_clip=True,
     needs=("spans",),
 )

@@ -48,6 +48,7 @@ class Task:
     well_formed: Callable[[Sample, Parsed], bool]  # what was parsed can be an answer to this very sample
     rewards: tuple[str, ...]  # default reward names, weight 1 each
     needs: tuple[str, ...]  # fields of a sample without which its rewards have no truth
+    needs_clip: bool = False  # cannot be asked of images alone
     thinks: bool = False  # a completion holds reasoning before its answer, for a judge to read
 
 

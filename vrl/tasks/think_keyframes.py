@@ -116,6 +116,7 @@ TASK = Task(
     parse=parse,
     well_formed=well_formed,
     rewards=("accuracy", "format", "frame_sensitive", "think_transparency", "anti_repetition"),
+    needs_clip=True,
     needs=("answer",),
     thinks=True,
 )

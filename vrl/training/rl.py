@@ -87,7 +87,7 @@ class _Run:
     async def _gate(self) -> None:
         """Compare engine and learner on the first samples. Raises ParityError naming the first tensor that differs."""
         config, fleets = self.config, self.session.fleets
-        head = SampleStream(self.session.train_samples, seed=config.seed, shuffle=config.data.shuffle)
+        head = SampleStream(self.session.data.train, seed=config.seed, shuffle=config.data.shuffle)
         cases = []
         for sample in islice(head, config.gate.prompts):
             prompt, patches = await self.session.preparer(sample)

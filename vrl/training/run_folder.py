@@ -2,14 +2,17 @@
 
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vrl.checkpoint import Checkpoint, find, require_own
 from vrl.config import RunConfig
 from vrl.config.load import as_yaml
-from vrl.data.dataset import check_media, media_root, read_samples
-from vrl.data.expand import expand, repeat
+from vrl.data.dataset import check_media, media_root
+from vrl.data.expand import repeat
+from vrl.data.load import LoadedSamples, load_samples
 from vrl.errors import DataError
 from vrl.reward import add_modules
 from vrl.reward.rubric import build_rubric
@@ -39,21 +42,45 @@ def write_summary(run_dir: Path, summary: dict[str, Any]) -> None:
     os.replace(tmp, run_dir / "summary.json")
 
 
-def open_data(config: RunConfig) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunData:
+    """The samples of a run, and what became of the other rows of its files."""
+
+    train: tuple[Sample, ...]  # repeated as data.repeat says
+    val: tuple[Sample, ...]
+    files: Mapping[str, LoadedSamples]  # by key: data.train, data.val
+
+    def account(self) -> dict[str, Any]:
+        """Return the counts of each file as summary.json holds them."""
+        return {key: loaded.account() for key, loaded in self.files.items()}
+
+
+def open_data(config: RunConfig) -> RunData:
     """Return training and validation samples, checked as far as possible without decoding.
 
     Raises DataError listing all bad rows and media files, ConfigError for a task without rubric or an unknown reward.
     """
-    train = repeat(_read(config.data.train, config), config.data.repeat)
-    val = _read(config.data.val, config)[: config.val.samples] if config.data.val else ()
+    paths = {"data.train": config.data.train, "data.val": config.data.val}
+    files = {key: load_samples(Path(path), config.data) for key, path in paths.items() if path}
+    train = repeat(files["data.train"].samples, config.data.repeat)
+    val = files["data.val"].samples[: config.val.samples] if config.data.val else ()
     problems = check_media((*train, *val), media_root(config.data))
     if problems:
         more = [f"... and {len(problems) - 20} more"] if len(problems) > 20 else []
         raise DataError("\n".join(problems[:20] + more), reason="media")
     add_modules(config.reward.modules)
     build_rubric(config.tasks, {sample.task for sample in (*train, *val)})
-    return train, val
+    return RunData(train=train, val=val, files=files)
 
 
-def _read(path: str, config: RunConfig) -> tuple[Sample, ...]:
-    return expand(read_samples(Path(path), config.data.tasks), config.data.expand)
+def write_bad_rows(run_dir: Path, data: RunData) -> None:
+    """Write bad_rows.jsonl: file, row and faults of every row that was skipped; no file if there is none."""
+    path = run_dir / "bad_rows.jsonl"
+    path.unlink(missing_ok=True)
+    bad = [one for loaded in data.files.values() for one in loaded.reading.bad]
+    if bad:
+        lines = (
+            json.dumps({"file": str(one.row.source.path), "row": one.row.number, "faults": one.error.faults})
+            for one in bad
+        )
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

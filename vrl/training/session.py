@@ -7,7 +7,7 @@ not know what a step is: vrl.training.rl and vrl.training.sft do.
 import logging
 import shutil
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -31,9 +31,9 @@ from vrl.rollout.buffer import GroupCounts
 from vrl.rollout.prefetch import BadSample, PromptPrefetcher
 from vrl.training.fleets import Fleets, start_fleets
 from vrl.training.progress import RunProgress
-from vrl.training.run_folder import open_data, open_run, write_summary
+from vrl.training.run_folder import RunData, open_data, open_run, write_bad_rows, write_summary
 from vrl.training.validation import validate
-from vrl.types import MediaWork, Sample
+from vrl.types import MediaWork
 
 logger = logging.getLogger(__name__)
 VAL_CACHE_BYTES = 2**29  # held-out patches kept between validations, per preparer
@@ -45,20 +45,22 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
 
     Raises ConfigError, DataError or CheckpointError before any actor starts.
     """
-    train_samples, val_samples = open_data(config)
+    data = open_data(config)
     model_path = str(resolve_model(config.model.path))
     checkpoint = open_run(config)
     stored_state(checkpoint)
-    engines = kind == "rl" or (config.sft.generate and bool(val_samples))
+    engines = kind == "rl" or (config.sft.generate and bool(data.val))
     first_step = checkpoint.step if checkpoint is not None else 0
     hparams = asdict(config)
     log = RunLog(
         config.run_dir, config.log, steps=config.steps, first_step=first_step, title=config.name, hparams=hparams
     )
     _set_gauges(config)
-    log.say(
-        f"{config.name}: {len(train_samples)} training and {len(val_samples)} validation samples, model {model_path}"
-    )
+    write_bad_rows(config.run_dir, data)
+    log.say(f"{config.name}: {len(data.train)} training and {len(data.val)} validation samples, model {model_path}")
+    for key, loaded in data.files.items():
+        if loaded.reading.bad or loaded.left_out:
+            log.say(f"{key}: {loaded.summary()}")
     try:
         with Placement(
             config.ray_address,
@@ -69,7 +71,7 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
             updates = config.steps * (config.algo.updates_per_step if kind == "rl" else 1)
             async with start_fleets(config, placement, model_path, total_updates=updates, engines=engines) as fleets:
                 cost = await fleets.learner.patch_cost()
-                session = Session(config, kind, fleets, log, train_samples, val_samples, checkpoint, cost)
+                session = Session(config, kind, fleets, log, data, checkpoint, cost)
                 try:
                     yield session
                 finally:
@@ -95,23 +97,21 @@ class Session:
         kind: str,
         fleets: Fleets,
         log: RunLog,
-        train_samples: Sequence[Sample],
-        val_samples: Sequence[Sample],
+        data: RunData,
         checkpoint: Checkpoint | None,
         cost: PatchCost,
     ) -> None:
         self.config = config
         self.fleets = fleets
         self.log = log
-        self.train_samples = train_samples
-        self.val_samples = val_samples
+        self.data = data
         self.patch_cost = cost
         self._kind = kind
         self._checkpoint = checkpoint
         stored = stored_state(checkpoint)
         self.progress = RunProgress(**{**stored["progress"], "earlier": GroupCounts(**stored["progress"]["earlier"])})
         self.vals: dict[str, Any] = dict(stored["vals"])  # results of validations, for the summary
-        self._stream = SampleStream(train_samples, seed=config.seed, shuffle=config.data.shuffle)
+        self._stream = SampleStream(data.train, seed=config.seed, shuffle=config.data.shuffle)
         if checkpoint is not None:
             self._stream.restore(stored["stream"])
         bad_media = Path(config.data.bad_media or config.run_dir / "bad_media.jsonl")
@@ -144,7 +144,7 @@ class Session:
 
     async def validate(self) -> dict[str, float]:
         """Return mean rewards of the held-out samples, as `validate` does; {} without samples or engines."""
-        if not (self.val_samples and len(self.fleets.engines)):
+        if not (self.data.val and len(self.fleets.engines)):
             return {}
         try:
             return await self._validate()
@@ -155,9 +155,7 @@ class Session:
 
     async def _validate(self) -> dict[str, float]:
         prefetch, wave = self.config.data.prefetch, self.config.rollout.max_num_seqs
-        prefetcher = PromptPrefetcher(
-            iter(self.val_samples), self._val_preparer, prefetch=prefetch, max_bad_fraction=0.0
-        )
+        prefetcher = PromptPrefetcher(iter(self.data.val), self._val_preparer, prefetch=prefetch, max_bad_fraction=0.0)
         engines, rewards, temperature = self.fleets.engines, self.fleets.rewards, self.config.val.temperature
         with span("validate"):
             return await validate(prefetcher, engines, rewards, wave=wave, temperature=temperature)
@@ -190,6 +188,7 @@ class Session:
             "corrupt_cache_entries": self.media.work.corrupt_entries,
             "bad_media": len(self.media.bad),
             "samples_seen": progress.ordinal,
+            "data": self.data.account(),
             "samples_dropped": self.prefetcher.bad_by_reason,
             "dropped_samples": [asdict(bad) for bad in self.prefetcher.bad],
         }

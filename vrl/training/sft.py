@@ -111,7 +111,7 @@ class _Run:
 
     async def _validate(self) -> dict[str, float]:
         """Return cross-entropy on held-out targets and, with a live engine, reward and format rate of each task."""
-        if not self.session.val_samples:
+        if not self.session.data.val:
             return {}
         metrics = {"val/loss": await self._val_loss()}
         if len(self.session.fleets.engines):
@@ -125,7 +125,7 @@ class _Run:
     async def _val_loss(self) -> float:
         prefetch = max(self.config.data.prefetch, self.config.sft.batch_size)
         prefetcher = PromptPrefetcher(
-            iter(self.session.val_samples), self._val_preparer, prefetch=prefetch, max_bad_fraction=0.0
+            iter(self.session.data.val), self._val_preparer, prefetch=prefetch, max_bad_fraction=0.0
         )
         loss_sum, num_tokens = 0.0, 0
         while prepared := await self._next(prefetcher):

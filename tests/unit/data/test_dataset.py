@@ -62,11 +62,15 @@ def test_jsonl_may_leave_out_what_has_a_default(tmp_path: Path) -> None:
     )
 
 
-def test_tasks_filter_rows_and_an_empty_result_is_an_error(tmp_path: Path) -> None:
+def test_tasks_filter_rows(tmp_path: Path) -> None:
     path = jsonl(tmp_path, ROW, {**ROW, "sample_id": "b", "task": "other"})
     assert [sample.sample_id for sample in read_samples(path, ["other"])] == ["b"]
-    with pytest.raises(DataError, match=r"data\.tasks=\['none'\], the file has \['other', 'vqa'\]"):
-        read_samples(path, ["none"])
+    assert len(read_samples(path)) == 2
+
+
+def test_rows_may_be_read_under_another_task(tmp_path: Path) -> None:
+    row = {name: value for name, value in ROW.items() if name != "task"}
+    assert read_dataset(jsonl(tmp_path, row), task="think").kept[0].task == "think"
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from vrl.data.expand import expand, repeat
-from vrl.errors import ConfigError, DataError
+from vrl.data.expand import expand, lacking, repeat
+from vrl.errors import ConfigError
 from vrl.types import Sample
 
 QA = Sample(sample_id="a", task="vqa", question="?", answer="B", spans=((1.0, 2.0),))
@@ -21,11 +21,10 @@ def test_rows_are_copied_in_place_with_stable_ids() -> None:
     assert expand([EVENT, QA], {}) == (EVENT, QA)
 
 
-def test_a_row_without_the_truth_of_a_task_is_refused_not_dropped() -> None:
-    with pytest.raises(DataError, match=r"sample b: got no answer, which task think needs"):
-        expand([QA, EVENT], {"grounding": ["think"]})
+def test_an_unknown_task_is_refused_and_what_lacks_its_truth_is_known() -> None:
     with pytest.raises(ConfigError, match="grouding"):
         expand([QA], {"vqa": ["grouding"]})
+    assert [lacking(one) for one in expand([QA, EVENT], {"grounding": ["think"]})] == [[], ["answer"]]
 
 
 def test_rows_of_a_task_come_as_often_as_it_says() -> None:

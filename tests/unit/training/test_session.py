@@ -13,9 +13,14 @@ from vrl.config import CheckpointConfig, DataConfig, ModelConfig, PushConfig, Ru
 from vrl.errors import CheckpointError, ConfigError, LostCallError, StorageError
 from vrl.lifecycle import Stop
 from vrl.training.progress import RunProgress
+from vrl.training.run_folder import RunData
 from vrl.training.session import Session, stored_state
 from vrl.training.sft import train_sft
 from vrl.types import Sample
+
+
+def run_data(train: list[Sample], val: list[Sample] | None = None) -> RunData:
+    return RunData(train=tuple(train), val=tuple(val or ()), files={})
 
 
 def checkpoint(**changes):
@@ -73,7 +78,7 @@ def test_a_save_that_fails_takes_no_room_and_leaves_the_older_ones(tmp_path: Pat
         fleets: Any = SimpleNamespace(model=model, prepare=prepare, learner=Learner())
         config = RunConfig(name="model", runs_dir=str(tmp_path), checkpoint=CheckpointConfig(every=2))
         one = [Sample(sample_id="0", task="vqa", question="?", answer="a")]
-        session = Session(config, "rl", fleets, None, one, [], None, LIKE_TOKENS)  # pyright: ignore[reportArgumentType]
+        session = Session(config, "rl", fleets, None, run_data(one), None, LIKE_TOKENS)  # pyright: ignore[reportArgumentType]
         await session.save_if_due(RunProgress(step=2))
         with pytest.raises(StorageError, match=rf"checkpoint of step 4: .*{error.args[-1]}.* MiB free.*make room"):
             await session.save_if_due(RunProgress(step=4))
@@ -107,7 +112,7 @@ def test_a_validation_whose_kept_samples_died_with_a_node_prepares_them_anew(tmp
         model, engines = ModelConfig(path=str(tmp_path / "model")), Node()
         fleets: Any = SimpleNamespace(model=model, prepare=number, engines=engines, rewards=FakeRewards())
         config = RunConfig(name="model", runs_dir=str(tmp_path))  # a folder that is there
-        session = Session(config, "rl", fleets, None, samples, samples, None, LIKE_TOKENS)  # pyright: ignore[reportArgumentType]
+        session = Session(config, "rl", fleets, None, run_data(samples, samples), None, LIKE_TOKENS)  # pyright: ignore[reportArgumentType]
         first = await session.validate()
         assert first["mean"] == 0 and await session.validate() == first
         assert prepared == ["0", "1", "2"]  # the second one saw what the first had kept
