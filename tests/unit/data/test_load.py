@@ -61,9 +61,7 @@ def test_a_clip_task_is_not_asked_of_images(path):
 
 
 def test_a_copy_without_the_truth_of_its_task_is_refused_or_counted(path):
-    with pytest.raises(
-        DataError, match=r"sample both#grounding: got no spans\n1 of 3 samples lack .*bad_rows=skip"
-    ):
+    with pytest.raises(DataError, match=r"sample both#grounding: got no spans\n1 of 3 samples lack .*bad_rows=skip"):
         ids(path, expand={"vqa": ["grounding"]})
     kept, left_out = ids(path, expand={"vqa": ["grounding"]}, bad_rows="skip")
     assert kept == ["clip#grounding", "event"]
