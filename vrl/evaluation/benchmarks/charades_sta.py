@@ -20,7 +20,7 @@ def rows(path: Path) -> Iterable[Row]:
 
 
 def samples(row: Row) -> list[Sample]:
-    """One event a line, `<line>-<clip>`, asked for in the words of training (`vrl data convert`)."""
+    """One event a line, `<line>-<clip>`, asked for as in training (`vrl data convert`)."""
     return [
         replace(sample, sample_id=f"{row.number}-{Path(sample.media[0].path).stem}", source="charades_sta")
         for sample in charades_sta.samples(row)

@@ -41,7 +41,7 @@ def samples(row: Row) -> list[Sample]:
 
 
 def groups(row: Row) -> Groups:
-    """The task, the three difficulties of directions being one, and the kind of question as it is written."""
+    """The task, the three difficulties of directions being one, and the kind of question."""
     kind = row.text("question_type")
     return {"task": (_DIRECTIONS if kind.startswith(_DIRECTIONS) else kind,), "question_type": (kind,)}
 
