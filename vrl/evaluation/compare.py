@@ -1,11 +1,11 @@
-"""Two evaluations of the same items, side by side: is the second better, or is it luck?
+"""Compares two evaluations of the same items: is the second better, or is the difference noise?
 
-Reads finished run folders only. Every difference is second minus first, with paired intervals: a resample is taken of
-both runs alike.
+Reads finished run folders only. Differences are second minus first, with paired intervals: both runs use the same
+resamples.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +16,14 @@ from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.evaluation.interval import Difference, Discordance, Node, difference, draw_counts, mcnemar
 from vrl.evaluation.metrics import metrics_of, overall_node, present, units, values
 from vrl.evaluation.record import RIGHT, Scored, read_scores
-from vrl.evaluation.results import shown
+from vrl.evaluation.results import format_number
 
-_Side = tuple[np.ndarray, Node]  # values [N] of one run, and what of them is averaged
+_Side = tuple[np.ndarray, Node]  # values [N] of one run, and the node to average
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
-    """One number of both runs."""
+    """One metric of both runs."""
 
     name: str
     unit: str
@@ -34,7 +34,7 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Both runs over the items that have a score in both."""
+    """The comparison over the items that have a score in both runs."""
 
     first: str  # run folders
     second: str
@@ -43,13 +43,13 @@ class Comparison:
     unscored: int  # items without a score in one of the runs
     score: Compared
     metrics: tuple[Compared, ...]
-    right: Discordance | None  # of items right or wrong (score >= 0.5); None where scores are graded
+    right: Discordance | None  # score >= 0.5 is right; None if scores are graded
 
 
 def compare(first_dir: Path, second_dir: Path) -> Comparison:
-    """Compare two finished runs with the interval settings of the second.
+    """Compare two finished runs, with the interval settings of the second.
 
-    Raises DataError where a folder holds no finished evaluation, or where the runs asked other items.
+    Raise DataError if a folder holds no finished evaluation, or if the items of the runs differ.
     """
     results = json.loads(_results(second_dir).read_text())
     if (other := json.loads(_results(first_dir).read_text())["benchmark"]) != results["benchmark"]:
@@ -78,7 +78,7 @@ def compare(first_dir: Path, second_dir: Path) -> Comparison:
 
 
 def as_markdown(found: Comparison) -> str:
-    """The comparison as a Markdown document; shares in percent."""
+    """Return the comparison as a Markdown document, with shares in percent."""
     lines = [
         f"# {found.benchmark}: {found.second} against {found.first}",
         "",
@@ -100,11 +100,11 @@ def as_markdown(found: Comparison) -> str:
 def _line(one: Compared) -> str:
     gap = one.difference
     numbers = (one.first, one.second, gap.value, gap.low, gap.high)
-    return f"| {one.name} | {' | '.join(shown(number, one.unit) for number in numbers)} | {gap.p_value:.4f} |"
+    return f"| {one.name} | {' | '.join(format_number(number, one.unit) for number in numbers)} | {gap.p_value:.4f} |"
 
 
 def _metrics(first: Sequence[Scored], second: Sequence[Scored], counts: np.ndarray, level: float) -> list[Compared]:
-    """Every metric that both runs have; each side over its own items, as a metric may hold of right answers only."""
+    """Compare every metric that both runs have, each side over its items that have a value."""
     found = []
     for metric in metrics_of([*first, *second]):
         a, b = values(first, metric.value), values(second, metric.value)
@@ -114,38 +114,27 @@ def _metrics(first: Sequence[Scored], second: Sequence[Scored], counts: np.ndarr
     return found
 
 
-def _compared(
-    name: str,
-    unit: str,
-    first: tuple[np.ndarray, Node],
-    second: tuple[np.ndarray, Node],
-    counts: np.ndarray,
-    level: float,
-) -> Compared:
+def _compared(name: str, unit: str, first: _Side, second: _Side, counts: np.ndarray, level: float) -> Compared:
     gap, means = difference(first, second, counts, level)
     return Compared(name=name, unit=unit, first=means[0], second=means[1], difference=gap)
 
 
 def _same_items(first_dir: Path, second_dir: Path) -> tuple[list[Scored], list[Scored]]:
-    """Both runs' items in the order of the first."""
-    first, second = _by_id(first_dir), _by_id(second_dir)
-    odd = sorted(first.keys() ^ second.keys())
-    odd += [name for name in first if name in second and _asked(first[name]) != _asked(second[name])]
-    if odd:
+    """Return the items of both runs, in the order of the first."""
+    first, second = ({item.sample_id: item for item in read_scores(folder)} for folder in (first_dir, second_dir))
+    different = sorted(first.keys() ^ second.keys())
+    different += [name for name in first if name in second and _question(first[name]) != _question(second[name])]
+    if different:
         raise DataError(
-            f"{second_dir}: got other items than {first_dir}: {len(odd)} differ (first {odd[0]}), wanted the same "
-            "questions with the same truth in both",
+            f"{second_dir}: got other items than {first_dir}: {len(different)} differ (first {different[0]}), "
+            "wanted the same questions with the same truth in both",
             reason="compare",
         )
     return list(first.values()), [second[name] for name in first]
 
 
-def _asked(item: Scored) -> tuple[str, tuple[str, ...], str, str]:
+def _question(item: Scored) -> tuple[str, tuple[str, ...], str, str]:
     return item.question, item.options, item.truth, item.video
-
-
-def _by_id(run_dir: Path) -> Mapping[str, Scored]:
-    return {item.sample_id: item for item in read_scores(run_dir)}
 
 
 def _results(run_dir: Path) -> Path:

@@ -1,7 +1,7 @@
-"""How sure a mean is: bootstrap intervals over items, and the same draws for the difference of two runs. Pure numpy.
+"""Bootstrap intervals of a mean over items, and of the difference of two runs. Pure numpy.
 
-Source: Efron 1979, percentile intervals; paired differences by the same draws on both sides; McNemar 1947 in its exact
-binomial form. What a "mean" is here may be a mean over groups of means over groups: see `Node`.
+Sources: Efron 1979, percentile intervals; McNemar 1947 in its exact binomial form. Paired differences use the same
+draws on both sides. A mean may be nested, over groups of groups: see `Node`.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from math import comb
 import numpy as np
 
 Node = np.ndarray | tuple["Node", ...]
-"""Item numbers (int64) whose mean is taken, or nodes whose means are averaged with equal weight."""
+"""Item numbers (int64) to average, or nodes whose means are averaged with equal weight."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,17 +21,17 @@ class Estimate:
     value: float
     low: float
     high: float
-    count: int  # items it is made of
+    count: int  # items averaged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """Second run minus first."""
+    """The mean of the second run minus that of the first."""
 
     value: float
     low: float
     high: float
-    p_value: float  # two-sided, of no difference; paired bootstrap
+    p_value: float  # two-sided, by paired bootstrap
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,9 +44,9 @@ class Discordance:
 
 
 def draw_counts(units: Sequence[str], resamples: int, seed: int) -> np.ndarray:
-    """How often each of N items is in each resample: int64 [resamples, N].
+    """Return how often each of N items is in each resample, int64 [resamples, N].
 
-    Units are drawn with replacement, as many as there are; items of one unit (questions about one clip) come together.
+    All units are drawn with replacement; items of one unit (questions about one clip) are drawn together.
     """
     names, unit_of_item = np.unique(np.asarray(units), return_inverse=True)
     share = np.full(len(names), 1 / len(names))
@@ -55,7 +55,7 @@ def draw_counts(units: Sequence[str], resamples: int, seed: int) -> np.ndarray:
 
 
 def means(values_N: np.ndarray, counts_BN: np.ndarray, node: Node) -> np.ndarray:
-    """The mean of `node` in every resample, float64 [B]; NaN where a resample holds none of its items.
+    """Return the mean of `node` in every resample, float64 [B]; NaN for a resample without any of its items.
 
     A group without items in a resample is left out of the mean over groups.
     """
@@ -65,13 +65,13 @@ def means(values_N: np.ndarray, counts_BN: np.ndarray, node: Node) -> np.ndarray
         with np.errstate(invalid="ignore"):
             return counts @ values_N[node] / total
     parts = np.stack([means(values_N, counts_BN, child) for child in node])
-    there = ~np.isnan(parts)
+    exists = ~np.isnan(parts)
     with np.errstate(invalid="ignore"):
-        return np.where(there, parts, 0.0).sum(axis=0) / there.sum(axis=0)
+        return np.where(exists, parts, 0.0).sum(axis=0) / exists.sum(axis=0)
 
 
 def estimate(values_N: np.ndarray, counts_BN: np.ndarray, node: Node, level: float) -> Estimate:
-    """Mean and percentile interval. `values_N` has no NaN at the items of `node`, which are one or more."""
+    """Return mean and percentile interval. `node` has at least one item, and `values_N` no NaN at its items."""
     once = np.ones((1, len(values_N)), dtype=np.int64)
     low, high = _interval(means(values_N, counts_BN, node), level)
     return Estimate(value=float(means(values_N, once, node)[0]), low=low, high=high, count=len(items(node)))
@@ -80,9 +80,9 @@ def estimate(values_N: np.ndarray, counts_BN: np.ndarray, node: Node, level: flo
 def difference(
     first: tuple[np.ndarray, Node], second: tuple[np.ndarray, Node], counts_BN: np.ndarray, level: float
 ) -> tuple[Difference, tuple[float, float]]:
-    """Mean of the second minus mean of the first, and both means. A side is its values [N] and the node to average.
+    """Return the mean of the second minus that of the first, and both means.
 
-    Both sides are about the same N items, and each resample is taken of both.
+    A side is its values [N] and the node to average. Both sides have the same N items and use the same resamples.
     """
     once = np.ones((1, counts_BN.shape[1]), dtype=np.int64)
     a, b = (float(means(values_N, once, node)[0]) for values_N, node in (first, second))
@@ -90,12 +90,12 @@ def difference(
     drawn = drawn[~np.isnan(drawn)]
     low, high = _interval(drawn, level)
     tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    p_value = min(1.0, (2 * tail + 1) / (len(drawn) + 1))  # one more: no p-value is 0 after finitely many draws
+    p_value = min(1.0, (2 * tail + 1) / (len(drawn) + 1))  # + 1: finitely many draws cannot give p = 0
     return Difference(value=b - a, low=low, high=high, p_value=p_value), (a, b)
 
 
 def mcnemar(first_right_N: np.ndarray, second_right_N: np.ndarray) -> Discordance:
-    """Exact two-sided test of equal error rates on the same items; p = 1 if the runs agree on every item."""
+    """Test exactly, two-sided, for equal error rates on the same items; p = 1 if the runs agree on every item."""
     only_first = int((first_right_N & ~second_right_N).sum())
     only_second = int((second_right_N & ~first_right_N).sum())
     total = only_first + only_second
@@ -106,7 +106,7 @@ def mcnemar(first_right_N: np.ndarray, second_right_N: np.ndarray) -> Discordanc
 
 
 def items(node: Node) -> np.ndarray:
-    """The item numbers in a node, each once."""
+    """Return the item numbers in a node, each once."""
     if isinstance(node, np.ndarray):
         return node
     return np.unique(np.concatenate([items(child) for child in node]))

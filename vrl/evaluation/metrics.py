@@ -1,6 +1,6 @@
-"""From scored items to numbers: what each metric reads of an item, and the benchmark's one number.
+"""The metrics of an evaluation and the benchmark's overall score, from scored items.
 
-Shares stay in [0, 1] here and in results.json; tables show percent. Computes no reward: vrl.evaluation.score did.
+Shares are in [0, 1] here and in results.json; tables show percent. Computes no reward: see vrl.evaluation.score.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,17 +17,17 @@ from vrl.evaluation.record import RIGHT, STAGE, Scored, reaches
 
 @dataclass(frozen=True, slots=True)
 class ItemMetric:
-    """A mean over the items that have it."""
+    """A metric: a mean over the items that have a value."""
 
     name: str
-    unit: str  # "share" or what it counts
+    unit: str  # "share", or the unit of the value
     meaning: str
     value: Callable[[Scored], float | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """Every number of a run."""
+    """All results of a run."""
 
     overall: Estimate  # of the items' scores, averaged as the benchmark's authors do
     metrics: Mapping[str, Estimate]
@@ -38,21 +38,17 @@ def _of(name: str) -> Callable[[Scored], float | None]:
     return lambda item: item.values.get(name)
 
 
-def _accuracy(item: Scored) -> float | None:
-    return item.values.get("accuracy") if item.answer_type != "regression" else None
-
-
-def _regression(item: Scored) -> float | None:
-    return item.values.get("accuracy") if item.answer_type == "regression" else None
+def _accuracy(*, regression: bool) -> Callable[[Scored], float | None]:
+    return lambda item: item.values.get("accuracy") if (item.answer_type == "regression") == regression else None
 
 
 def _reaches(name: str, at_least: float) -> Callable[[Scored], float | None]:
-    """1 where the value is >= t. For R1@t VideoReasoner and VideoChat-R1 compare so; Time-R1 asks for more than t."""
+    """Return a metric that is 1 for a value >= t, as in R1@t of VideoReasoner and VideoChat-R1; Time-R1 uses > t."""
     return lambda item: None if (value := item.values.get(name)) is None else float(reaches(value, at_least))
 
 
 def _agreement(item: Scored) -> float | None:
-    """1 where answer and thinking are both right or both wrong: (TP + TN) / N of Video-R2's confusion."""
+    """Return 1 if answer and thinking are both right or both wrong: (TP + TN) / N of Video-R2's confusion matrix."""
     answer, thinking = item.values.get("accuracy"), item.values.get("conclusion_accuracy")
     if answer is None or thinking is None:
         return None
@@ -65,46 +61,45 @@ def _repetition(item: Scored) -> float | None:
 
 
 METRICS = (
-    ItemMetric("accuracy", "share", "right answers; ocr and free ones by degree", _accuracy),
-    ItemMetric("regression", "share", "nearness of numbers, by reward.regression", _regression),
-    ItemMetric("judged", "share", "answers that the judge takes for the true one", _of("judged_accuracy")),
+    ItemMetric("accuracy", "share", "right answers; ocr and free answers by degree", _accuracy(regression=False)),
+    ItemMetric("regression", "share", "nearness of numbers, by reward.regression", _accuracy(regression=True)),
+    ItemMetric("judged", "share", "answers that the judge accepts as the true one", _of("judged_accuracy")),
     ItemMetric("wer", "errors a word", "word error rate of answers to ocr questions", _of("wer")),
-    ItemMetric("miou", "share", "mean IoU; an unreadable interval is 0", _of("iou")),
+    ItemMetric("miou", "share", "mean IoU; 0 for a span that cannot be parsed", _of("iou")),
     ItemMetric("r1@0.3", "share", "IoU >= 0.3", _reaches("iou", 0.3)),
     ItemMetric("r1@0.5", "share", "IoU >= 0.5", _reaches("iou", 0.5)),
     ItemMetric("r1@0.7", "share", "IoU >= 0.7", _reaches("iou", 0.7)),
-    ItemMetric("best_miou", "share", "mean IoU with the best of the true moments", _of("best_iou")),
-    ItemMetric("miop", "share", "mean of the predicted time's share in the best of the true moments", _of("best_iop")),
+    ItemMetric("best_miou", "share", "mean IoU with the best true moment", _of("best_iou")),
+    ItemMetric("miop", "share", "mean share of the predicted time inside the best true moment", _of("best_iop")),
     ItemMetric("iop@0.3", "share", "IoP >= 0.3", _reaches("best_iop", 0.3)),
     ItemMetric("iop@0.5", "share", "IoP >= 0.5", _reaches("best_iop", 0.5)),
-    ItemMetric("acc@gqa", "share", "right answers whose moment is found too, IoP >= 0.5", _of("grounded_accuracy")),
+    ItemMetric("acc@gqa", "share", "right answers with a found moment, IoP >= 0.5", _of("grounded_accuracy")),
     ItemMetric("element_f1", "share", "F1 of key elements", _of("element_f1")),
-    ItemMetric("format", "share", "completions of the form that was asked for", _of("format")),
-    ItemMetric("tac", "share", "right answers whose thinking is right too", _of("think_answer_consistency")),
+    ItemMetric("format", "share", "completions in the required format", _of("format")),
+    ItemMetric("tac", "share", "right answers whose thinking is also right", _of("think_answer_consistency")),
     ItemMetric("agreement", "share", "answer and thinking both right or both wrong", _agreement),
     ItemMetric("vas", "share", "visual evidence that the thinking claims", _of("visual_evidence")),
-    ItemMetric("egs", "share", "RLER-style: mean of the frame-sensitive score", _of("frame_sensitive")),
-    ItemMetric("ti", "share", "RLER-style: mean of the think-transparency", _of("think_transparency")),
-    ItemMetric("rr", "share", "RLER-style: mean repetition, the less the better", _repetition),
-    ItemMetric("cited_evidence", "share", "cited frames that lie in a true span", _of("cited_evidence")),
-    ItemMetric("candidates", "completions", "completions that stood for election", _of("candidates")),
+    ItemMetric("egs", "share", "RLER-style: mean frame-sensitive score", _of("frame_sensitive")),
+    ItemMetric("ti", "share", "RLER-style: mean think-transparency", _of("think_transparency")),
+    ItemMetric("rr", "share", "RLER-style: mean repetition; lower is better", _repetition),
+    ItemMetric("cited_evidence", "share", "cited frames inside a true span", _of("cited_evidence")),
+    ItemMetric("candidates", "completions", "completions among which the strategy chose", _of("candidates")),
     ItemMetric("calls", "requests", "requests to an engine", _of("calls")),
-    ItemMetric("tokens", "tokens", "generated, over all calls", _of("tokens")),
-    ItemMetric("latency", "s", "from question to answer, waiting included", _of("latency")),
+    ItemMetric("tokens", "tokens", "tokens generated over all calls", _of("tokens")),
+    ItemMetric("latency", "s", "from question to answer, including waiting", _of("latency")),
 )  # fmt: skip
 
 
 def metrics_of(scored: Sequence[Scored]) -> tuple[ItemMetric, ...]:
-    """METRICS, and the seconds of every stage that any of these items went through (`latency/<stage>`)."""
+    """Return METRICS and the seconds of every stage that any of these items has (`latency/<stage>`)."""
     stages = dict.fromkeys(name for item in scored for name in item.values if name.startswith(STAGE))
-    meaning = "in this stage; stages may overlap"
-    return METRICS + tuple(ItemMetric(name, "s", meaning, _of(name)) for name in stages)
+    return METRICS + tuple(ItemMetric(name, "s", "in this stage; stages may overlap", _of(name)) for name in stages)
 
 
 def summarise(scored: Sequence[Scored], benchmark: Benchmark, bootstrap: BootstrapConfig, seed: int) -> Summary:
-    """All numbers, each with its interval. Items without a score (excluded, or no judge) are left out.
+    """Return all results with intervals. Items without a score (excluded, or no judge) are left out.
 
-    Raises DataError where no item has a score.
+    Raise DataError if no item has a score.
     """
     level = bootstrap.level
     counts = draw_counts(units(scored, bootstrap.unit), bootstrap.resamples, seed)
@@ -124,23 +119,23 @@ def summarise(scored: Sequence[Scored], benchmark: Benchmark, bootstrap: Bootstr
 
 
 def units(scored: Sequence[Scored], unit: str) -> list[str]:
-    """The name of each item's unit of resampling."""
+    """Return the name of each item's resampling unit."""
     return [item.video if unit == "video" else item.sample_id for item in scored]
 
 
 def values(scored: Sequence[Scored], value: Callable[[Scored], float | None]) -> np.ndarray:
-    """One value an item, float64 [N]; NaN where it has none."""
+    """Return one value per item, float64 [N]; NaN if it has none."""
     return np.array([np.nan if (one := value(item)) is None else one for item in scored], dtype=np.float64)
 
 
 def overall_node(scored: Sequence[Scored], benchmark: Benchmark) -> Node:
-    """How the benchmark's one number is made of the items that have a score. Raises DataError where none has."""
-    there = present(values(scored, lambda item: item.score))
+    """Return how the overall score averages the items that have a score. Raise DataError if none has."""
+    numbers = present(values(scored, lambda item: item.score))
     for key, group in benchmark.among.items():
-        there = _split(scored, there, key).get(group, there[:0])
-    if not len(there):
+        numbers = _split(scored, numbers, key).get(group, numbers[:0])
+    if not len(numbers):
         raise DataError(f"{benchmark.name}: got no item with a score, wanted at least one", reason="scores")
-    return _nested(scored, there, benchmark.overall)
+    return _nested(scored, numbers, benchmark.overall)
 
 
 def _nested(scored: Sequence[Scored], numbers: np.ndarray, keys: Sequence[str]) -> Node:
@@ -151,7 +146,7 @@ def _nested(scored: Sequence[Scored], numbers: np.ndarray, keys: Sequence[str]) 
 
 
 def _split(scored: Sequence[Scored], numbers: np.ndarray, key: str) -> dict[str, np.ndarray]:
-    """Item numbers by group; an item of several groups is in each."""
+    """Return item numbers by group; an item of several groups is in each."""
     found: dict[str, list[int]] = {}
     for number in numbers.tolist():
         for group in scored[number].groups.get(key, ()):
@@ -160,5 +155,5 @@ def _split(scored: Sequence[Scored], numbers: np.ndarray, key: str) -> dict[str,
 
 
 def present(values_N: np.ndarray) -> np.ndarray:
-    """The numbers of the items that have a value."""
+    """Return the numbers of the items that have a value."""
     return np.flatnonzero(~np.isnan(values_N))

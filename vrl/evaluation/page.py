@@ -1,7 +1,7 @@
-"""The page of an evaluation: one self-contained HTML file in the look of the run report. Needs no network.
+"""The page of an evaluation: one self-contained HTML file, styled like the run report. Needs no network.
 
-Everything goes in as one JSON block that the script turns into text nodes, and the page's policy forbids any request:
-nothing that a model wrote can act.
+The data is one JSON block that the script turns into text nodes, and the page's content policy forbids any request, so
+text written by a model stays inert.
 """
 
 import json
@@ -13,18 +13,18 @@ from typing import Any
 from vrl.evaluation.record import Scored
 from vrl.report.page import evenly
 
-MAX_ITEMS = 2000  # on the page; of larger benchmarks an even choice is shown, and the page says so
+MAX_ITEMS = 2000  # on the page; larger benchmarks show an even choice, and the page says so
 
 
 def render(results: Mapping[str, Any], scored: Sequence[Scored]) -> str:
-    """The page that shows results and items."""
+    """Return the page that shows results and items."""
     numbers = evenly(len(scored), MAX_ITEMS)
     data = {"results": results, "items": [_item(scored[i]) for i in numbers], "omitted": len(scored) - len(numbers)}
     ours = files("vrl.evaluation") / "assets"
     pieces = {
         "page.css": (files("vrl.report") / "assets" / "page.css").read_text(encoding="utf-8"),
         "eval.js": (ours / "eval.js").read_text(encoding="utf-8"),
-        # No '<' in the block: text of a model can then neither close the script element nor open a comment.
+        # No '<' in the block, so that text of a model can neither close the script element nor open a comment.
         "data": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
     }
     page = (ours / "eval.html").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The record of a scored item: what was asked, what was said, what it is worth. A row of scores.jsonl."""
+"""A scored item: question, answer and score. A row of scores.jsonl."""
 
 import json
 import os
@@ -9,19 +9,19 @@ from pathlib import Path
 from vrl.errors import DataError
 
 RIGHT = 0.5  # score from which an item counts as right, as in vrl.reward.consistency
-STAGE = "latency/"  # before the name of a stage, in the values of an item: seconds
+STAGE = "latency/"  # prefix of a stage's name in the values of an item; seconds
 _SCORES = "scores.jsonl"
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scored:
-    """One item and its prediction, measured."""
+    """One item with its prediction and the values measured."""
 
     sample_id: str
     question: str
     options: tuple[str, ...]
-    truth: str  # answer, spans in seconds or key elements, as people read them
+    truth: str  # answer, spans in seconds or key elements, as text
     answer_type: str
     video: str  # path of the first clip; empty without one
     groups: Mapping[str, tuple[str, ...]]
@@ -34,14 +34,14 @@ class Scored:
 
 
 def write_scores(run_dir: Path, scored: Sequence[Scored]) -> None:
-    """Write `run_dir/scores.jsonl` whole or not at all."""
+    """Write `run_dir/scores.jsonl` atomically."""
     tmp = run_dir / f"{_SCORES}.tmp"
     tmp.write_text("".join(json.dumps(asdict(item), allow_nan=False) + "\n" for item in scored), encoding="utf-8")
     os.replace(tmp, run_dir / _SCORES)
 
 
 def read_scores(run_dir: Path) -> list[Scored]:
-    """The rows that `write_scores` wrote. Raises DataError where the folder holds no finished evaluation."""
+    """Return the rows that `write_scores` wrote. Raise DataError if the folder holds no finished evaluation."""
     path = run_dir / _SCORES
     if not path.is_file():
         raise DataError(f"{run_dir}: got no {_SCORES} in it, wanted the folder of a finished vrl eval", reason="scores")
@@ -49,7 +49,7 @@ def read_scores(run_dir: Path) -> list[Scored]:
 
 
 def reaches(value: float, bar: float) -> bool:
-    """value >= bar, also where only rounding keeps it below: 0.2 / 0.4 of seconds as fractions is not quite a half."""
+    """Return value >= bar up to rounding: an IoU of 0.2 s / 0.4 s from fractions can be slightly below a half."""
     return value >= bar - _ROUNDING
 
 

@@ -57,14 +57,14 @@ def make_results(
 
 
 def overall_rule(benchmark: Benchmark) -> str:
-    """In words, what the benchmark's one number is a mean of."""
+    """Describe what the overall score is a mean of."""
     among = "".join(f" of {key} {group}" for key, group in benchmark.among.items())
     nested = "".join(f" over {key} of means" for key in benchmark.overall)
     return f"mean{nested} over items{among}"
 
 
 def write_results(run_dir: Path, results: Mapping[str, Any], scored: Sequence[Scored]) -> None:
-    """Write results.json, results.md and eval.html into the run folder, each whole or not at all."""
+    """Write results.json, results.md and eval.html into the run folder, each atomically."""
     contents = {
         "results.json": json.dumps(results, indent=1, allow_nan=False) + "\n",
         "results.md": markdown(results),
@@ -110,12 +110,12 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 
 def _line(name: str, found: Mapping[str, Any], unit: str, meaning: str | None = None) -> str:
-    numbers = " | ".join(shown(found[part], unit) for part in ("value", "low", "high"))
+    numbers = " | ".join(format_number(found[part], unit) for part in ("value", "low", "high"))
     return f"| {_cell(name)} | {numbers} | {found['count']} |" + (f" {meaning} |" if meaning is not None else "")
 
 
-def shown(value: float, unit: str) -> str:
-    """A number for people: a share in percent, anything else with its unit."""
+def format_number(value: float, unit: str) -> str:
+    """Return a share in percent, any other number with its unit."""
     return f"{100 * value:.1f} %" if unit == "share" else f"{value:.2f} {unit}"
 
 

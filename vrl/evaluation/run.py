@@ -2,7 +2,7 @@
 
     benchmark files -> items -> (answers that are missing) -> predictions.jsonl -> scores.jsonl -> results, page
 
-Engines start only where an answer is missing, so that a finished run is scored anew in seconds.
+Engines start only if answers are missing, so a finished run is rescored in seconds.
 """
 
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ from vrl.types import Sample
 
 
 async def evaluate(config: EvalConfig, stop: Stop) -> None:
-    """Ask what is not answered yet, score everything, write the results.
+    """Answer the questions without an answer, score everything and write the results.
 
-    Raises ConfigError, DataError or CheckpointError before any actor starts; WorkerError where one dies: the answers
-    until then are kept, and the same command resumes.
+    Raise ConfigError, DataError or CheckpointError before any actor starts, and WorkerError if one dies: the answers so
+    far are kept, and the same command resumes.
     """
     benchmark = BENCHMARKS[config.benchmark.name]
     media, bad_rows = _media(config), config.benchmark.bad_rows
@@ -61,14 +61,14 @@ async def evaluate(config: EvalConfig, stop: Stop) -> None:
 
 
 def _media(config: EvalConfig) -> MediaConfig:
-    """Where clips lie: media.root, or the folder that the benchmark's authors publish, or that of a dataset file."""
+    """Set media.root, if empty, to the folder that the benchmark's authors publish, or that of a dataset file."""
     path, folder = Path(config.benchmark.path), BENCHMARKS[config.benchmark.name].media
     published = path.parent if path.is_file() else path / folder
     return replace(config.media, root=config.media.root or str(published))
 
 
 def _settings(config: EvalConfig, samples: Sequence[Sample], model_path: str) -> dict[str, Any]:
-    """All that answers depend on, flat: what decides whether earlier predictions still hold."""
+    """Return everything that answers depend on by dotted key; earlier predictions are kept only if it is unchanged."""
     parts: dict[str, Any] = {
         "model": asdict(config.model) | {"path": str(Path(model_path).resolve())},
         "frames": asdict(config.media.frames),

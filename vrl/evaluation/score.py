@@ -1,4 +1,4 @@
-"""From predictions to scored items, by the same parsers and reward functions that training uses. Needs no engine.
+"""Scores predictions with the parsers and reward functions of training. Needs no engine.
 
 Scoring is separate from answering: other measures, another judge or another rule for failures need no new answers.
 """
@@ -19,8 +19,8 @@ from vrl.tasks import TASKS
 from vrl.tasks.task import Parsed
 from vrl.types import Sample
 
-_SCORES = {"span": "iou", "elements": "element_f1"}  # answer type -> reward that is its score, and no other's
-_CONCURRENCY = 64  # items that the judge is asked about at a time
+_SCORES = {"span": "iou", "elements": "element_f1"}  # answer type -> its score; no other type has this reward
+_CONCURRENCY = 64  # items in progress at the judge
 
 
 async def score_items(
@@ -30,10 +30,10 @@ async def score_items(
     config: EvalConfig,
     model_path: str,
 ) -> list[Scored]:
-    """Measure every item with its prediction. `model_path`: model whose tokenizer counts thinking tokens.
+    """Score every item with its prediction. `model_path`: model whose tokenizer counts thinking tokens.
 
-    A failed item scores 0 in every measure that makes a score, or nothing, by config.failures. Raises ConfigError for
-    measures that do not exist and RewardError where a reward function fails.
+    A failed item has 0 in every measure of its score, or no values, by config.failures. Raise ConfigError for measures
+    that do not exist and RewardError if a reward function fails.
     """
     tasks = sorted({item.sample.task for item in items})
     worker = RewardWorker([_rubric(task, benchmark, config) for task in tasks], config.reward, model_path)
@@ -48,7 +48,7 @@ async def score_items(
 
 
 def score_name(sample: Sample, benchmark: Benchmark, config: EvalConfig) -> str:
-    """The reward that is the sample's score: benchmark.measure, the benchmark's own, or that of its answer type."""
+    """Return the reward that is the score of spans, of elements, or of other answers (benchmark.measure first)."""
     if sample.answer_type in _SCORES:
         return _SCORES[sample.answer_type]
     return config.benchmark.measure or benchmark.measure or "accuracy"
@@ -69,14 +69,14 @@ async def _score(
         counted = config.failures == "wrong"
         extra = benchmark.measures if sample.answer_type == "span" else ()
         values: Values = dict.fromkeys((name, "format", *extra), 0.0) if counted else {}
-        score, given_answer = 0.0 if counted else None, ""
+        score, answer_text = 0.0 if counted else None, ""
     else:
         inputs = _input(sample, answer)
         ((measured, _),) = await worker.measure([inputs])
         asked = {key: value for key, value in measured.items() if key == name or key not in _SCORES.values()}
         values = {**asked, **_costs(answer), "wer": _word_errors(sample, inputs.parsed)}
         score = measured[name]
-        given_answer = _said(inputs) if sample.answer_type == "span" else answer.answer
+        answer_text = _predicted_spans(inputs) if sample.answer_type == "span" else answer.answer
     return Scored(
         sample_id=sample.sample_id,
         question=sample.question,
@@ -85,7 +85,7 @@ async def _score(
         answer_type=sample.answer_type,
         video=sample.media[0].path if sample.media else "",
         groups=item.groups,
-        answer=given_answer,
+        answer=answer_text,
         text=answer.text if answer is not None else "",
         score=score,
         values=values,
@@ -119,16 +119,16 @@ def _costs(answer: Answer) -> dict[str, float]:
 
 
 def _word_errors(sample: Sample, parsed: Parsed | None) -> float | None:
-    """The word error rate of an answer to an ocr question; an unreadable one has left every word out."""
+    """Return the word error rate of an answer to an ocr question; 1 if the completion cannot be parsed."""
     if sample.answer_type != "ocr":
         return None
     return word_error_rate(parsed.answer, sample.answer) if parsed is not None else 1.0
 
 
-def _said(given: RewardInput) -> str:
-    """The events that a completion names, in seconds; empty where it cannot be read."""
-    ratios = given.parsed.span_ratios if given.parsed is not None else ()
-    return _seconds((start * given.duration_s, end * given.duration_s) for start, end in ratios)
+def _predicted_spans(inputs: RewardInput) -> str:
+    """Return the spans that a completion names, in seconds; empty if it cannot be parsed."""
+    ratios = inputs.parsed.span_ratios if inputs.parsed is not None else ()
+    return _seconds((start * inputs.duration_s, end * inputs.duration_s) for start, end in ratios)
 
 
 def _seconds(spans: Iterable[tuple[float, float]]) -> str:

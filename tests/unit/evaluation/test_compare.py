@@ -86,7 +86,7 @@ def test_results_hold_every_number_and_every_failure(tmp_path):
     assert "| **score** | 50.0 % |" in text and "| q2 | decode | no frames |" in text
 
 
-def test_stages_are_told_with_their_unit_and_compared_where_both_have_them(tmp_path):
+def test_stages_have_units_and_are_compared_if_both_runs_have_them(tmp_path):
     stages = ({"latency/prepare": 0.5, "latency/locate": 2.0}, {"latency/prepare": 0.25})
     for name, values in zip("ab", stages, strict=True):
         write(tmp_path / name, [item(n, 1.0, values={"accuracy": 1.0, **values}) for n in range(2)])
