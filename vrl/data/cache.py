@@ -1,13 +1,13 @@
-"""Processed clips and images on disk, found by content: what one run or worker decoded, no other decodes again.
+"""Processed clips and images on disk, addressed by content, so that each is decoded once for all runs and workers.
 
-Patches are kept, not frames: they are what engine and learner see, are smaller (resizing comes first), and a hit skips
-the processor too. Any number of processes and runs may share a folder. Entries appear whole (rename) and are checked by
-CRC-32 when they are read; the least recently used go once the folder holds more than its bytes. Nothing is flushed to
-the disk on purpose: what a power cut tears is found by its checksum.
+Patches are kept, not frames: engine and learner see patches, they are smaller (resizing comes first), and a hit skips
+the processor too. Any number of processes and runs may share a folder. Entries are renamed into place and checked by
+CRC-32 when they are read; the least recently used are deleted when the folder exceeds its size. Nothing is fsynced:
+the checksum detects what a power cut tears.
 
-    entries/ab/abcd...   one vision      files/ab/abcd...   content digest of a file, by path, size and time of change
-    locks/ab             one at a time makes the entries ab...      tmp/   entries that are being written
-    lock, bytes          guard and sum of the entries' sizes
+    entries/ab/abcd...   one vision      files/ab/abcd...   content digest of a file, by path, size and mtime
+    locks/ab             lock to create entries ab...      tmp/   entries that are being written
+    lock, bytes          lock on the total size; the total size of all entries
 """
 
 import fcntl
@@ -27,15 +27,15 @@ from vrl.config import CacheConfig
 from vrl.data.vision import Vision, from_bytes, to_bytes
 
 logger = logging.getLogger(__name__)
-_KEPT_SHARE = 0.9  # of the bound after an eviction, so that not every entry causes one
-_STALE_TMP_S = 3600.0  # a file in tmp/ that is older was left by a process that died
+_KEPT_SHARE = 0.9  # of the limit after an eviction, so that not every new entry causes one
+_STALE_TMP_S = 3600.0  # an older file in tmp/ was left by a process that died
 
 
 class VisionCache:
-    """Visions by key, within `data.cache.gib` of disk.
+    """A disk cache of visions by key, at most `data.cache.gib` large.
 
-    Example: `with cache.claim(key): vision = cache.get(key) or made_anew()`; a corrupt entry is a miss that
-    `num_corrupt` counts. A folder that cannot be written (disk full) costs the hits, not the run: `put` warns.
+    Example: `with cache.claim(key): vision = cache.get(key) or make()`. A corrupt entry is a miss, counted in
+    `num_corrupt`. If the folder cannot be written (disk full), `put` warns and the run continues without hits.
     """
 
     def __init__(self, config: CacheConfig) -> None:
@@ -48,9 +48,10 @@ class VisionCache:
             self._store_total(self._evict())
 
     def content(self, path: Path) -> str:
-        """SHA-256 of a file's bytes in hex; the file is read once for each path, size and time of change."""
+        """Return the SHA-256 of a file's bytes in hex; the file is read once per path, size, mtime and inode."""
         status = path.stat()
-        memo = self._place("files", hashlib.sha256(json.dumps(_identity(path, status)).encode()).hexdigest())
+        identity = [str(path), status.st_size, status.st_mtime_ns, status.st_ino]
+        memo = self._place("files", hashlib.sha256(json.dumps(identity).encode()).hexdigest())
         if memo.is_file() and len(known := memo.read_text()) == 64:
             return known
         with path.open("rb") as stream:
@@ -66,7 +67,7 @@ class VisionCache:
             yield
 
     def get(self, key: str) -> Vision | None:
-        """The vision of a key, now the most recently used; None where there is none, or none that is whole."""
+        """Return the vision of a key and mark it as recently used; None if it is missing or corrupt."""
         path = self._place("entries", key)
         try:
             data = np.fromfile(path, dtype=np.uint8)
@@ -79,15 +80,13 @@ class VisionCache:
             logger.warning("cache entry %s is corrupt and was deleted: %s", path, error)
             self.num_corrupt += 1
             with self._locked("lock"):
-                total = self._total() - _size(
-                    path
-                )  # of the current entries: another worker may have rewritten this one
+                total = self._total() - _size(path)  # read under the lock: another worker may have replaced the entry
                 path.unlink(missing_ok=True)
                 self._store_total(total)
             return None
 
     def put(self, key: str, vision: Vision) -> None:
-        """Keep a vision under a key. One that is larger than the whole cache is not kept."""
+        """Store a vision under a key, unless it is larger than the whole cache."""
         header, patches = to_bytes(vision)
         size, path = len(header) + len(patches), self._place("entries", key)
         if size > self._most_bytes or (tmp := self._staged(path, header, patches)) is None:
@@ -98,7 +97,7 @@ class VisionCache:
                 self._store_total(total if total <= self._most_bytes else self._evict())
 
     def _evict(self) -> int:
-        """Delete the least recently used entries down to the kept share if there are too many; the bytes that stay."""
+        """Delete stale files in tmp/ and, above the limit, the least recently used entries. Return the bytes left."""
         for path in (self._root / "tmp").iterdir():
             with suppress(FileNotFoundError):  # its writer has just renamed it
                 if time.time() - path.stat().st_mtime > _STALE_TMP_S:
@@ -119,14 +118,14 @@ class VisionCache:
     def _total(self) -> int:
         try:
             return int((self._root / "bytes").read_text())
-        except (FileNotFoundError, ValueError):  # a new folder, or a process died while it wrote
+        except (FileNotFoundError, ValueError):  # a new folder, or a process died while writing
             return self._evict()
 
     def _store_total(self, total: int) -> None:
         (self._root / "bytes").write_text(str(total))
 
     def _staged(self, path: Path, *pieces: bytes | memoryview) -> Path | None:
-        """A file in `tmp` to be renamed to `path`. None, and a warning, where the disk refuses."""
+        """Write a file in tmp/ to be renamed to `path`. Return None and warn on a disk error."""
         tmp = self._root / "tmp" / uuid.uuid4().hex
         try:
             with tmp.open("wb") as stream:
@@ -140,7 +139,7 @@ class VisionCache:
         return tmp
 
     def _renamed(self, tmp: Path, path: Path) -> bool:
-        """Make a staged file appear. False, and a warning, where the disk refuses."""
+        """Rename a staged file into place atomically. Return False and warn on a disk error."""
         try:
             os.replace(tmp, path)
         except OSError as error:
@@ -154,14 +153,10 @@ class VisionCache:
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
-        """An exclusive lock that its holder's death frees."""
+        """Hold an exclusive lock, which is released even if its holder dies."""
         with (self._root / name).open("a") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
-
-
-def _identity(path: Path, status: os.stat_result) -> list[str | int]:
-    return [str(path), status.st_size, status.st_mtime_ns, status.st_ino]
 
 
 def _size(path: Path) -> int:

@@ -1,7 +1,7 @@
-"""`vrl data check`: every frame of every clip of a dataset decoded once; a clean dataset and a report are left behind.
+"""`vrl data check`: decode every frame of every clip of a dataset once; write a clean dataset and a report.
 
-Findings are written file by file, so a killed check resumes where it stopped, and a second check looks
-only at files that have changed. Decodes in processes that can be killed, as training does. Repairs nothing.
+Findings are written file by file, so a killed check resumes where it stopped, and a second check decodes only files
+that have changed. Decodes in processes that can be killed, as training does. Repairs nothing.
 """
 
 import json
@@ -27,7 +27,7 @@ from vrl.types import Media, Sample
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One clip or image of the dataset, as it was when it was looked at."""
+    """One clip or image of the dataset, as it was when it was checked."""
 
     kind: str
     path: str
@@ -35,7 +35,7 @@ class Finding:
     end_s: float | None
     num_bytes: int = 0
     mtime_ns: int = 0
-    reason: str = ""  # of a bad one
+    reason: str = ""  # why it is bad; empty if it is good
     message: str = ""
     codec: str = ""
     width: int = 0
@@ -50,11 +50,11 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckReport:
-    """What a check found, and where it wrote it."""
+    """The findings of a check and the files it wrote."""
 
     samples: int
     clean_samples: int
-    looked_at: int  # files decoded in this call; the others were known from an earlier one
+    looked_at: int  # files decoded in this call; the others are known from an earlier one
     findings: tuple[Finding, ...]
     clean: Path
     report: Path
@@ -72,11 +72,11 @@ class CheckReport:
 def check_dataset(
     dataset: Path, *, root: Path | None = None, out: Path | None = None, workers: int = 2, timeout_s: float = 600.0
 ) -> CheckReport:
-    """Check all media of a dataset; in `out` (default: its folder) are then, NAME being the dataset's without suffix:
+    """Check all media of a dataset NAME.* and write three files into `out` (default: the dataset's folder).
 
-    NAME.clean.parquet (the rows whose media are all good), NAME.check.json (the report) and NAME.check.jsonl (the
-    findings, from which a later call resumes). `timeout_s` bounds the decoding of one file, in wall and CPU time.
-    Raises DataError for a dataset that cannot be read.
+    NAME.clean.parquet holds the rows whose media are all good, NAME.check.json the report, and NAME.check.jsonl the
+    findings, from which a later call resumes. `timeout_s` bounds the wall and CPU time to decode one file.
+    Raises DataError if the dataset cannot be read.
     """
     if workers < 1 or timeout_s <= 0:
         raise ConfigError(f"got --workers {workers} and --timeout-s {timeout_s:g}, wanted at least 1 and more than 0")
@@ -88,7 +88,7 @@ def check_dataset(
     known = {finding.media: finding for finding in _read(journal) if _unchanged(root, finding)}
     todo = [media for media in wanted if media not in known]
     with journal.open("a") as stream:
-        for finding in _look(root, todo, workers, timeout_s):
+        for finding in _check_files(root, todo, workers, timeout_s):
             stream.write(json.dumps(asdict(finding)) + "\n")
             stream.flush()
             known[finding.media] = finding
@@ -108,12 +108,11 @@ def check_dataset(
 
 def print_report(report: CheckReport, console: Console) -> None:
     """Print the report as tables."""
-    summary = summarise(report)
     table = Table(box=SIMPLE_HEAD, show_header=False)
-    for what, value in summary.items():
+    for name, value in summarise(report).items():
         if isinstance(value, dict):
-            value = "  ".join(f"{name} {number:g}" for name, number in value.items())
-        table.add_row(what.replace("_", " "), str(value))
+            value = "  ".join(f"{key} {number:g}" for key, number in value.items())
+        table.add_row(name.replace("_", " "), str(value))
     console.print(table)
     for finding in report.bad[:20]:
         console.print(f"[red]{finding.reason}[/] {finding.message}", highlight=False, soft_wrap=True)
@@ -123,7 +122,7 @@ def print_report(report: CheckReport, console: Console) -> None:
 
 
 def summarise(report: CheckReport) -> dict[str, int | dict[str, int] | dict[str, float]]:
-    """Counts, reasons, codecs, and the least, median and most of durations and sizes of the good files."""
+    """Return counts, reasons, codecs, and the minimum, median and maximum of durations and sizes of the good files."""
     good = [finding for finding in report.findings if not finding.reason]
     return {
         "media": len(report.findings),
@@ -145,8 +144,8 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"min": min(values), "median": statistics.median(values), "max": max(values)}
 
 
-def _look(root: Path, todo: Sequence[Media], workers: int, timeout_s: float) -> Iterator[Finding]:
-    """Findings as they come: each thread drives a decode process of its own."""
+def _check_files(root: Path, todo: Sequence[Media], workers: int, timeout_s: float) -> Iterator[Finding]:
+    """Yield findings as they complete. Each thread drives its own decode process."""
     if not todo:
         return
     limits = MediaLimitsConfig(cpu_s=timeout_s)
@@ -159,7 +158,7 @@ def _look(root: Path, todo: Sequence[Media], workers: int, timeout_s: float) -> 
     try:
         with Progress(console=Console(stderr=True)) as progress:
             bar = progress.add_task("clips", total=len(todo))
-            for done in as_completed([threads.submit(_look_at, root, media, idle) for media in todo]):
+            for done in as_completed([threads.submit(_check_file, root, media, idle) for media in todo]):
                 progress.advance(bar)
                 yield done.result()
     finally:
@@ -168,7 +167,7 @@ def _look(root: Path, todo: Sequence[Media], workers: int, timeout_s: float) -> 
             decoder.close()
 
 
-def _look_at(root: Path, media: Media, idle: "SimpleQueue[DecodeProcess]") -> Finding:
+def _check_file(root: Path, media: Media, idle: "SimpleQueue[DecodeProcess]") -> Finding:
     finding = Finding(kind=media.kind, path=media.path, start_s=media.start_s, end_s=media.end_s)
     decoder = idle.get()
     try:
@@ -191,7 +190,7 @@ def _look_at(root: Path, media: Media, idle: "SimpleQueue[DecodeProcess]") -> Fi
 
 
 def _unchanged(root: Path, finding: Finding) -> bool:
-    """The file is as it was; one that could not be found is looked for again, and so is one that took too long."""
+    """Return whether the finding still holds; a missing file and one that timed out are always checked again."""
     try:
         status = resolve_media(root, finding.path).stat()
     except DataError:
@@ -200,7 +199,7 @@ def _unchanged(root: Path, finding: Finding) -> bool:
 
 
 def _read(journal: Path) -> list[Finding]:
-    """Findings of earlier calls; a line torn by a kill is dropped, and the file ends with a whole line again."""
+    """Return the findings of earlier calls. Truncates the file before a last line torn by a kill."""
     lines = journal.read_text().splitlines(keepends=True) if journal.is_file() else []
     if lines and not lines[-1].endswith("\n"):
         journal.write_text("".join(lines := lines[:-1]))

@@ -1,4 +1,4 @@
-"""What a task mixture is made of: a row under several tasks (multi-task GRPO), and rows that come more often.
+"""Task mixtures: rows used for several tasks (multi-task GRPO), and rows repeated within an epoch.
 
 Works on samples before they are prepared; every copy is decoded separately, though their media keys are equal.
 """
@@ -12,7 +12,7 @@ from vrl.types import Sample
 
 
 def expand(samples: Sequence[Sample], tasks: Mapping[str, Sequence[str]]) -> tuple[Sample, ...]:
-    """Every row of a task that `tasks` names, once for each of the tasks it maps to, in place; the others unchanged.
+    """Replace each row of a task in `tasks` by one copy for each task it maps to; keep the other rows.
 
     A copy's id is `id#task`: stable, and unique as long as ids are. Raise ConfigError for an unknown task.
     """
@@ -35,9 +35,9 @@ def lacking(sample: Sample) -> list[str]:
 
 
 def repeat(samples: Sequence[Sample], times: Mapping[str, int]) -> tuple[Sample, ...]:
-    """Repeat the rows of each task that `times` names, in place: an epoch hands them out that often.
+    """Repeat the rows of each task that `times` names, in place, so that an epoch uses them that often.
 
-    Raises ConfigError for a task without rows and for a number below one (`data.tasks` leaves tasks out).
+    Raises ConfigError for a task without rows and for a number below one (use `data.tasks` to leave tasks out).
     """
     present = {sample.task for sample in samples}
     wrong = [f"{task}: {number}" for task, number in times.items() if task not in present or number < 1]

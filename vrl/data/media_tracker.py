@@ -1,4 +1,4 @@
-"""The media of a run: how many were decoded or found in the cache, and the bad files, which are not tried again.
+"""The media of a run: counts of decodes and cache hits, and the list of bad files, which are not tried again.
 
 Bad media are appended to a JSON-lines file as soon as they are found, so the list survives a kill and a resume; delete
 the line of a file that has been repaired. Does not decode (vrl.data.worker does) or judge how many bad samples are too
@@ -27,7 +27,7 @@ class BadMedia:
     end_s: float | None
     reason: str
     message: str
-    sample_id: str  # the first that needed it
+    sample_id: str  # the first sample that needed it
 
     def spoils(self, media: Media) -> bool:
         """Return whether `media` is bad too: a bad cut affects itself only, every other fault the whole file."""
@@ -36,10 +36,10 @@ class BadMedia:
 
 
 class MediaTracker:
-    """Counts media work and lists bad media. Only one process writes the file."""
+    """Counts of media work and a list of bad media. Only one process may write the file."""
 
     def __init__(self, path: Path, *, work: MediaWork | None = None) -> None:
-        """`path` may list media found bad earlier; a line torn by a kill is dropped. `work`: done before a resume."""
+        """`path` may list media already found bad; a line torn by a kill is dropped. `work`: counts before a resume."""
         self.work = work or MediaWork()
         self._path = path
         self._bad: dict[str, list[BadMedia]] = {}
@@ -64,7 +64,7 @@ class MediaTracker:
         return next((bad for bad in self._bad.get(media.path, ()) if bad.spoils(media)), None)
 
     def add_bad(self, sample: Sample, error: MediaError) -> None:
-        """Add the medium that `error` names to the list and the file; the sample was the first to need it."""
+        """Add the medium that `error` names to the list and the file, with the sample that needed it."""
         media = error.media
         if self._find(media):  # another sample needed it at the same time
             return
@@ -84,7 +84,7 @@ class MediaTracker:
 
 
 def cache_hit_frac(prompts: Iterable[Prompt]) -> float:
-    """Fraction of the media of these prompts that were in the cache; 0 if they have none."""
+    """Return the fraction of the media of these prompts that came from the cache; 0 if there are none."""
     work = sum((prompt.media_work for prompt in prompts), MediaWork())
     return work.cache_hits / max(1, work.cache_hits + work.decodes)
 

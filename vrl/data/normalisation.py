@@ -1,7 +1,7 @@
-"""The affine map from raw uint8 patches to what the vision tower takes, as a checkpoint states it.
+"""The affine map from raw uint8 patches to inputs of the vision tower, read from a checkpoint.
 
-The engine normalises on its device, clips too, with the constants of the *image* processor; the learner must use the
-same. Reads JSON only; builds no processor.
+The engine normalises images and clips on its device with the constants of the *image* processor; the learner must use
+the same. Reads JSON only; builds no processor.
 """
 
 import json
@@ -15,15 +15,17 @@ from vrl.errors import ConfigError
 
 
 def normalisation(model_path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """(weight_3, bias_3), float32: a pixel of channel c becomes `x * weight[c] + bias[c]`, computed in float32.
+    """Return (weight_3, bias_3), float32: a pixel of channel c becomes `x * weight[c] + bias[c]`, computed in float32.
 
     weight = rescale_factor / std and bias = -mean / std, in the arithmetic of vLLM's FusedMMInputNorm, bit for bit.
-    Raises ConfigError where the checkpoint has no such constants, does not normalise, or treats clips otherwise than
-    images (an engine would use the image's constants for both without a word).
+    Raises ConfigError if the checkpoint has no such constants, does not normalise, or treats clips differently from
+    images (an engine would silently use the image's constants for both).
     """
     folder = Path(model_path)
     image = _image_section(folder)
-    video = _video_section(folder, image)
+    # transformers' search order; older checkpoints have one file for both
+    nested = _json(folder / "processor_config.json").get("video_processor")
+    video = nested or _json(folder / "video_preprocessor_config.json") or image
     for key in ("do_rescale", "do_normalize"):
         if image.get(key, True) is not True:
             raise ConfigError(f"model.path {folder}: got image {key}={image[key]}, wanted true")
@@ -52,12 +54,6 @@ def _image_section(folder: Path) -> dict[str, Any]:
             "preprocessor_config.json, wanted a Qwen-VL checkpoint with its processor"
         )
     return section
-
-
-def _video_section(folder: Path, image: dict[str, Any]) -> dict[str, Any]:
-    """In transformers' order of search; older checkpoints have one file for both."""
-    nested = _json(folder / "processor_config.json").get("video_processor")
-    return nested or _json(folder / "video_preprocessor_config.json") or image
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The one way to turn samples into prompts: media are tracked on every call, prompts cached where samples repeat."""
+"""Preparation of samples as prompts, with media tracked on every call and prompts cached for samples that repeat."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ _MAX_PATCH_BYTES = 3 * 2 * 16 * 16  # the largest patch of the three families: R
 
 
 class SamplePreparer:
-    """Prepares samples on data workers, for training, validation and the parity gate alike.
+    """A callable that prepares samples on data workers, for training, validation and the parity gate.
 
     Example: `prompt, patches = await SamplePreparer(fleets.prepare, tracker)(sample)`; `patches` is a reference.
     """
 
     def __init__(self, prepare: Prepare, tracker: MediaTracker, *, cache_bytes: int = 0) -> None:
-        """`cache_bytes`: patches to keep in the object store for the next call; samples beyond are prepared again.
+        """`cache_bytes`: bytes of patches to keep in the object store; samples that do not fit are prepared again.
 
-        0 keeps nothing, not even samples without media.
+        0 caches nothing, not even samples without media.
         """
         self._prepare = prepare
         self._tracker = tracker
@@ -29,7 +29,7 @@ class SamplePreparer:
     async def __call__(self, sample: Sample) -> tuple[Prompt, Any]:
         """Return a prompt and a reference to its patches.
 
-        Raises MediaError, without trying, for media that are known to be bad, and what `prepare` raises.
+        Raises MediaError for known bad media without trying them, and any error that `prepare` raises.
         """
         if sample.sample_id in self._cached:
             return self._cached[sample.sample_id]

@@ -1,6 +1,6 @@
-"""From a sample and its frames to token ids and raw patches: the one pass through a checkpoint's processor.
+"""Prompts from samples and their frames: token ids and raw patches, in one pass through a checkpoint's processor.
 
-What comes out goes to the engine and to the learner alike, so both see the same ids, grids and bytes. Patches stay
+Engine and learner get the same result, so both see the same ids, grids and bytes. Patches stay
 uint8: each side applies the affine map of vrl.data.normalisation. Does not decode and does not choose frames.
 """
 
@@ -22,16 +22,14 @@ from vrl.errors import ConfigError, DataError
 from vrl.tasks.task import Clip, Task
 from vrl.types import Frames, Media, Prompt, RawPrompt, Sample, View, VisionGrid
 
-_CLOCK_HZ = (
-    1000  # times reach the processor as frame numbers of a 1000 Hz clip: true to a millisecond at any frame rate
-)
+_CLOCK_HZ = 1000  # the processor gets times as frame numbers of a 1000 Hz clip: exact to 1 ms at any frame rate
 _PLAIN = View()
-_PATCHES_VERSION = 1  # increase it when a fix of ours changes the frames or patches of a file: caches outlive versions
+_PATCHES_VERSION = 1  # increase when our code changes the frames or patches of a file: caches outlive versions
 _FAMILIES = ("Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
 
 
 class PromptBuilder:
-    """Builds prompts for one checkpoint and one choice of frames; room for `max_tokens` of completion is kept free.
+    """A builder of prompts for one checkpoint and frame choice that leaves room for `max_tokens` of completion.
 
     Raises ConfigError for a checkpoint of another family, or one that normalises clips and images differently.
     """
@@ -53,21 +51,21 @@ class PromptBuilder:
         self._fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).digest()
 
     def process_media(self, media: Media, frames: Frames) -> Vision:
-        """The frames of one clip or image after the processor: all that a prompt needs of them.
+        """Run the processor on the frames of one clip or image; return all that a prompt needs of them.
 
         Raises DataError (processor) for frames of an impossible shape.
         """
         try:
             return self._process_clip(frames) if media.kind == "video" else self._process_image(frames)
-        except ValueError as error:  # the processor's word for frames that it cannot take, such as 1 x 500 pixels
+        except ValueError as error:  # the processor refuses some shapes, such as 1 x 500 pixels
             shape = frames.pixels_THWC.shape
             raise DataError(f"{media.path}: {media.kind} of shape {shape}: {error}", reason="processor") from error
 
     def build(self, sample: Sample, task: Task, visions: Sequence[Vision]) -> tuple[Prompt, np.ndarray]:
-        """A prompt for generation, ending in the assistant prefix, and its patches uint8 [num_patches, patch_dim].
+        """Return a prompt for generation, which ends in the prefix, and its patches uint8 [num_patches, patch_dim].
 
-        `visions[i]` is what `process_media` made of `sample.media[i]`; patches are in that order. Raises DataError:
-        special_token (the question holds a token of the chat format), too_long.
+        `visions[i]` is the result of `process_media` for `sample.media[i]`; patches are in that order.
+        Raises DataError: special_token (a text of the sample contains a token of the chat format), too_long.
         """
         head, patches = self._head(sample, task, visions)
         prompt = replace(
@@ -81,10 +79,10 @@ class PromptBuilder:
     def build_sft(
         self, sample: Sample, task: Task, visions: Sequence[Vision], *, train_prefix: bool
     ) -> tuple[Prompt, np.ndarray]:
-        """A prompt with its `target_token_ids` (end token included), and its patches.
+        """Return a prompt with its `target_token_ids` (end token included), and its patches.
 
-        The prefix opens the target where `train_prefix`, else it closes the prompt. Prefix and target are tokenised
-        apart, so the ids of prompt and prefix are those of `build`. Raises DataError as `build` does.
+        The prefix opens the target if `train_prefix`, else it ends the prompt. Prefix and target are tokenised
+        separately, so the ids of prompt and prefix equal those of `build`. Raises DataError as `build` does.
         """
         head, patches = self._head(sample, task, visions)
         prefix = self._ids(task.prefix)
@@ -102,12 +100,12 @@ class PromptBuilder:
         return prompt, patches
 
     def vision_key(self, content: str, media: Media, view: View = _PLAIN) -> str:
-        """The address of what `process_media` returns: by content, cut, frame choice, view and processor."""
+        """Return the address of a `process_media` result, from content, cut, frame choice, view and processor."""
         identity = [content, media.kind, media.start_s, media.end_s, asdict(view)]
         return hashlib.sha256(self._fingerprint + json.dumps(identity).encode()).hexdigest()
 
     def raw(self, prompt: Prompt, frames: Sequence[Frames]) -> RawPrompt:
-        """A built prompt before expansion, with the frames of its media, for a renderer other than ours."""
+        """Return a built prompt before expansion, with the frames of its media, for another renderer."""
         kinds = [media.kind for media in prompt.sample.media]
         most = max((len(f.pixels_THWC) for kind, f in zip(kinds, frames, strict=True) if kind == "video"), default=0)
         return RawPrompt(
@@ -118,23 +116,23 @@ class PromptBuilder:
         )
 
     def clip_kwargs(self, num_frames: int) -> dict[str, Any]:
-        """Arguments of the video processor for a clip of `num_frames` frames; an engine that renders must use the same.
+        """Return the arguments of the video processor for `num_frames` frames; an engine that renders must use them.
 
         Qwen3-VL bounds the pixels of the whole clip, the older families those of one frame. `cap_pixels_per_frame` is
-        off because the bounds are ours, and its default is about to change.
+        off because we set the bounds, and its default is about to change.
         """
         share = num_frames if isinstance(self._processor.video_processor, Qwen3VLVideoProcessor) else 1
         return {"do_sample_frames": False, "cap_pixels_per_frame": False, "size": self._size(share)}
 
     def image_kwargs(self) -> dict[str, Any]:
-        """Arguments of the image processor."""
+        """Return the arguments of the image processor."""
         return {"size": self._size(1)}
 
     def _size(self, share: int) -> dict[str, int]:
         return {"shortest_edge": self._frames.min_pixels * share, "longest_edge": self._frames.max_pixels * share}
 
     def _head(self, sample: Sample, task: Task, visions: Sequence[Vision]) -> tuple[Prompt, np.ndarray]:
-        """The prompt up to the assistant header."""
+        """Return the prompt up to the assistant header, and its patches."""
         self._refuse_special_tokens(sample)
         shown = next((vision for vision in visions if vision.grid.kind == "video"), None)
         clip = Clip(duration_s=shown.duration_s, timestamps_s=shown.timestamps_s) if shown else Clip(duration_s=0.0)
@@ -215,7 +213,7 @@ class PromptBuilder:
 
 
 def clock_metadata(frames: Frames) -> dict[str, Any]:
-    """The times of a clip in the form that transformers and vLLM take (video_metadata)."""
+    """Return the times of a clip as `video_metadata` of transformers and vLLM."""
     return {
         "fps": float(_CLOCK_HZ),
         "duration": frames.duration_s,

@@ -11,10 +11,10 @@ from vrl.types import Sample
 
 
 class SampleStream:
-    """Iterates over `samples` endlessly; each epoch is its own permutation, a function of (seed, epoch) alone.
+    """An endless iterator over `samples`; each epoch is a permutation that depends only on (seed, epoch).
 
     Example: `stream = SampleStream(samples, seed=0, shuffle=True)`, `sample = next(stream)`; after a restart
-    `stream.restore(cursor)` with a value of `state()` continues with the next sample.
+    `stream.restore(state)` with a value of `state()` continues with the next sample.
     """
 
     def __init__(self, samples: Sequence[Sample], *, seed: int, shuffle: bool) -> None:
@@ -38,11 +38,11 @@ class SampleStream:
         return self._samples[self._order[position]]
 
     def state(self) -> dict[str, Any]:
-        """The cursor, fit for JSON: how many samples were handed out, and what the order depends on."""
+        """Return the cursor, as JSON values: the number of samples handed out, and what the order depends on."""
         return {"ordinal": self._ordinal, "seed": self._seed, "shuffle": self._shuffle, "samples": self._fingerprint}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state`. Raises CheckpointError where seed, shuffling or samples are not those of the state."""
+        """Continue from `state`. Raises CheckpointError if seed, shuffling or samples differ from it."""
         here = self.state()
         for key in ("seed", "shuffle", "samples"):
             if state[key] != here[key]:
@@ -55,8 +55,6 @@ class SampleStream:
 
     def _permutation(self, epoch: int) -> list[int]:
         size = len(self._samples)
-        return (
-            np.random.default_rng([self._seed, epoch]).permutation(size).tolist()
-            if self._shuffle
-            else list(range(size))
-        )
+        if not self._shuffle:
+            return list(range(size))
+        return np.random.default_rng([self._seed, epoch]).permutation(size).tolist()

@@ -1,6 +1,6 @@
 """One clip or image after the processor, and its form on disk: a checksummed header, then the raw patches.
 
-A reader trusts nothing: a file that is torn, altered or of another version is recognised. Knows no paths.
+Reading detects a file that is torn, altered or of another version. Knows no paths.
 """
 
 import json
@@ -12,13 +12,13 @@ import numpy as np
 
 from vrl.types import VisionGrid
 
-_MAGIC = b"vrlvis01"  # its last digits are the version of the layout
-_HEAD = struct.Struct("<8sII")  # magic, CRC-32 of all that follows it, bytes of the JSON header
+_MAGIC = b"vrlvis01"  # the last digits are the version of the layout
+_HEAD = struct.Struct("<8sII")  # magic, CRC-32 of all that follows, length of the JSON header
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vision:
-    """What a prompt needs of a clip or image; nothing of it depends on the question."""
+    """The part of a prompt that comes from a clip or image and does not depend on the question."""
 
     grid: VisionGrid
     patches: np.ndarray  # uint8 [num_patches, patch_dim]
@@ -28,7 +28,7 @@ class Vision:
 
 
 def to_bytes(vision: Vision) -> tuple[bytes, memoryview]:
-    """Header and patches, to be written one after the other."""
+    """Return header and patches, to be written one after the other."""
     header = json.dumps(
         {
             "kind": vision.grid.kind,
@@ -47,7 +47,7 @@ def to_bytes(vision: Vision) -> tuple[bytes, memoryview]:
 
 
 def from_bytes(data: np.ndarray) -> Vision:
-    """A vision out of uint8 [N]; its patches are a view. Raises ValueError where the bytes are not those written."""
+    """Read a vision from uint8 [N]; its patches are a view. Raises ValueError for bytes that were not written so."""
     if len(data) < _HEAD.size:
         raise ValueError("torn before the end of its head")
     magic, checksum, length = _HEAD.unpack(data[: _HEAD.size].tobytes())

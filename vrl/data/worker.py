@@ -1,7 +1,7 @@
 """The data worker: one actor that turns samples into prompts and patches, with one decode and one processor pass each.
 
-Owns a decode process that can be killed, and shares `data.cache.dir` with the other workers, where that is set: then a
-clip is decoded once, however many samples ask for it. Does not order samples (vrl.data.stream does).
+Owns a decode process that can be killed. Shares `data.cache.dir`, if set, with the other workers, so that a clip is
+decoded once for all its samples. Does not order samples (vrl.data.stream does).
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _PLAIN = View()
 
 @contextmanager
 def _counted() -> Iterator[None]:
-    """Count a sample as prepared, or under the reason why it cannot be used."""
+    """Count a sample as prepared, or by the reason why it cannot be used."""
     try:
         yield
     except DataError as error:
@@ -44,13 +44,13 @@ def _counted() -> Iterator[None]:
 
 
 class DataWorker:
-    """Prepares one sample at a time. A plain class: the pool makes an actor of it.
+    """A worker that prepares one sample at a time; a plain class that the pool turns into an actor.
 
     Example: `prompt, patches = DataWorker(model, data, max_tokens=768).prepare(sample)`.
     """
 
     def __init__(self, model: ModelConfig, data: DataConfig, *, max_tokens: int, train_prefix: bool = True) -> None:
-        from vrl.data.prompt import PromptBuilder  # loads transformers: not for the driver, which starts this class
+        from vrl.data.prompt import PromptBuilder  # loads transformers, which the driver must not
 
         start_telemetry()
         self._root = media_root(data)
@@ -65,7 +65,7 @@ class DataWorker:
     @timed("prepare")
     @_counted()
     def prepare(self, sample: Sample) -> tuple[Prompt, np.ndarray]:
-        """A prompt for generation, prefix included, and patches uint8 [num_patches, patch_dim]. Raises DataError."""
+        """Return a prompt with its prefix, and patches uint8 [num_patches, patch_dim]. Raises DataError."""
         start, task = time.perf_counter(), _task(sample)
         visions, key = self._open(sample)
         prompt, patches = self._builder.build(sample, task, visions)
@@ -75,7 +75,7 @@ class DataWorker:
     @timed("prepare")
     @_counted()
     def prepare_sft(self, sample: Sample) -> tuple[Prompt, np.ndarray]:
-        """A prompt with its target for supervised training, and patches. Raises DataError."""
+        """Return a prompt with its target for supervised training, and patches. Raises DataError."""
         start, task = time.perf_counter(), _task(sample)
         visions, key = self._open(sample)
         prompt, patches = self._builder.build_sft(sample, task, visions, train_prefix=self._train_prefix)
@@ -85,9 +85,9 @@ class DataWorker:
     @timed("prepare")
     @_counted()
     def prepare_views(self, samples: Sequence[Sample], view: View) -> tuple[tuple[Prompt, ...], np.ndarray]:
-        """Prompts of several questions about the same media, seen through one view, and the patches of all of them.
+        """Return prompts of several questions about the same media in one view, and their common patches.
 
-        One decode. Raises DataError, also where the samples do not share their media.
+        Decodes once. Raises DataError, also if the samples do not share their media.
         """
         start, tasks = time.perf_counter(), [_task(sample) for sample in samples]
         if {sample.media for sample in samples} != {samples[0].media}:
@@ -99,9 +99,9 @@ class DataWorker:
         return tuple(self._finish(prompt, key, start) for prompt, _ in built), built[0][1]
 
     def raw(self, prompt: Prompt) -> RawPrompt:
-        """What a prompt was before the processor: its media are decoded once more. Raises DataError if they have gone.
+        """Return a prompt as it was before the processor, with its media decoded again, for the parity gate.
 
-        The parity gate's; MediaTracker does not count it.
+        MediaTracker does not count it. Raises DataError if the media cannot be read any more.
         """
         media = prompt.sample.media
         frames = [self._decoder.read(resolve_media(self._root, item.path), item) for item in media]
@@ -116,7 +116,7 @@ class DataWorker:
         return replace(prompt, media_key=key, decode_s=time.perf_counter() - start, media_work=work)
 
     def _open(self, sample: Sample, view: View = _PLAIN) -> tuple[list[Vision], str]:
-        """The sample's media in order, and the content address of them all. Raises MediaError for the first bad one."""
+        """Return the sample's media in order and one address for all. Raises MediaError for the first bad one."""
         found = [self._media(media, view) for media in sample.media]
         keys = "".join(key for _, key in found)
         return [vision for vision, _ in found], hashlib.sha256(keys.encode()).hexdigest() if keys else ""
@@ -130,7 +130,7 @@ class DataWorker:
             raise MediaError(error.message, error.reason, media) from error
 
     def _key(self, path: Path, media: Media, view: View) -> str:
-        """What the patches are made from: the file and, where they are drawn into it, its subtitles."""
+        """Return the address of the patches, from the content of the file and, if they are drawn, its subtitles."""
         require_size(path, self._limits)
         content = self._content(path)
         if self._subtitled and media.kind == "video" and subtitle_path(path).is_file():
@@ -138,7 +138,7 @@ class DataWorker:
         return self._builder.vision_key(content, media, view)
 
     def _content(self, path: Path) -> str:
-        """With a cache a file is known by its bytes, without one by its path, size and time of change."""
+        """Return the identity of a file: with a cache a digest of its bytes, without one its path, size and mtime."""
         if self._cache is not None:
             return self._cache.content(path)
         status = path.stat()

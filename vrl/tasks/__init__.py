@@ -1,4 +1,4 @@
-"""The tasks, by name. Every module of this package that defines `TASK` is one: a new task is a new file."""
+"""The tasks by name: one per module of this package that defines `TASK`, so a new task is a new file."""
 
 import importlib
 import pkgutil

@@ -1,10 +1,11 @@
-"""Answers by type, for every task that ends in one: what is asked for, what it looks like, how it is read.
+"""Answer types, shared by all tasks that end in an answer: their hints, their forms, and how to read them.
 
     choice      the letter of an option         number      one number, right or wrong
-    text        a few words, right or wrong     regression  one number, the nearer the better
-    ocr         words as they are written       free        words, the closer the better
+    text        a few words, right or wrong     regression  one number, closer is better
+    ocr         words as they are written       free        words, closer is better
 
-The types are Video-R1's, and `text` (exact, our own). Whether an answer is right is for vrl.reward.accuracy.
+The types are Video-R1's and `text` (exact match, our definition). vrl.reward.accuracy decides whether an answer is
+right.
 """
 
 import re
@@ -19,20 +20,20 @@ _HINTS = {
     "regression": "Answer with a number.",
     "ocr": "Answer with the words as they are written.",
 }
-_LETTER = re.compile(r"\(?([A-Z])(?:[.):,]|$)")  # not `A dog`: that is an article
+_LETTER = re.compile(r"\(?([A-Z])(?:[.):,]|$)")  # not `A dog`, which starts with an article
 _NUMBER = re.compile(r"([+-]?(?:\d+(?:,\d{3})*(?:\.\d*)?|\.\d+))\.?")
-_MAX_DIGITS = 64  # of a number that is read; a longer one is none
+_MAX_DIGITS = 64  # a longer number is not read
 
 
 def question(sample: Sample) -> str:
-    """The question, its options one a line, and what form the answer takes."""
+    """Return the question, its options one per line, and a hint about the form of the answer."""
     options = [f"{chr(65 + i)}. {option}" for i, option in enumerate(sample.options)]
     hint = _HINTS.get(sample.answer_type)
     return "\n".join([sample.question, *options, *([hint] if hint else [])])
 
 
 def true_answer(sample: Sample) -> str:
-    """The answer as the dataset has it, stripped. Raises DataError where there is none."""
+    """Return the dataset's answer, stripped. Raises DataError if it is empty."""
     if not sample.answer.strip():
         raise DataError(
             f"sample {sample.sample_id}: got an empty answer, wanted one (task {sample.task})", reason="answer"
@@ -41,7 +42,7 @@ def true_answer(sample: Sample) -> str:
 
 
 def is_answer(sample: Sample, answer: str) -> bool:
-    """A letter of one of the options, a number, or one line of text, as the sample's answer type asks."""
+    """Return whether `answer` is an option, a number, or a line of text, as the sample's answer type requires."""
     if sample.answer_type == "choice":
         return choice_letter(answer, sample.options) is not None
     if sample.answer_type in ("number", "regression"):
@@ -50,7 +51,7 @@ def is_answer(sample: Sample, answer: str) -> bool:
 
 
 def choice_letter(answer: str, options: tuple[str, ...]) -> str | None:
-    """The option that an answer names: `B`, `B.`, `(B)`, `B. red`, or the option's own text; None for no option."""
+    """Return the option's letter for `B`, `B.`, `(B)`, `B. red` or the option's text; None for anything else."""
     written = _LETTER.match(answer)
     if written is not None and ord(written[1]) - 65 < len(options):
         return written[1]
@@ -60,7 +61,7 @@ def choice_letter(answer: str, options: tuple[str, ...]) -> str | None:
 
 
 def number(answer: str) -> str | None:
-    """The digits of an answer that is a number and nothing else, without thousands separators; None otherwise."""
+    """Return the number that an answer consists of, without thousands separators; None if it is no number."""
     text = answer.strip()
     written = _NUMBER.fullmatch(text) if len(text) <= _MAX_DIGITS else None
     return written[1].replace(",", "") if written is not None else None

@@ -1,4 +1,4 @@
-"""Times as people write them: `00:02`, `1:02:03`, `00:02-00:05`. Writes them and finds them in text."""
+"""Clock times (`00:02`, `1:02:03`, `00:02-00:05`): written, and found in text."""
 
 import math
 import re
@@ -11,29 +11,29 @@ _RANGE = re.compile(rf"{_BEFORE}{_TIME}(?: ?(?:-|\u2013|\u2014|to) ?{_TIME})?{_B
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mention:
-    """A moment or a stretch of time that a text names, and where it does."""
+    """A moment or range of time that a text names, and its position in the text."""
 
     start_s: float
-    end_s: float  # equals start_s for a moment; never before it: a reversed range is turned round
+    end_s: float  # equals start_s for a moment; a reversed range is swapped
     start: int  # text[start:end] names it
     end: int
 
 
 def clock(seconds: float) -> str:
-    """Whole seconds, rounded down, as MM:SS, or H:MM:SS from an hour on."""
+    """Return whole seconds, rounded down, as MM:SS, or H:MM:SS from one hour on."""
     minutes, second = divmod(math.floor(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minutes:02d}:{second:02d}"
 
 
 def clock_span(start_s: float, end_s: float) -> str:
-    """`00:02-00:05`, or one time where both are written alike."""
+    """Return `00:02-00:05`, or one time if both are written alike."""
     start, end = clock(start_s), clock(end_s)
     return start if start == end else f"{start}-{end}"
 
 
 def mentions(text: str) -> list[Mention]:
-    """Every time or range of times in the text, in its order. Linear in the text."""
+    """Return every time and range of times in a text, in order, in linear time."""
     return [_mention(found) for found in _RANGE.finditer(text)]
 
 

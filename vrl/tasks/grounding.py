@@ -1,4 +1,4 @@
-"""Event grounding: start and end of an event, as fractions of the clip's duration between the two event tokens.
+"""Event grounding: start and end of an event as fractions of the clip's duration, between two event tokens.
 
 The form is VideoReasoner's: `<|event_start|>[0.12, 0.34]<|event_end|>`; its words before the start token are left out.
 Several events are several such pairs (our definition; the paper has single events only).
@@ -10,22 +10,22 @@ from vrl.errors import DataError
 from vrl.tasks.task import EVENT_END, EVENT_START, Clip, Parsed, Task, body
 from vrl.types import Sample
 
-_MAX_SPANS = 64  # read from one completion: bounds the work of comparing them
+_MAX_SPANS = 64  # per completion; bounds the work of comparing them
 _SLACK_S = 0.5  # annotations may end a little after the last frame
 _NUMBER = r"(\d{1,4}(?:\.\d{0,8})?|\.\d{1,8})"
 _INTERVAL = re.compile(rf"\[?\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\]?")
 
 
 def instruction(sample: Sample, clip: Clip) -> str:
-    """The question and the form of the answer."""
+    """Return the question and the form of the answer."""
     return f"{sample.question}\nAnswer with the start and the end of the event as fractions of the duration."
 
 
 def target(sample: Sample, clip: Clip) -> str:
-    """The true spans as fractions of the clip's duration with two decimals.
+    """Return the true spans as fractions of the clip's duration with two decimals.
 
-    An event that rounds to nothing is written one hundredth long, because an empty interval has no overlap with
-    anything. Raises DataError where the sample has no span, or one that does not lie inside the clip.
+    An event that rounds to zero length is written 0.01 long, because an empty interval overlaps with nothing.
+    Raises DataError if the sample has no span, or one that does not lie inside the clip.
     """
     if not sample.spans:
         raise DataError(
@@ -51,7 +51,7 @@ def _interval(start: float, end: float) -> str:
 def parse(text: str) -> Parsed | None:
     """Return every `start, end` between an event start and the next event end; None if there is none.
 
-    Numbers are taken as written: reversed or beyond 1 is for `well_formed` and the reward to judge.
+    Numbers are kept as written; `well_formed` and the reward judge reversed intervals and values beyond 1.
     """
     spans: list[tuple[float, float]] = []
     for piece in body(text).split(EVENT_START)[1 : _MAX_SPANS + 1]:
@@ -63,7 +63,7 @@ def parse(text: str) -> Parsed | None:
 
 
 def well_formed(sample: Sample, parsed: Parsed) -> bool:
-    """Every interval runs forward inside the clip."""
+    """Return whether every interval runs forward inside the clip."""
     return all(0 <= start < end <= 1 for start, end in parsed.span_ratios)
 
 

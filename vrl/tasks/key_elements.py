@@ -1,4 +1,4 @@
-"""Key elements: what to look for in the clip, most important first, comma separated on one line (VideoReasoner)."""
+"""Key elements to look for in the clip, most important first, comma-separated on one line (VideoReasoner)."""
 
 from vrl.errors import DataError
 from vrl.tasks.task import Clip, Parsed, Task, body
@@ -6,12 +6,12 @@ from vrl.types import Sample
 
 
 def instruction(sample: Sample, clip: Clip) -> str:
-    """The question and the form of the answer."""
+    """Return the question and the form of the answer."""
     return f"{sample.question}\nList the key elements to look for, most important first, separated by commas."
 
 
 def target(sample: Sample, clip: Clip) -> str:
-    """The true elements in their order. Raises DataError where there is none, or one that holds a separator."""
+    """Return the true elements in order. Raises DataError if there is none or one contains a separator."""
     elements = [element.strip() for element in sample.key_elements]
     if not elements or not all(elements) or any("," in element or "\n" in element for element in elements):
         raise DataError(
@@ -23,13 +23,13 @@ def target(sample: Sample, clip: Clip) -> str:
 
 
 def parse(text: str) -> Parsed | None:
-    """The comma-separated pieces, stripped, empty ones left out; None where nothing is left."""
+    """Return the comma-separated pieces, stripped and without empty ones; None if there are none."""
     elements = tuple(piece.strip() for piece in body(text).split(",") if piece.strip())
     return Parsed(elements=elements) if elements else None
 
 
 def well_formed(sample: Sample, parsed: Parsed) -> bool:
-    """One line, no element twice."""
+    """Return whether the elements are on one line, none twice."""
     keys = [element.casefold() for element in parsed.elements]
     return len(set(keys)) == len(keys) and not any("\n" in element for element in parsed.elements)
 

@@ -1,6 +1,6 @@
 """The referee's question of RLER-Inference: do these frames show that an answer is right? Yes or no, as options.
 
-No task of its own: it is asked as `vqa`, or as any other task that takes options. The paper's referee is known from
+Not a task: it is asked as `vqa`, or as any other task with options. The paper's referee is known from
 notes only; the wording is our definition.
 """
 
@@ -14,9 +14,9 @@ _OPTIONS = ("yes", "no")
 
 
 def referee_sample(sample: Sample, answer: str, task: str = "vqa", verdict: str = "") -> Sample:
-    """The question whether `answer`, in words, holds for the sample's first clip, whose frames citations count.
+    """Return the question whether `answer`, in words, is right for the sample's first clip, which citations refer to.
 
-    `verdict`: the truth, YES or NO, where the row is to be learnt from. What else was true of the sample is left out.
+    `verdict`: the truth, YES or NO, if the row is for training. The sample's other truth is removed.
     """
     return replace(
         sample,
@@ -34,5 +34,5 @@ def referee_sample(sample: Sample, answer: str, task: str = "vqa", verdict: str 
 
 
 def answer_words(sample: Sample, answer: str) -> str:
-    """An answer in words: the text of the option where it is a letter."""
+    """Return an answer in words: the text of the option if it is a letter."""
     return sample.options[ord(answer) - 65] if sample.answer_type == "choice" else answer

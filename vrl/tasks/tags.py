@@ -1,6 +1,6 @@
-"""Blocks between tags: `<think> ... </think>`, `<answer> ... </answer>`. Written, read and checked in one place.
+"""Blocks between tags, such as `<think> ... </think>`: written, read and checked.
 
-Reading is by search, never by a pattern that could backtrack: linear in the text for any content.
+Reading uses plain search, not a pattern that could backtrack, so it is linear in any text.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from vrl.types import Sample
 
 
 def wrap(tag: str, text: str) -> str:
-    """`text` as a block."""
+    """Return `text` as a block."""
     return f"<{tag}>{text}</{tag}>"
 
 
@@ -22,13 +22,13 @@ def block(text: str, tag: str) -> str | None:
 
 
 def after(text: str, tag: str) -> str:
-    """The text behind the first block of this tag, the whole text where it is never closed."""
+    """Return the text after the first block of this tag, or the whole text if it is never closed."""
     _, closed, rest = text.partition(f"</{tag}>")
     return rest if closed else text
 
 
 def is_sequence(text: str, tags: Sequence[str]) -> bool:
-    """Is the text these blocks in this order, each once, with white space alone around and between them?"""
+    """Return whether the text is these blocks in this order, each once, with only white space between them."""
     if any(text.count(mark) != 1 for tag in tags for mark in (f"<{tag}>", f"</{tag}>")):
         return False
     for tag in tags:
@@ -40,7 +40,7 @@ def is_sequence(text: str, tags: Sequence[str]) -> bool:
 
 
 def refuse_tags(sample: Sample, text: str, tags: Sequence[str]) -> str:
-    """Return `text` for use inside a block. Raises DataError if it contains one of the tags."""
+    """Return `text`, to be put inside a block. Raises DataError if it contains one of the tags."""
     found = [mark for tag in tags for mark in (f"<{tag}>", f"</{tag}>") if mark in text]
     if found:
         raise DataError(

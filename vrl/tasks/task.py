@@ -1,8 +1,8 @@
-"""What a task is: the prompt prefix, the instruction, the target text and the parser of one kind of question.
+"""The definition of a task: prompt prefix, instruction, target text and parser of one kind of question.
 
-A prefix ends without white space and is put after the assistant header; a target begins with one space after a prefix
-and with none where the prefix is empty. That is the only place where the white space between them is decided, so cold
-start, RL and evaluation tokenise the same text. Does not score anything: rewards read what `parse` found.
+A prefix ends without white space and follows the assistant header; a target begins with one space, or with none if the
+prefix is empty. Nothing else adds white space between them, so cold start, RL and evaluation tokenise the same text.
+Does not score anything: rewards read the result of `parse`.
 """
 
 from collections.abc import Callable
@@ -17,23 +17,23 @@ _END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clip:
-    """What a task knows of the first clip of a sample."""
+    """The times of the first clip of a sample, which instructions and targets may use."""
 
-    duration_s: float  # 0 where the sample has no clip
+    duration_s: float  # 0 if the sample has no clip
     timestamps_s: tuple[float, ...] = ()  # of its sampled frames; frame number k, counted from 1, is [k - 1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parsed:
-    """What a completion says. A task fills the fields it knows; the others keep their default."""
+    """The parts of a parsed completion. A task fills the fields it knows; the others keep their default."""
 
     answer: str = ""  # stripped, not normalised
     span_ratios: tuple[tuple[float, float], ...] = ()  # (start, end) as written, fractions of the clip's duration
     elements: tuple[str, ...] = ()
     thinking: str = ""  # the reasoning, stripped
     keyframes: tuple[int, ...] = ()  # cited frame numbers as written, ranges written out, repeats kept
-    unreadable_keyframes: int = 0  # cited pieces that are no frame number
-    tidy: bool = True  # nothing is outside the form: every block once, in order, no other text
+    unreadable_keyframes: int = 0  # cited pieces that are not frame numbers
+    tidy: bool = True  # every block once, in order, no other text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,15 +45,15 @@ class Task:
     instruction: Callable[[Sample, Clip], str]  # user text next to the media
     target: Callable[[Sample, Clip], str]  # true text after the prefix, without end token
     parse: Callable[[str], Parsed | None]  # text after the prefix, special tokens kept; None: not this task's format
-    well_formed: Callable[[Sample, Parsed], bool]  # what was parsed can be an answer to this very sample
+    well_formed: Callable[[Sample, Parsed], bool]  # the parsed parts can answer this sample
     rewards: tuple[str, ...]  # default reward names, weight 1 each
-    needs: tuple[str, ...]  # fields of a sample without which its rewards have no truth
-    needs_clip: bool = False  # cannot be asked of images alone
-    thinks: bool = False  # a completion holds reasoning before its answer, for a judge to read
+    needs: tuple[str, ...]  # fields of a sample that its rewards need as truth
+    needs_clip: bool = False  # cannot be asked of images only
+    thinks: bool = False  # completions contain reasoning, which a judge may read
 
 
 def body(text: str) -> str:
-    """The text before the first end token, without surrounding white space."""
+    """Return the text before the first end token, without surrounding white space."""
     for token in _END_TOKENS:
         text = text.partition(token)[0]
     return text.strip()

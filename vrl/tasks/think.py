@@ -1,7 +1,7 @@
 """Think, then answer: `<think> ... </think><answer> ... </answer>`, the form of Video-R1 and Video-R2.
 
-The papers' systems prompt with Video-R1's text; ours says the same in our own words. The assistant prefix is empty:
-the policy opens the first block itself.
+The papers prompt with Video-R1's text; ours paraphrases it. The assistant prefix is empty: the policy opens the first
+block.
 """
 
 from vrl.errors import DataError
@@ -15,23 +15,23 @@ THINK_FIRST = (
     "Think before you answer, as a person would: look again, doubt, check. "
     "Write your thoughts between <think> and </think>, then the answer alone between <answer> and </answer>."
 )
-CONCLUSION = "So the answer is {answer}."  # the last sentence of a thinking that we write; judges by rule look for it
+CONCLUSION = "So the answer is {answer}."  # ends the thinking that we write; rule-based judges look for it
 
 
 def instruction(sample: Sample, clip: Clip) -> str:
-    """The question and the form of the answer."""
+    """Return the question and the form of the answer."""
     return f"{question(sample)}\n{THINK_FIRST}"
 
 
 def target(sample: Sample, clip: Clip) -> str:
-    """Thinking and answer. Raises DataError where the sample lacks either, or where they hold tags."""
+    """Return thinking and answer. Raises DataError if either is missing or contains tags."""
     return blocks(sample, thinking(sample, [caption.text for caption in sample.captions]))
 
 
 def thinking(sample: Sample, sentences: list[str]) -> str:
-    """The sample's own thinking or, without one, the `sentences` about its clip and the conclusion (our definition).
+    """Return the sample's own thinking, else the `sentences` about its clip and the conclusion (our definition).
 
-    Raises DataError where it has neither.
+    Raises DataError if it has neither.
     """
     if sample.thinking.strip():
         return sample.thinking.strip()
@@ -45,13 +45,13 @@ def thinking(sample: Sample, sentences: list[str]) -> str:
 
 
 def blocks(sample: Sample, thoughts: str) -> str:
-    """The two blocks. Raises DataError where there is no answer, or where a block contains tags."""
+    """Return the two blocks. Raises DataError if there is no answer or a block contains tags."""
     answer = true_answer(sample)
     return wrap("think", refuse_tags(sample, thoughts, TAGS)) + wrap("answer", refuse_tags(sample, answer, TAGS))
 
 
 def parse(text: str) -> Parsed | None:
-    """The answer behind the thinking, and the thinking if there is one; None without an answer block."""
+    """Return the answer after the thinking, and the thinking if any; None without an answer block."""
     whole = body(text)
     answer = block(after(whole, "think"), "answer")
     if not answer:
@@ -60,7 +60,7 @@ def parse(text: str) -> Parsed | None:
 
 
 def well_formed(sample: Sample, parsed: Parsed) -> bool:
-    """The two blocks and nothing else, the first not empty, the second an answer to the sample."""
+    """Return whether the text is just the two blocks, with some thinking and an answer to the sample."""
     return parsed.tidy and bool(parsed.thinking) and is_answer(sample, parsed.answer)
 
 

@@ -17,17 +17,15 @@ from vrl.types import Sample
 
 TAGS = ("think", "keyframes", "answer")
 CITE = "Between both, cite the frames that show it between <keyframes> and </keyframes>, as [3, 4]."
-_CITED = 4  # frames in a target, at most
-_MAX_PIECES = 256  # read from one completion
-_MAX_RANGE = 64  # frames of one range that is written out; a longer one is unreadable
+_CITED = 4  # at most, in a target
+_MAX_PIECES = 256  # per completion
+_MAX_RANGE = 64  # frames; a longer range is unreadable
 _PIECE = re.compile(r"[^\s,;\[\](){}]+")
 _NUMBERS = re.compile(r"(\d{1,6})(?:[-\u2013](\d{1,6}))?")
 
 
 def instruction(sample: Sample, clip: Clip) -> str:
-    """The question, how many frames there are and how far apart, and the form of the answer. Raises DataError without
-    a clip.
-    """
+    """Return the question, the number and spacing of frames, and the answer's form. Raises DataError without a clip."""
     count = len(clip.timestamps_s)
     if not count:
         raise DataError(f"sample {sample.sample_id}: got no clip, wanted one (task {sample.task})", reason="media")
@@ -36,7 +34,7 @@ def instruction(sample: Sample, clip: Clip) -> str:
 
 
 def target(sample: Sample, clip: Clip) -> str:
-    """Thinking, up to four frames of the true spans, answer. Raises DataError where the sample lacks one of them."""
+    """Return thinking, up to four frames of the true spans, and answer. Raises DataError if one is missing."""
     thoughts = think.thinking(sample, [caption.text for caption in sample.captions])
     cited = ", ".join(str(number) for number in evidence_frames(sample, clip))
     answer = true_answer(sample)
@@ -45,9 +43,9 @@ def target(sample: Sample, clip: Clip) -> str:
 
 
 def evidence_frames(sample: Sample, clip: Clip) -> list[int]:
-    """Numbers of up to four frames inside the true spans, spread evenly; the frame nearest to a span that has none.
+    """Return the numbers of up to four frames spread evenly over the true spans, or of the nearest frame if none fits.
 
-    Our definition. Raises DataError where there is no span or no clip.
+    Our definition. Raises DataError without spans or a clip.
     """
     if not sample.spans or not clip.timestamps_s:
         raise DataError(
@@ -64,12 +62,12 @@ def evidence_frames(sample: Sample, clip: Clip) -> list[int]:
 
 
 def in_spans(sample: Sample, time_s: float) -> bool:
-    """Does a true span hold this moment?"""
+    """Return whether a true span contains this moment."""
     return any(start_s <= time_s < end_s for start_s, end_s in sample.spans)
 
 
 def parse(text: str) -> Parsed | None:
-    """Answer, thinking and cited frames, the last two in any order behind the thinking; None without an answer."""
+    """Return thinking, then cited frames and answer in either order; None without an answer."""
     whole = body(text)
     rest = after(whole, "think")
     answer = block(rest, "answer")
@@ -103,7 +101,7 @@ def _read_frames(text: str) -> tuple[tuple[int, ...], int]:
 
 
 def well_formed(sample: Sample, parsed: Parsed) -> bool:
-    """The three blocks and nothing else, thinking not empty, at least one frame cited, an answer to the sample."""
+    """Return whether the text is just the three blocks, with thinking, cited frames and an answer to the sample."""
     cites = bool(parsed.keyframes) and not parsed.unreadable_keyframes
     return parsed.tidy and bool(parsed.thinking) and cites and is_answer(sample, parsed.answer)
 

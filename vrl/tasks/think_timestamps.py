@@ -1,4 +1,4 @@
-"""Think with times, then answer: the form of vrl.tasks.think whose thinking says when what is seen (Video-R2)."""
+"""Think with times, then answer: the form of vrl.tasks.think, with times in the thinking (Video-R2)."""
 
 from vrl.tasks import think
 from vrl.tasks.clock import clock_span
@@ -9,12 +9,12 @@ SAY_WHEN = "In your thoughts, say when you see what, as 00:02 or 00:02-00:04."
 
 
 def instruction(sample: Sample, clip: Clip) -> str:
-    """The question and the form of the answer, times included."""
+    """Return the question and the form of the answer, times included."""
     return f"{think.instruction(sample, clip)} {SAY_WHEN}"
 
 
 def target(sample: Sample, clip: Clip) -> str:
-    """Thinking with times, then the answer. Raises DataError where the sample lacks either, or where they hold tags.
+    """Return thinking with times, then the answer. Raises DataError if either is missing or contains tags.
 
     A sample without its own thinking gets its captions, each after its time (our definition).
     """

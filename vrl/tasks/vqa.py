@@ -1,4 +1,4 @@
-"""Direct question answering: a letter, a number or a short text right after the prefix (VideoReasoner's)."""
+"""Direct question answering: a letter, a number or a short text right after the prefix (VideoReasoner)."""
 
 from vrl.tasks.answer import is_answer, question, true_answer
 from vrl.tasks.task import Clip, Parsed, Task, body
@@ -6,23 +6,23 @@ from vrl.types import Sample
 
 
 def instruction(sample: Sample, clip: Clip) -> str:
-    """The question, its options one a line, and what form the answer takes."""
+    """Return the question, its options, and the form of the answer."""
     return question(sample)
 
 
 def target(sample: Sample, clip: Clip) -> str:
-    """The answer as the dataset has it. Raises DataError where there is none."""
+    """Return the dataset's answer. Raises DataError if it is empty."""
     return f" {true_answer(sample)}"
 
 
 def parse(text: str) -> Parsed | None:
-    """All text before the end token; None where there is none."""
+    """Return all text before the end token; None if it is empty."""
     answer = body(text)
     return Parsed(answer=answer) if answer else None
 
 
 def well_formed(sample: Sample, parsed: Parsed) -> bool:
-    """A letter of one of the options, a number, or one line of text, as the sample's answer type asks."""
+    """Return whether the answer has the form of the sample's answer type."""
     return is_answer(sample, parsed.answer)
 
 

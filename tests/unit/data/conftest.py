@@ -22,7 +22,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def worker(checkpoints: dict[str, Path], tmp_path: Path) -> Iterator[DataWorker]:
-    """Reads media from the test's own folder."""
+    """A worker that reads media from the test's own folder."""
     worker = DataWorker(
         ModelConfig(path=str(checkpoints["qwen2_vl"]), max_context_tokens=256),
         DataConfig(train=str(tmp_path / "train.parquet"), frames=FOUR_FRAMES),
@@ -34,6 +34,6 @@ def worker(checkpoints: dict[str, Path], tmp_path: Path) -> Iterator[DataWorker]
 
 @pytest.fixture
 def sample(tmp_path: Path) -> Sample:
-    """A question about a clip of two seconds, eight shades a second, in that folder."""
+    """A question about a clip in that folder: two seconds, eight shades per second."""
     write_clip(tmp_path / "a.mp4", [i / 8 for i in range(16)])
     return Sample(sample_id="s", task="vqa", question="How?", answer="red", media=(Media(kind="video", path="a.mp4"),))

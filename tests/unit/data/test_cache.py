@@ -1,4 +1,4 @@
-"""The cache alone: what it keeps, what it evicts, and what many processes do to one folder."""
+"""The cache: what it keeps and evicts, and how many processes share one folder."""
 
 import subprocess
 import sys
@@ -60,7 +60,7 @@ def test_the_least_recently_used_go_when_there_are_too_many_bytes(tmp_path: Path
         cache.put(key(index), vision(index))
         time.sleep(0.01)
     cache.get(key(0))
-    cache.put(key(5), vision(5))  # down to nine tenths of the bound: four entries
+    cache.put(key(5), vision(5))  # evicts to nine tenths of the limit: four entries
     assert [index for index in range(6) if cache.get(key(index))] == [0, 3, 4, 5]
     assert sizes(tmp_path) == int((tmp_path / "bytes").read_text()) <= 5 * 4300
 
@@ -112,7 +112,7 @@ def test_a_file_is_known_by_its_bytes_and_read_once(tmp_path: Path) -> None:
     memos = list((tmp_path / "cache" / "files").glob("*/*"))
     assert len(memos) == 2
     for memo in memos:
-        memo.write_text(CONTENT)  # a reader of this has not read the file
+        memo.write_text(CONTENT)  # a caller that gets this has not read the file
     assert make(tmp_path / "cache").content(tmp_path / "a") == CONTENT
     (tmp_path / "a").write_bytes(b"new!")
     assert cache.content(tmp_path / "a") != CONTENT

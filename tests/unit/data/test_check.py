@@ -126,7 +126,7 @@ def test_a_dataset_with_twenty_bad_files_is_sorted_though_the_check_was_killed(
         WAYS[index % len(WAYS)](tmp_path / "toy" / path)
     parts = [replace(row, sample_id=f"{row.sample_id}-cut", media=(replace(row.media[0], end_s=1.0),)) for row in rows]
     write_clip(tmp_path / "toy" / "long.mp4", [i / 8 for i in range(800)])
-    for index in range(10):  # so that the check is still at work when it is killed
+    for index in range(10):  # so that the check is still running when it is killed
         (tmp_path / "toy" / f"{index}.mp4").write_bytes((tmp_path / "toy" / "long.mp4").read_bytes())
     write_parquet([*rows, *parts, *(sample(f"{i}.mp4", clip(f"{i}.mp4")) for i in range(10))], dataset)
     journal = killed_at(5, dataset)
@@ -145,7 +145,7 @@ def test_a_dataset_with_twenty_bad_files_is_sorted_though_the_check_was_killed(
 
 
 def killed_at(num_lines: int, dataset: Path) -> Path:
-    """The journal of a check that is killed once it holds that number of lines."""
+    """Kill a check once its journal has that number of lines, and return the journal."""
     journal = dataset.with_name(f"{dataset.stem}.check.jsonl")
     child = subprocess.Popen(
         [sys.executable, "-m", "vrl", "data", "check", str(dataset), "--workers", "1"], stderr=subprocess.DEVNULL

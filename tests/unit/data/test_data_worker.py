@@ -60,7 +60,7 @@ def test_bad_samples_are_data_errors_and_do_not_hurt_the_next(
 
 @pytest.fixture
 def make(checkpoints: dict[str, Path], tmp_path: Path) -> Iterator[Callable[[], DataWorker]]:
-    """Makes workers that share a cache."""
+    """Return a maker of workers that share a cache."""
     made = []
 
     def make() -> DataWorker:

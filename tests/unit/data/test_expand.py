@@ -1,4 +1,4 @@
-"""Rows under several tasks, and rows that come more than once."""
+"""Rows used for several tasks, and repeated rows."""
 
 import pytest
 

@@ -21,7 +21,7 @@ def sample(name: str, *media: Media) -> Sample:
 
 
 class Preparing:
-    """A `prepare` that finds the media of `bad` unusable, and records what it was asked for."""
+    """A `prepare` that refuses the media of `bad` and records its calls."""
 
     def __init__(self, bad: dict[str, str]) -> None:
         self.bad = bad
@@ -38,7 +38,7 @@ class Preparing:
 
 
 def ask(tracker: MediaTracker, preparing: Preparing, samples: Sequence[Sample]) -> list[str]:
-    """Prepare all concurrently; returns the reason of each failure, '' for success."""
+    """Prepare all concurrently; return the reason of each failure, '' for success."""
 
     async def scenario() -> list[str]:
         prepare = SamplePreparer(preparing, tracker)

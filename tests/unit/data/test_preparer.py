@@ -11,7 +11,7 @@ CLIP = (VisionGrid(kind="video", grid_thw=(1, 2, 2)),)  # 4 patches: 6144 bytes 
 
 
 def asked_for(folder: Path, vision: tuple[VisionGrid, ...], names: str, *, cache_bytes: int) -> tuple[list[str], list]:
-    """Prepare samples by these names, one after the other; returns the names that reached the workers, and prompts."""
+    """Prepare samples with these names in turn; return the names that reached the workers, and the prompts."""
     asked: list[str] = []
 
     async def prepare(sample: Sample) -> tuple[Prompt, object]:

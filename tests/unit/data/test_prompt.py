@@ -47,7 +47,7 @@ def build(prompts: PromptBuilder, sample: Sample, frames: list[Frames]) -> tuple
 
 
 def rendered(folder: Path, prompts: PromptBuilder, sample: Sample, media: list[Frames]) -> Any:
-    """The same sample by the checkpoint's processor in one call, as an engine renders a request."""
+    """Render the sample with the checkpoint's processor in one call, as an engine renders a request."""
     processor: Any = AutoProcessor.from_pretrained(folder)
     content = [{"type": item.kind} for item in sample.media] + [
         {"type": "text", "text": VQA.instruction(sample, Clip(duration_s=0))}
@@ -112,7 +112,7 @@ def test_true_times_reach_the_model(checkpoints: dict[str, Path], family: str) -
     prompts = builder(checkpoints[family])
     prompt, _ = build(prompts, replace(SAMPLE, media=(CLIP,)), [frames])
     assert prompt.timestamps_s == tuple(times_s.tolist()) and prompt.duration_s == 8.0
-    assert prompt.vision[0].seconds_per_grid == 2.0  # eight frames in 8 s, two a grid step
+    assert prompt.vision[0].seconds_per_grid == 2.0  # eight frames in 8 s, two per grid step
     text = prompts._tokenizer.decode(prompt.token_ids)
     for seconds in ("0.3", "2.0", "4.2", "6.8"):  # the middle of each pair
         assert (f"<{seconds} seconds>" in text) == (family == "qwen3_vl")
@@ -154,7 +154,7 @@ def test_sft_prompt_and_target_join_into_the_rl_prompt_and_its_answer(
         assert decode(whole[len(rl.token_ids) :]) == f"{target}<|im_end|>"
         assert decode(sft.target_token_ids) == f"{task.prefix if train_prefix else ''}{target}<|im_end|>"
     assert decode(rl.token_ids).endswith(f"<|im_start|>assistant\n{task.prefix}")
-    # what the policy samples is read as it was written: the tokens of a target give the target's parse
+    # a target survives tokenisation: its tokens decode to text with the same parse
     written = decode(prompts._tokenizer(target, add_special_tokens=False)["input_ids"])
     assert written == target and task.parse(f"{written}<|im_end|>") == task.parse(target) is not None
 

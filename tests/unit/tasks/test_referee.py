@@ -1,4 +1,4 @@
-"""The referee's question: its words, its options, and that nothing of the truth comes with it."""
+"""The referee's question: its wording and options; it must not reveal the truth."""
 
 from vrl.tasks.referee import NO, YES, answer_words, referee_sample
 from vrl.types import Caption, Media, Sample

@@ -251,7 +251,7 @@ def test_cited_frames_are_those_of_the_true_spans() -> None:
     shown = clip(10.0, 10)  # frame k at k - 1 seconds
     assert evidence_frames(sample(spans=((2.0, 4.0),)), shown) == [3, 4]
     assert evidence_frames(sample(spans=((0.0, 10.0),)), shown) == [2, 4, 7, 9]
-    assert evidence_frames(sample(spans=((4.2, 4.8),)), shown) == [5]  # between two frames: the nearer one
+    assert evidence_frames(sample(spans=((4.2, 4.8),)), shown) == [5]  # between two frames: the nearer
     assert evidence_frames(sample(spans=((0.0, 1.0), (9.0, 10.0))), shown) == [1, 10]
     with pytest.raises(DataError, match="0 spans"):
         evidence_frames(sample(), shown)
@@ -270,7 +270,7 @@ def test_cited_frames_are_those_of_the_true_spans() -> None:
         ("5-3", (), 1),
         ("first, 2", (2,), 1),
         ("1-1000", (), 1),
-        ("0", (0,), 0),  # read as written; the reward knows how many frames there are
+        ("0", (0,), 0),  # kept as written; the reward knows the number of frames
         ("", (), 0),
     ],
 )

@@ -9,24 +9,24 @@ from vrl.errors import DataError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MediaInfo:
-    """A file all of whose frames were decoded without a fault."""
+    """The properties of a file whose frames were all decoded without a fault."""
 
     codec: str
-    container: str  # FFmpeg's name of the format; Pillow's for an image
+    container: str  # FFmpeg's name of the format; `image` for an image
     width: int  # as coded, before rotation
     height: int
-    num_frames: int  # that a player shows
+    num_frames: int  # as a player shows them
     duration_s: float
 
 
 def require_at_most(path: Path, limit: str, got: float, most: float) -> None:
-    """Raises DataError (limit) where `got` is more than `data.limits.<limit>`."""
+    """Raise DataError (limit) if `got` exceeds `most`, the value of `data.limits.<limit>`."""
     if got > most:
         raise DataError(f"{path}: got {got:g}, wanted at most data.limits.{limit}={most:g}", reason="limit")
 
 
 def require_size(path: Path, limits: MediaLimitsConfig) -> None:
-    """Raises DataError: limit (the file is larger than `data.limits.file_gib`), missing (the file does not exist)."""
+    """Raise DataError: limit (the file is larger than `data.limits.file_gib`), missing (the file does not exist)."""
     try:
         num_bytes = path.stat().st_size
     except FileNotFoundError as error:

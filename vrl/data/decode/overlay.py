@@ -1,8 +1,8 @@
-"""Evidence burnt into frames: a time stamp, a frame number, the subtitle of the moment. Pure but for a font file.
+"""Evidence drawn into frames: a time stamp, a frame number, the current subtitle. Pure except for a font file.
 
-Video-R2 trains with stamps and subtitles in every frame, off unless asked for (its public training code): HH:MM:SS at
-the top left, 5 % of the short side within 16 and 72 pixels, white on dark or red ground and red elsewhere, with a thin
-outline; subtitles in a half-transparent box along the bottom. The frame number at the top right is ours, for RLER's
+Video-R2 can train with stamps and subtitles in every frame, off by default (its public training code): HH:MM:SS at the
+top left, 5 % of the short side but 16 to 72 pixels, white on dark or red ground and red elsewhere, with a thin outline;
+subtitles in a half-transparent box along the bottom. The frame number at the top right is ours, for RLER's
 citations. Also ours: text shrinks until it fits the frame. Chooses no frames and reads no clip.
 """
 
@@ -18,20 +18,20 @@ from vrl.data.decode.subtitles import Cue, read_subtitles, subtitle_path
 from vrl.errors import DataError
 from vrl.types import Frames, Media
 
-_SHARE, _LEAST_PX, _MOST_PX = 0.05, 16, 72  # of the short side; Video-R2's
-_SMALLEST_PX = 6  # below it nothing can be read, and text is cut off instead
+_SIZE_FRAC, _MIN_PX, _MAX_PX = 0.05, 16, 72  # text height, as a fraction of the short side; Video-R2's
+_SHRUNK_PX = 6  # smaller text is unreadable, so longer text is cut off instead
 _EDGE_PX = 2  # between a label and the edge of the frame, its outline included
 _WHITE, _RED, _BLACK = (255, 255, 255), (255, 0, 0), (0, 0, 0)
 _BOX = (0, 0, 0, 128)
-_NO_GLYPH = "\U0010ffff"  # no font draws this one
+_NO_GLYPH = "\U0010ffff"  # a code point that no font has
 Font = ImageFont.FreeTypeFont
 
 
 def burn(frames: Frames, path: Path, media: Media, config: OverlayConfig) -> Frames:
-    """The frames of the clip at `path` with what the configuration asks for drawn into them; an image stays unchanged.
+    """Return the frames of the clip at `path` with the configured overlays drawn into them; images are unchanged.
 
-    Stamps tell the time from the start of the (cut) clip, as spans and captions do; frames count from 1. Raises
-    DataError (subtitles) for a file of subtitles that cannot be read, or that holds letters the font lacks.
+    Stamps show the time from the start of the (cut) clip, as spans and captions do; frames count from 1. Raises
+    DataError (subtitles) if the subtitles cannot be read or contain letters that the font lacks.
     """
     if media.kind != "video" or not (config.time or config.index or config.subtitles):
         return frames
@@ -48,7 +48,7 @@ def burn(frames: Frames, path: Path, media: Media, config: OverlayConfig) -> Fra
 
 
 def stamp(seconds: float) -> str:
-    """Whole seconds, rounded down, as HH:MM:SS."""
+    """Return whole seconds, rounded down, as HH:MM:SS."""
     minutes, second = divmod(int(seconds), 60)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"
 
@@ -71,9 +71,9 @@ def _draw(frame_HWC: np.ndarray, config: OverlayConfig, time_s: float, index: in
 
 
 def _label(image: Image.Image, draw: ImageDraw.ImageDraw, text: str, font: str, x: int, room: int) -> None:
-    """Text along the top: from `x` to the right where x is 0, else up to it."""
+    """Draw text along the top: starting at `x` if x is 0, else ending at it."""
     size = _size(image)
-    while size > _SMALLEST_PX and _load(font, size).getlength(text) + 2 * _EDGE_PX > room:
+    while size > _SHRUNK_PX and _load(font, size).getlength(text) + 2 * _EDGE_PX > room:
         size -= 1
     left = _EDGE_PX if x == 0 else x - _EDGE_PX - math.ceil(_load(font, size).getlength(text))
     ground = np.asarray(image.crop(draw.textbbox((left, 1), text, _load(font, size)))).reshape(-1, 3)
@@ -81,7 +81,7 @@ def _label(image: Image.Image, draw: ImageDraw.ImageDraw, text: str, font: str, 
 
 
 def _ink(ground_N3: np.ndarray) -> tuple[int, int, int]:
-    """White on dark or red, red elsewhere. Dark and red in numbers: our definition."""
+    """Return white on a dark or red ground, else red. The thresholds are our definition."""
     red, green, blue = ground_N3.mean(0) if len(ground_N3) else (0.0, 0.0, 0.0)
     is_dark = 0.299 * red + 0.587 * green + 0.114 * blue < 96
     is_red = red > 128 and red > 1.5 * max(green, blue)
@@ -105,7 +105,7 @@ def _subtitle(image: Image.Image, draw: ImageDraw.ImageDraw, words: str, name: s
 
 
 def _wrap(words: str, font: Font, room: int) -> str:
-    """Lines as long as fit; a word longer than a line has its own."""
+    """Break text into lines that fit; a word longer than a line gets its own."""
     lines: list[str] = []
     for word in words.split():
         longer = f"{lines[-1]} {word}" if lines else ""
@@ -117,17 +117,17 @@ def _wrap(words: str, font: Font, room: int) -> str:
 
 
 def _size(image: Image.Image) -> int:
-    return round(min(max(_SHARE * min(image.size), _LEAST_PX), _MOST_PX))
+    return round(min(max(_SIZE_FRAC * min(image.size), _MIN_PX), _MAX_PX))
 
 
 @lru_cache(maxsize=64)
 def _load(name: str, size: int) -> Font:
-    """The font file, or the one that ships with Pillow. Raises DataError (font) where there is no such font."""
+    """Load a font file, or the font that ships with Pillow if `name` is empty. Raises DataError (font)."""
     try:
         font = ImageFont.truetype(name, size) if name else ImageFont.load_default(size)
     except OSError as error:
         raise DataError(f"data.frames.overlay.font: got {name!r}, which cannot be loaded: {error}", "font") from error
-    assert isinstance(font, Font)  # Pillow was built with FreeType, else its own font has no sizes
+    assert isinstance(font, Font)  # without FreeType, Pillow's own font has no sizes
     return font
 
 
@@ -137,6 +137,6 @@ def _lacks(name: str, letter: str) -> bool:
 
 
 def _image_of(name: str, letter: str) -> bytes:
-    image = Image.new("L", (2 * _LEAST_PX, 2 * _LEAST_PX))
-    ImageDraw.Draw(image).text((0, 0), letter, 255, _load(name, _LEAST_PX))
+    image = Image.new("L", (2 * _MIN_PX, 2 * _MIN_PX))
+    ImageDraw.Draw(image).text((0, 0), letter, 255, _load(name, _MIN_PX))
     return image.tobytes()

@@ -1,4 +1,4 @@
-"""A decode process that can be killed: a clip that hangs, swells or crashes its decoder costs one sample, no more.
+"""A decode process that can be killed: a clip that hangs, exhausts memory or crashes costs only its own sample.
 
 The parent side (`DecodeProcess`) never loads a video library; the child runs this module and does. The kernel bounds
 the child's memory and CPU time, the parent its wall time. Pixels come back in an anonymous memory file that the parent
@@ -32,7 +32,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class DecodeProcess:
-    """Reads media in a child process that is killed when it goes beyond the limits of `data`, and replaced.
+    """A child process that reads media; it is killed and replaced when it exceeds the limits in `data`.
 
     Example: `frames = DecodeProcess(data).read(path, media)`.
     """
@@ -42,30 +42,30 @@ class DecodeProcess:
         self._start()
 
     def read(self, path: Path, media: Media, moments_s: Sequence[float] = ()) -> Frames:
-        """The chosen frames, or those of `moments_s` (see vrl.data.decode.video.read).
+        """Return the chosen frames, or those at `moments_s` (see vrl.data.decode.video.read).
 
-        Raises DataError, also with reason timeout or crash.
+        Raises DataError as that function does, and also with reason timeout or crash.
         """
         request = ("read", path, media, self._frames, self._limits, moments_s)
         pixels_THWC, timestamps_s, duration_s = self._ask(path, request)
         return Frames(pixels_THWC=pixels_THWC, timestamps_s=timestamps_s, duration_s=duration_s)
 
     def check(self, path: Path, media: Media) -> MediaInfo:
-        """Decode all of a file (see vrl.data.decode.video.check). Raises DataError as `read` does."""
+        """Decode a whole file (see vrl.data.decode.video.check). Raises DataError as `read` does."""
         return self._ask(path, ("check", path, media, self._frames, self._limits, ()))
 
     def _ask(self, path: Path, request: tuple[Any, ...]) -> Any:
-        """The child's reply, or the DataError that it replied or died of."""
-        if self._process.poll() is not None:  # died while idle: not the fault of this file
+        """Return the child's reply. Raises the DataError that it replied with, or one that says how it died."""
+        if self._process.poll() is not None:  # it died while idle, so this file is not the cause
             self._restart()
         try:
             self._connection.send(request)
             self._wait(path)
             reply = self._connection.recv()
-            if isinstance(reply, tuple):  # of a read: the file of the pixels follows
+            if isinstance(reply, tuple):  # a read: the memory file with the pixels follows
                 self._wait(path)
                 shape, timestamps_s, duration_s = reply
-                return _received(self._connection, shape), timestamps_s, duration_s
+                return _receive(self._connection, shape), timestamps_s, duration_s
         except (EOFError, ConnectionError) as error:
             self._process.wait(5)
             status = self._process.returncode
@@ -76,7 +76,7 @@ class DecodeProcess:
         return reply
 
     def _wait(self, path: Path) -> None:
-        """Until the child says something; it is replaced where it says nothing for too long."""
+        """Wait for the child to send something. Replaces it and raises DataError (timeout) if it takes too long."""
         if not self._connection.poll(self._timeout_s):
             self._restart()
             raise DataError(
@@ -92,9 +92,9 @@ class DecodeProcess:
     def _cause_of_death(self, path: Path, status: int) -> DataError:
         if status == -signal.SIGXCPU:
             return DataError(f"{path}: decoding used more than data.limits.cpu_s={self._limits.cpu_s:g}", "timeout")
-        if status == -signal.SIGABRT:  # how C++ ends when memory is refused
+        if status == -signal.SIGABRT:  # C++ aborts when an allocation fails
             limit = f"data.limits.memory_gib={self._limits.memory_gib:g}"
-            return DataError(f"{path}: the decoder gave up, as it does when {limit} is too little", reason="memory")
+            return DataError(f"{path}: the decoder aborted; {limit} may be too small", reason="memory")
         return DataError(f"{path}: the decoder died (exit status {status})", reason="crash")
 
     def _restart(self) -> None:
@@ -122,7 +122,7 @@ def _is_ready(connection: Connection) -> bool:
 
 
 def _send(connection: Connection, frames: Frames) -> None:
-    """Give the parent a file of the pixels, which it alone then has: one write moves at most 2 GiB."""
+    """Transfer ownership of a memfd with the pixels to the parent. Loops because one write moves at most 2 GiB."""
     memory = os.memfd_create("vrl-frames")
     try:
         view, done = np.ascontiguousarray(frames.pixels_THWC).data.cast("B"), 0
@@ -134,8 +134,8 @@ def _send(connection: Connection, frames: Frames) -> None:
         os.close(memory)
 
 
-def _received(connection: Connection, shape: tuple[int, ...]) -> np.ndarray:
-    """What `_send` sent, where it lies: the file goes when the array does."""
+def _receive(connection: Connection, shape: tuple[int, ...]) -> np.ndarray:
+    """Map the pixels that `_send` sent, without a copy; the memory is freed with the array."""
     memory = recv_handle(connection)
     try:
         return np.frombuffer(mmap.mmap(memory, math.prod(shape)), dtype=np.uint8).reshape(shape)
@@ -144,20 +144,21 @@ def _received(connection: Connection, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def serve(connection: Connection) -> None:
-    """The child's loop: (read | check, path, media, frames, limits, moments_s) in; out come pixels and their times, or
-    a MediaInfo, or a DataError.
+    """Answer requests (read | check, path, media, frames, limits, moments_s) until the parent closes the connection.
+
+    A reply is pixels with their times, a MediaInfo, or a DataError.
     """
-    from vrl.data.decode import video  # here only: the parent side must not load FFmpeg
+    from vrl.data.decode import video  # not at the top: the parent side must not load FFmpeg
     from vrl.data.decode.overlay import burn
 
-    start_bytes = _address_space()
+    start_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()  # address space in use
     connection.send("ready")
     with contextlib.suppress(EOFError, ConnectionError):  # the parent died
         while True:
-            what, path, media, config, limits, moments_s = connection.recv()
+            action, path, media, config, limits, moments_s = connection.recv()
             _bound(limits, start_bytes)
             try:
-                if what == "check":
+                if action == "check":
                     connection.send(video.check(path, media, limits))
                     continue
                 frames = burn(video.read(path, media, config, limits, moments_s), path, media, config.overlay)
@@ -168,7 +169,7 @@ def serve(connection: Connection) -> None:
 
 
 def _bound(limits: MediaLimitsConfig, start_bytes: int) -> None:
-    """Limits of the kernel for the next decode: allocations fail beyond the one, SIGXCPU kills beyond the other."""
+    """Set kernel limits for the next decode: allocations beyond the first fail, SIGXCPU kills beyond the second."""
     most_bytes = start_bytes + int(limits.memory_gib * 2**30)
     used = resource.getrusage(resource.RUSAGE_SELF)
     most_cpu_s = math.ceil(used.ru_utime + used.ru_stime + limits.cpu_s)
@@ -177,19 +178,14 @@ def _bound(limits: MediaLimitsConfig, start_bytes: int) -> None:
         resource.setrlimit(kind, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
-def _address_space() -> int:
-    """Bytes of address space that this process uses."""
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-
-
 def main() -> None:
-    """`python -m vrl.data.decode.process CONNECTION_FD PARENT_PID`."""
+    """Run `python -m vrl.data.decode.process CONNECTION_FD PARENT_PID`."""
     connection_fd, parent = map(int, sys.argv[1:])
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # even in the middle of a hung decode
-    if os.getppid() != parent:  # it went before the line above
+    if os.getppid() != parent:  # the parent died before prctl took effect
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a decoder that aborts is no news
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core dumps of decoders that abort
     serve(Connection(connection_fd))
 
 

@@ -7,12 +7,12 @@ import numpy as np
 
 from vrl.config import FrameConfig
 
-CUT_SLACK_S = 0.5  # a cut may end this much after the clip: annotations are rounded, containers disagree by some frames
+CUT_SLACK_S = 0.5  # a cut may end this much after the clip: annotations are rounded, containers differ by a few frames
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrameChoice:
-    """Frames of a (cut) clip."""
+    """The frames chosen from a (cut) clip."""
 
     indices: np.ndarray  # int64 [T], into the clip's frames in presentation order, never falling
     timestamps_s: np.ndarray  # float64 [T], true times of those frames from the start of the cut
@@ -20,13 +20,13 @@ class FrameChoice:
 
 
 def num_frames(duration_s: float, available: int, config: FrameConfig) -> int:
-    """How many frames to show: `duration * fps` to the nearest even count (our definition).
+    """Return how many frames to show: `duration * fps` to the nearest even count (our definition).
 
-    Kept within [min_frames, max_frames], then limited to the even number at or below `available`, and 2 where there is
-    only one frame, because the vision tower merges frames in pairs.
+    Clipped to [min_frames, max_frames], then to the even number at or below `available`, but at least 2, because the
+    vision tower merges frames in pairs.
     """
-    wished = 2 * round(duration_s * config.fps / 2)
-    within = min(max(wished, config.min_frames), config.max_frames)
+    wanted = 2 * round(duration_s * config.fps / 2)
+    within = min(max(wanted, config.min_frames), config.max_frames)
     return max(2, min(within, available - available % 2))
 
 
@@ -38,13 +38,13 @@ def choose_frames(
     start_s: float = 0.0,
     end_s: float | None = None,
 ) -> FrameChoice:
-    """The frames of [start_s, end_s) nearest to n uniform times k * duration / n, k = 0 .. n-1.
+    """Choose the frames of [start_s, end_s) nearest to n uniform times k * duration / n, k = 0 .. n-1.
 
     `timestamps_s`: float64 [N], rising, from the start of the clip; `duration_s`: of the whole clip. Targets are the
-    starts of n equal slots, which is how the Qwen2-VL processors spread frames, so the step between two targets is
-    exactly duration / n. Of two frames equally near the earlier one is taken. Where frames are sparse (variable rate)
-    one frame can be nearest to several targets, and then it is shown again, with its own time.
-    Raises ValueError, with a message fit for the user, where the cut holds no frame or lies outside the clip.
+    starts of n equal slots, as in the Qwen2-VL processors, so the step between two targets is exactly duration / n. Of
+    two frames equally near, the earlier is taken. If frames are sparse (variable rate), one frame can be nearest to
+    several targets; it is then shown several times, with its own time.
+    Raises ValueError, with a message for the user, if the cut contains no frame or lies outside the clip.
     """
     first, times_s, cut_s = _cut(timestamps_s, duration_s, start_s, end_s)
     count = num_frames(cut_s, len(times_s), config)
@@ -59,9 +59,9 @@ def choose_moments(
     start_s: float = 0.0,
     end_s: float | None = None,
 ) -> FrameChoice:
-    """The frames of [start_s, end_s) nearest to these moments, which count from `start_s` and do not fall.
+    """Choose the frames of [start_s, end_s) nearest to these moments, which count from `start_s` and do not fall.
 
-    Otherwise as `choose_frames`. Raises ValueError too where a moment lies outside the cut, or their number is odd.
+    Otherwise as `choose_frames`. Also raises ValueError if a moment lies outside the cut or their number is odd.
     """
     first, times_s, cut_s = _cut(timestamps_s, duration_s, start_s, end_s)
     targets_s = np.array(moments_s, dtype=np.float64)
@@ -76,7 +76,7 @@ def choose_moments(
 def _cut(
     timestamps_s: np.ndarray, duration_s: float, start_s: float, end_s: float | None
 ) -> tuple[int, np.ndarray, float]:
-    """The first frame of a cut, the times of its frames from its start, its length."""
+    """Return the first frame of a cut, the times of its frames from its start, and its length."""
     stop_s = duration_s if end_s is None else min(end_s, duration_s)
     if start_s >= stop_s or (end_s is not None and end_s > duration_s + CUT_SLACK_S):
         raise ValueError(f"cut: got [{start_s:g}, {end_s}] s of a clip of {duration_s:g} s, wanted it within the clip")

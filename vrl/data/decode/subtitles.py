@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vrl.errors import DataError
 
-_MAX_BYTES = 2**22  # of a file: a day of talk is less
+_MAX_BYTES = 2**22  # size limit of a file; a day of speech is less
 _TIME = r"(\d{1,3}):([0-5]\d):([0-5]\d)[,.](\d{1,3})"
 _TIMES = re.compile(rf"{_TIME} *--> *{_TIME}")
 _MARKUP = re.compile(r"<[^<>\n]{0,40}>|\{\\[^{}\n]{0,40}\}")
@@ -14,7 +14,7 @@ _MARKUP = re.compile(r"<[^<>\n]{0,40}>|\{\\[^{}\n]{0,40}\}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cue:
-    """Words that are shown during [start_s, end_s) of the file."""
+    """A text shown during [start_s, end_s) of the file."""
 
     start_s: float
     end_s: float
@@ -22,16 +22,16 @@ class Cue:
 
 
 def subtitle_path(clip: Path) -> Path:
-    """Where the subtitles of a clip are, if it has any."""
+    """Return the path where the subtitles of a clip would be."""
     return clip.with_suffix(".srt")
 
 
 def read_subtitles(path: Path) -> tuple[Cue, ...]:
-    """The cues of a SubRip file in its order; a file that is not there has none.
+    """Return the cues of a SubRip file in its order; none if there is no file.
 
-    Raises DataError (subtitles) for a link, a file too large or not UTF-8, and a cue whose times cannot be read.
+    Raises DataError (subtitles) for a link, a file that is too large or not UTF-8, and unreadable times of a cue.
     """
-    if path.is_symlink():  # it could lead out of data.root
+    if path.is_symlink():  # it could point outside data.root
         raise DataError(f"{path}: got a link, wanted a plain file of subtitles", reason="subtitles")
     if not path.is_file():
         return ()
@@ -47,7 +47,7 @@ def read_subtitles(path: Path) -> tuple[Cue, ...]:
 
 
 def _cue(path: Path, lines: list[str]) -> Cue:
-    """A block: a number that may be missing, a line of times, lines of words."""
+    """Parse a block: an optional number, a line of times, lines of text."""
     at = 1 if lines[0].strip().isdigit() and len(lines) > 1 else 0
     times = _TIMES.match(lines[at].strip())
     if times is None:

@@ -1,7 +1,7 @@
-"""Whether a file goes as far as its container says: a torn download would else pass for a shorter clip.
+"""Detection of files shorter than their container says: a torn download would otherwise pass for a shorter clip.
 
 If the index is at the end of the file, opening fails already. MPEG-TS, MPEG-PS, FLV, ASF and Ogg are streams that may
-end anywhere: what is there of them is the clip. Decodes nothing.
+end anywhere, so they count as complete. Decodes nothing.
 """
 
 import struct
@@ -13,7 +13,7 @@ from vrl.errors import DataError
 
 
 def require_complete(path: Path, container: str) -> None:
-    """Raises DataError (corrupt) for a file that is cut off. `container`: FFmpeg's name of its format."""
+    """Raise DataError (corrupt) if the file is cut off. `container`: FFmpeg's name of its format."""
     if container not in _CUT_OFF:
         return
     with path.open("rb") as stream:
@@ -22,7 +22,7 @@ def require_complete(path: Path, container: str) -> None:
 
 
 def _mp4(stream: BinaryIO, num_bytes: int) -> bool:
-    """A box of images goes beyond the end: with the index in front, or in fragments, the rest can be read."""
+    """Return whether an mdat box extends beyond the end; files with a leading index or fragments open even so."""
     at = 0
     while at < num_bytes:
         stream.seek(at)
@@ -39,10 +39,10 @@ def _mp4(stream: BinaryIO, num_bytes: int) -> bool:
 
 
 def _matroska(stream: BinaryIO, num_bytes: int) -> bool:
-    """The segment, behind a header of its own, goes beyond the end; one that was recorded live has no length."""
+    """Return whether the segment, which follows a header, extends beyond the end; a live recording has no length."""
     end = 0
     for _ in range(2):
-        stream.seek(end + 4)  # behind the element's name
+        stream.seek(end + 4)  # after the element's id
         size = _matroska_size(stream)
         if size is None:
             return False
@@ -51,7 +51,7 @@ def _matroska(stream: BinaryIO, num_bytes: int) -> bool:
 
 
 def _matroska_size(stream: BinaryIO) -> int | None:
-    """The leading zeros of its first byte say how many bytes follow; all ones: unknown."""
+    """Read a size: leading zeros of its first byte count the bytes that follow; all ones mean unknown (None)."""
     first = stream.read(1)[0]
     extra = 8 - first.bit_length()
     size = int.from_bytes(bytes([first & (0x7F >> extra)]) + stream.read(extra), "big")
@@ -59,7 +59,7 @@ def _matroska_size(stream: BinaryIO) -> int | None:
 
 
 def _avi(stream: BinaryIO, num_bytes: int) -> bool:
-    """One of its chunks of up to a gigabyte goes beyond the end."""
+    """Return whether one of its chunks of up to a gigabyte extends beyond the end."""
     at = 0
     while at < num_bytes:
         stream.seek(at)
@@ -71,7 +71,7 @@ def _avi(stream: BinaryIO, num_bytes: int) -> bool:
 
 
 def _gif(stream: BinaryIO, num_bytes: int) -> bool:
-    """It ends with a semicolon; some writers fill up with zeros."""
+    """Return whether the closing semicolon is missing; some writers pad with zeros."""
     stream.seek(max(0, num_bytes - 4096))
     return not stream.read().rstrip(b"\0").endswith(b";")
 

@@ -1,10 +1,10 @@
-"""Frames out of clips and images: the only door to decord and PyAV.
+"""Frames from clips and images, decoded by decord and PyAV.
 
 Runs in the process that vrl.data.decode.process starts. PyAV reads the container without decoding and gives the true
-presentation times; frames are chosen by time; decord decodes them where it can be trusted, PyAV elsewhere. The type of
-a file is recognised by its content, never by its name, and only formats that hold their own pixels are opened: no
-playlist, no manifest, no protocol but plain files. Does not resize (the processor does), keeps no process alive, and
-bounds neither time nor memory (vrl.data.decode.process does).
+presentation times; frames are chosen by time; decord decodes them if it can be trusted, else PyAV. The type of a
+file is recognised by its content, never by its name, and only formats that contain their pixels are opened: no
+playlists, no manifests, no protocol except plain files. Does not resize (the processor does) and does not bound time
+or memory (vrl.data.decode.process does).
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,36 +27,29 @@ from vrl.data.decode.truncation import require_complete
 from vrl.errors import DataError
 from vrl.types import Frames, Media
 
-# decord 0.6 bundles FFmpeg 4.1: no AV1, and other codecs were never compared. It gives wrong frames, without a word,
-# where an edit list hides packets, and near keyframes with leading pictures (open GOPs, the default of x265): it takes
+# decord 0.6 bundles FFmpeg 4.1: no AV1, and other codecs were never compared. It silently returns wrong frames if an
+# edit list hides packets, and near keyframes with leading frames (open GOPs, the default of x265), because it mistakes
 # a keyframe's place in decoding order for its place in presentation order.
 _DECORD_CODECS = ("h264", "hevc", "vp9", "mpeg4")
-_INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # seeking lands where it should; in MPEG-TS and AVI it does not
+_INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # seeking is exact, unlike in MPEG-TS and AVI
 _FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "gif")
 _LOCAL = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)}
-_IMAGE_FORMATS = (
-    "BMP",
-    "GIF",
-    "JPEG",
-    "PNG",
-    "TIFF",
-    "WEBP",
-)  # Pillow's names; others run programs or read other files
-Image.MAX_IMAGE_PIXELS = None  # the limit is ours
+_IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # others run programs or read other files
+Image.MAX_IMAGE_PIXELS = None  # data.limits.frame_pixels replaces it
 av.logging.set_level(None)
 decord.logging.set_level(decord.logging.QUIET)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoProbe:
-    """What the container says about its first video stream, without decoding. Frames are in presentation order."""
+    """The index of the first video stream of a container, read without decoding. Frames are in presentation order."""
 
-    num_frames: int  # frames that a player shows
+    num_frames: int  # as a player shows them
     num_hidden: int  # packets that an edit list hides from players
     timestamps_s: np.ndarray  # float64 [N], from the start of the file
     pts: np.ndarray  # int64 [N], the same in stream ticks
-    keyframe_pts: np.ndarray  # int64 [K], rising; the earliest packet counts as one
-    closed_gops: bool  # every frame decoded after a keyframe is also shown after it
+    keyframe_pts: np.ndarray  # int64 [K], rising; includes the earliest packet
+    closed_gops: bool  # every frame decoded after a keyframe is also presented after it
     duration_s: float  # to the end of the last frame
     width: int  # as coded, before rotation
     height: int
@@ -67,8 +60,8 @@ class VideoProbe:
 def probe(path: Path) -> VideoProbe:
     """Read the index of a clip.
 
-    Raises DataError: format (a playlist, a manifest, a format that is not opened), corrupt (cannot be read, or is cut
-    off), no_video (no video stream or frame). MemoryError passes through.
+    Raises DataError: format (a playlist, a manifest, an unsupported format), corrupt (unreadable or cut off), no_video
+    (no video stream or frame). MemoryError passes through.
     """
     with _open(path) as container:
         if not container.streams.video:
@@ -78,18 +71,18 @@ def probe(path: Path) -> VideoProbe:
 
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
-    """A container of the formats that are opened. What FFmpeg finds becomes a DataError; MemoryError passes through."""
+    """Open a container of a supported format. FFmpeg's errors become DataError; MemoryError passes through."""
     try:
         try:
             container = av.open(str(path), options=_LOCAL)
-        except av.error.ArgumentError as error:  # FFmpeg's answer to a format outside the list
+        except av.error.ArgumentError as error:  # FFmpeg raises it for a format outside the list
             wanted = f"{path}: got a playlist or an unusual format, wanted one of {_FORMATS}"
             raise DataError(wanted, reason="format") from error
         with container:
             yield container
-    except MemoryError:  # PyAV's own is an FFmpegError too
+    except MemoryError:  # PyAV's own is also an FFmpegError
         raise
-    except av.error.BlockingIOError as error:  # a thread was refused its memory
+    except av.error.BlockingIOError as error:  # a thread could not get memory
         raise MemoryError from error
     except av.error.FFmpegError as error:
         raise DataError(f"{path}: cannot be read as video: {error}", reason="corrupt") from error
@@ -129,9 +122,9 @@ def _describe(path: Path, container: Any) -> VideoProbe:
 def read(
     path: Path, media: Media, config: FrameConfig, limits: MediaLimitsConfig, moments_s: Sequence[float] = ()
 ) -> Frames:
-    """The chosen frames of a clip or the one of an image: uint8 RGB, upright, with true times.
+    """Return the chosen frames of a clip or the frame of an image: uint8 RGB, upright, with true times.
 
-    `moments_s` of the (cut) clip, where there are any, are shown in place of the configured choice.
+    `moments_s` of the (cut) clip, if any, replace the configured choice.
     Raises DataError with reason limit (before anything is decoded), format, corrupt, no_video, cut or memory.
     """
     require_size(path, limits)
@@ -144,11 +137,11 @@ def read(
 
 
 def check(path: Path, media: Media, limits: MediaLimitsConfig) -> MediaInfo:
-    """Decode every frame of a file, cut or not: dearer than `read`, and it finds what decord passes over in silence.
+    """Decode every frame of a file, cut or not: slower than `read`, but it finds damage that decord ignores.
 
-    How much damage a decoder can see at all is up to the codec. Of 25 small clips each with 64 bytes overwritten it saw
-    23 in H.264 and all in AV1, but 10 in HEVC and 2 in VP9; of single bits 19, 22, 1 and none.
-    Raises DataError as `read` does; corrupt where the decoder meets damage in any frame, or loses one.
+    How much damage a decoder detects depends on the codec. Of 25 small clips each with 64 bytes overwritten it detects
+    23 in H.264 and all in AV1, but 10 in HEVC and 2 in VP9; of single flipped bits 19, 22, 1 and none.
+    Raises DataError as `read` does, and with reason corrupt if any frame is damaged or lost.
     """
     require_size(path, limits)
     try:
@@ -229,7 +222,7 @@ def _read_image(path: Path, limits: MediaLimitsConfig) -> Frames:
 
 
 def _decode_decord(path: Path, clip: VideoProbe, indices: np.ndarray) -> np.ndarray | None:
-    """uint8 [T,H,W,3], or None where decord counts other frames than players show, or fails: PyAV then decides."""
+    """Return uint8 [T,H,W,3], or None if decord fails or its frame count is wrong: PyAV then decodes."""
     try:
         reader = decord.VideoReader(str(path), num_threads=1)
         if len(reader) != clip.num_frames:
@@ -240,7 +233,7 @@ def _decode_decord(path: Path, clip: VideoProbe, indices: np.ndarray) -> np.ndar
 
 
 class _Batch:
-    """decord's frames for numpy, which takes them where they lie: a copy of a clip is a tenth of its decoding."""
+    """A wrapper that gives numpy decord's frames without a copy, which would cost a tenth of the decoding time."""
 
     def __init__(self, frames: Any) -> None:
         self._frames = frames
@@ -253,9 +246,9 @@ class _Batch:
 
 
 def decode_pyav(path: Path, clip: VideoProbe, indices: np.ndarray) -> np.ndarray:
-    """Decode frames by presentation time, or in order where times cannot be sought: uint8 [T,H,W,3].
+    """Decode frames by presentation time, or in order if the format cannot seek exactly: uint8 [T,H,W,3].
 
-    `indices` [T] point into the clip's frames. Raises DataError (corrupt) where one of them cannot be decoded.
+    `indices` [T] point into the clip's frames. Raises DataError (corrupt) if one of them cannot be decoded.
     """
     wanted = np.unique(indices).tolist()
     walk = _by_time if clip.container in _INDEXED else _in_order
@@ -273,7 +266,7 @@ def decode_pyav(path: Path, clip: VideoProbe, indices: np.ndarray) -> np.ndarray
 
 
 def _by_time(container: Any, clip: VideoProbe, wanted: list[int]) -> Iterator[tuple[int, Any]]:
-    """Decode on from the keyframe before each wanted frame; those that lie in one stretch share its decoding."""
+    """Decode from the keyframe before each wanted frame; frames after the same keyframe share the decoding."""
     stream, frames, position = container.streams.video[0], iter(()), None
     for index in wanted:
         pts = clip.pts[index]
@@ -290,7 +283,7 @@ def _by_time(container: Any, clip: VideoProbe, wanted: list[int]) -> Iterator[tu
 
 
 def _in_order(container: Any, clip: VideoProbe, wanted: list[int]) -> Iterator[tuple[int, Any]]:
-    """Decode everything from the start: nothing where the count of frames is not the index's, for then none is sure."""
+    """Decode all frames from the start; yield none if their count differs from the index, which makes all uncertain."""
     kept, count = [], 0
     for frame in container.decode(video=0):
         if count in wanted and not frame.is_corrupt:
@@ -300,5 +293,5 @@ def _in_order(container: Any, clip: VideoProbe, wanted: list[int]) -> Iterator[t
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """RGB [H,W,3] as a player shows it: the container's rotation, which PyAV leaves to us, is applied."""
+    """Return RGB [H,W,3] with the container's rotation applied, which PyAV does not do."""
     return np.rot90(frame.to_ndarray(format="rgb24"), k=round(frame.rotation / 90))

@@ -1,4 +1,4 @@
-"""What is burnt into frames, read back from their pixels."""
+"""Overlays, read back from the pixels of frames."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ def burnt(given: Frames, path: Path = NOWHERE, media: Media = CLIP, **overlay: b
 
 
 def changed(given: Frames, pixels: np.ndarray) -> np.ndarray:
-    """Bool [T, H, W]: where something was drawn."""
+    """Return bool [T, H, W]: true where a pixel was drawn."""
     return (given.pixels_THWC != pixels).any(-1)
 
 
@@ -68,7 +68,7 @@ def test_ink_is_white_on_dark_and_red_ground_and_red_elsewhere(
     given = frames([0.0])
     given.pixels_THWC[:] = ground
     pixels = burnt(given, time=True)
-    assert np.abs(pixels.astype(int) - ink).max(-1).min() < 40  # thin strokes are never quite the colour
+    assert np.abs(pixels.astype(int) - ink).max(-1).min() < 40  # thin strokes only come close to the colour
 
 
 def test_text_shrinks_until_it_fits_a_narrow_frame() -> None:

@@ -71,7 +71,7 @@ def test_errors_of_the_child_keep_their_reason(decoder: DecodeProcess, tmp_path:
 
 def test_a_hung_decode_costs_its_timeout_and_the_next_one_works(decoder: DecodeProcess, path: Path) -> None:
     hung = decoder._process
-    hung.send_signal(signal.SIGSTOP)  # as deaf as a decoder in an endless loop
+    hung.send_signal(signal.SIGSTOP)  # as unresponsive as a decoder in an endless loop
     start = time.monotonic()
     with pytest.raises(DataError, match="decode_timeout_s=1") as caught:
         decoder.read(path, CLIP)
@@ -96,7 +96,7 @@ decoder.main()
 
 
 def decoder_that_runs(body: str, data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DecodeProcess:
-    """A decoder whose first child reads like this; those that replace it are whole again."""
+    """Return a decoder whose first child runs `body` instead; its replacements are real."""
     child = tmp_path / "python"
     child.write_text(CHILD.format(python=sys.executable, body=body))
     child.chmod(0o755)
@@ -107,7 +107,7 @@ def decoder_that_runs(body: str, data: DataConfig, tmp_path: Path, monkeypatch: 
 
 @pytest.fixture
 def endless(tmp_path: Path) -> Path:
-    """The clip on which decord 0.6 loops forever: its edit list hides the tail, B-frames and all."""
+    """Write a clip on which decord 0.6 loops forever: its edit list hides the tail, B-frames included."""
     options = {"x264-params": "bframes=3:b-adapt=0:scenecut=0"}
     path = write_clip(tmp_path / "endless.mp4", [i / 30 for i in range(1800)], rate=30, gop=250, options=options)
     return shorten_edit_list(path, 0.7)
@@ -148,7 +148,7 @@ def test_a_decode_that_only_computes_ends_at_its_cpu_limit(
     decoder.close()
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.ts"])  # decord's way and PyAV's
+@pytest.mark.parametrize("name", ["a.mp4", "a.ts"])  # decoded by decord and by PyAV
 def test_a_clip_that_needs_too_much_memory_is_refused_and_the_next_one_works(
     path: Path, tmp_path: Path, name: str
 ) -> None:
@@ -193,7 +193,7 @@ def test_the_child_dies_with_its_parent_even_when_deaf() -> None:
 
 
 def running(pid: int) -> bool:
-    """Not gone, and not a zombie that waits for init."""
+    """Return whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -201,7 +201,7 @@ def running(pid: int) -> bool:
 
 
 def test_no_descriptor_is_left_behind(path: Path) -> None:
-    """In a process of its own: in this one, threads that other tests left (Ray's, for one) open descriptors too."""
+    """Run in a separate process, because threads left by other tests (Ray's, for one) open descriptors too."""
     code = textwrap.dedent(f"""
         import os
         from pathlib import Path

@@ -9,11 +9,11 @@ CONFIG = FrameConfig(fps=2.0, min_frames=4, max_frames=8)
 
 def test_num_frames_is_even_and_bounded_by_config_and_clip() -> None:
     assert num_frames(3.0, 90, CONFIG) == 6
-    assert num_frames(3.4, 90, CONFIG) == 6  # 6.8 wished: 6 is nearer than 8
-    assert num_frames(3.6, 90, CONFIG) == 8  # 7.2 wished
+    assert num_frames(3.4, 90, CONFIG) == 6  # 6.8 wanted: 6 is nearer than 8
+    assert num_frames(3.6, 90, CONFIG) == 8  # 7.2 wanted
     assert num_frames(0.1, 90, CONFIG) == 4  # min_frames
     assert num_frames(60.0, 1800, CONFIG) == 8  # max_frames
-    assert num_frames(3.0, 5, CONFIG) == 4  # five frames hold two pairs
+    assert num_frames(3.0, 5, CONFIG) == 4  # five frames contain two pairs
     assert num_frames(3.0, 1, CONFIG) == 2  # one frame, shown twice
 
 

@@ -1,4 +1,4 @@
-"""Containers by hand, byte by byte, for what real files of a few kilobytes do not show; test_video has those."""
+"""Containers written byte by byte, for cases that small real files do not cover; test_video has those."""
 
 import struct
 from pathlib import Path
@@ -20,7 +20,7 @@ def riff(body: bytes) -> bytes:
 
 
 HEAD = box(b"ftyp", b"isom") + box(b"moov", bytes(20))
-EBML = b"\x1a\x45\xdf\xa3\x84abcd\x18\x53\x80\x67"  # a header of four bytes, and the name of a segment
+EBML = b"\x1a\x45\xdf\xa3\x84abcd\x18\x53\x80\x67"  # a header of four bytes, and the id of a segment
 WHOLE = {
     "a large box": (MP4, HEAD + struct.pack(">I4sQ", 1, b"mdat", 16 + 50) + bytes(50)),
     "two fragments": (MP4, HEAD + 2 * (box(b"moof", b"x") + box(b"mdat", bytes(50)))),

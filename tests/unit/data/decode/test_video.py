@@ -1,4 +1,4 @@
-"""Real files, good and bad: every frame carries its own shade, so a wrong frame or a wrong time is seen."""
+"""Real files, good and bad: every frame has its own shade, which reveals a wrong frame or time."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ from vrl.data.decode import video
 from vrl.errors import DataError
 from vrl.types import Frames, Media
 
-ALL = FrameConfig(fps=1000.0, min_frames=2, max_frames=1000)  # every frame that there is
+ALL = FrameConfig(fps=1000.0, min_frames=2, max_frames=1000)  # all frames
 CLIP, IMAGE = Media(kind="video", path=""), Media(kind="image", path="")
 LIMITS = MediaLimitsConfig()
 TIMES_S = [i / 8 for i in range(48)]
@@ -37,7 +37,7 @@ def assert_frames(pixels_THWC: np.ndarray, indices: list[int]) -> None:
 
 
 def as_shown(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """What PyAV shows when it plays the whole file: seconds from the first frame, and shades."""
+    """Play the whole file with PyAV; return seconds from the first frame, and shades."""
     with av.open(str(path)) as container:
         frames = [(frame.time, frame.to_ndarray(format="rgb24").mean()) for frame in container.decode(video=0)]
     times_s, greys = np.array(frames).T
@@ -50,7 +50,7 @@ NASTY: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("a.mp4", {}),
     "fragmented": ("a.mp4", {"container_options": {"movflags": "frag_keyframe+empty_moov"}}),
     "matroska": ("a.mkv", {}),
-    "live matroska": ("a.mkv", {"container_options": {"live": "1"}}),  # its length is not written down
+    "live matroska": ("a.mkv", {"container_options": {"live": "1"}}),  # the file does not state its length
     "mpegts": ("a.ts", {}),
     "flv": ("a.flv", {}),
     "avi": ("a.avi", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}),
@@ -149,7 +149,7 @@ def test_a_stream_copied_cut_starts_where_players_start(tmp_path: Path) -> None:
 
 
 def test_time_starts_where_the_file_starts(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.ts", TIMES_S[:16])  # its clock starts at 1.4 s or so
+    path = write_clip(tmp_path / "a.ts", TIMES_S[:16])  # its clock starts at about 1.4 s
     assert video.probe(path).pts[0] > 0
     frames = read(path, config=FrameConfig(fps=2.0, min_frames=4, max_frames=16))
     np.testing.assert_allclose(frames.timestamps_s, [0.0, 0.5, 1.0, 1.5], atol=1e-3)
@@ -175,7 +175,7 @@ def test_rotated_clips_come_upright(
 ) -> None:
     path = tmp_path / "turned.mp4"
     image = np.zeros((64, width, 3), np.uint8)
-    image[:32, : width // 2] = 255  # top left; a clockwise quarter turn takes it to the top right
+    image[:32, : width // 2] = 255  # top left; a clockwise quarter turn moves it to the top right
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=8)
         stream.width, stream.height, stream.pix_fmt = width, 64, "yuv420p"
@@ -207,7 +207,7 @@ def torn(path: Path, share: float) -> None:
 
 
 def faststart(path: Path) -> Path:
-    """The index stands first: a torn file still promises all its frames."""
+    """Write a clip whose index comes first, so that a torn file still lists all its frames."""
     return write_clip(path, TIMES_S, container_options={"movflags": "faststart"})
 
 
