@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 _MANIFEST = "manifest.json"
 _LATEST = "latest"
 _UNFINISHED = ".tmp"  # a save under way, or a folder that is being deleted
+_COMMITTED = re.compile(r"step_\d{6,}(?:\.old)?")
 _REPLACED = ".old"  # a complete checkpoint, until its replacement is in place
 
 
@@ -118,6 +119,9 @@ def read(path: Path) -> Checkpoint:
 
 def newest(root: Path) -> Checkpoint | None:
     """Return the newest checkpoint that verifies, or None; warn about those that do not."""
+    for folder in root.glob("step_*"):
+        if not (_COMMITTED.fullmatch(folder.name) or folder.name.endswith(_UNFINISHED)):
+            logger.warning("ignored: %s is no name of a checkpoint (step_ and six or more digits)", folder)
     for folder in _folders(root):
         try:
             return read(folder)
@@ -216,8 +220,11 @@ def _prune(root: Path, step: int, keep_last: int) -> None:
 
 
 def _folders(root: Path) -> list[Path]:
-    """Return committed checkpoint folders, newest first; of two for the same step the replacement first."""
-    found = (p for p in root.glob("step_*") if p.is_dir() and p.suffix != _UNFINISHED)
+    """Return committed checkpoint folders, newest first; of two for the same step the replacement first.
+
+    A folder with another name is not ours, such as a copy that a user made: it is neither read nor deleted.
+    """
+    found = (p for p in root.glob("step_*") if p.is_dir() and _COMMITTED.fullmatch(p.name))
     return sorted(found, key=lambda folder: (_step(folder), folder.suffix != _REPLACED), reverse=True)
 
 

@@ -1,12 +1,14 @@
 """Real DeepSpeed ranks in processes of their own: results must not depend on micro-batches, ranks and ZeRO stage."""
 
+import json
+import shutil
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from support.learner_cases import accumulate, interrupt, move_a_little, resume, run_ranks, train
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
 from vrl.config import LoraConfig
 from vrl.toyworld.model import build_family
@@ -145,3 +147,15 @@ def test_an_export_is_an_ordinary_checkpoint_with_the_trained_weights(trained, c
     question = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "What?"}]}
     texts = [AutoProcessor.from_pretrained(p).apply_chat_template([question]) for p in (checkpoint, folder / "hf")]
     assert texts[0] == texts[1]
+
+
+def test_a_generation_config_that_transformers_loads_but_does_not_save_is_copied(checkpoint, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(checkpoint, model)
+    generation = {"do_sample": False, "temperature": 0.7, "eos_token_id": 1}
+    (model / "generation_config.json").write_text(json.dumps(generation))
+    with pytest.raises(ValueError, match="do_sample"):
+        GenerationConfig.from_pretrained(model).save_pretrained(tmp_path / "refused")
+    run_ranks(train, 1, model, {"zero_stage": 0, "micro_batch_tokens": SPLIT}, tmp_path, False)
+    assert json.loads((tmp_path / "hf" / "generation_config.json").read_text()) == generation
+    AutoModelForImageTextToText.from_pretrained(tmp_path / "hf")

@@ -22,14 +22,14 @@ def tokenizer() -> Any:
     return build_tokenizer()
 
 
-def completion(text: str, logprob: float = -0.1) -> Completion:
+def completion(text: str, logprob: float = -0.1, finish: str = "stop") -> Completion:
     """A completion of this text with equal log-probabilities."""
     ids = np.array(tokenizer()(text, add_special_tokens=False)["input_ids"], dtype=np.int64)
     return Completion(
         token_ids=ids,
         rollout_logprobs=np.full(len(ids), logprob, dtype=np.float32),
         text=text,
-        finish_reason="stop",
+        finish_reason=finish,
         versions=(VersionSpan(start=0, end=len(ids), policy_version=0),),
     )
 

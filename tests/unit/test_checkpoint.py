@@ -57,6 +57,20 @@ def test_an_interrupted_save_is_ignored_and_cleaned(tmp_path: Path):
     assert list(again.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["step_000010_good", "step_7", "step_000009.bak", "step_000009 (copy)", "step_abc"])
+def test_folders_with_other_names_are_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine").write_text("x")
+    for step in (1, 2, 3, 20):
+        save(tmp_path, step)
+    found = checkpoint.newest(tmp_path)
+    assert found is not None and found.step == 20 and name in caplog.text
+    assert checkpoint.find(tmp_path, "auto") == found
+    assert (tmp_path / name / "mine").read_text() == "x"
+    with pytest.raises(CheckpointError, match="already holds step_000020"):
+        checkpoint.find(tmp_path, "never")
+
+
 STAGES = ["begun", "written", "described", "flushed", "renamed", "pointed", "pruning", "pruned"]
 
 

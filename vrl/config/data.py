@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vrl.config.fields import MISSING, above_zero, at_least, fraction, key, one_of, section, some_of
+from vrl.config.fields import MISSING, above_zero, at_least, fraction, key, one_of, path_key, section, some_of
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,7 @@ class OverlayConfig:
     time: bool = key(False, doc="Draw HH:MM:SS from the start of the clip, top left.")
     index: bool = key(False, doc="Draw the frame's number, counted from 1, top right.")
     subtitles: bool = key(False, doc="Draw subtitles along the bottom, from the .srt file next to the clip if any.")
-    font: str = key("", doc="TrueType file; empty: Pillow's own font, which has Latin letters only.")
+    font: str = path_key("", doc="TrueType file; empty: Pillow's own font, which has Latin letters only.")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class MediaLimitsConfig:
 class CacheConfig:
     """Cache of processed clips and images on disk; workers, runs and restarts may share a folder."""
 
-    dir: str = key("", doc="Folder of the cache; empty: no cache, every epoch decodes again.")
+    dir: str = path_key("", doc="Folder of the cache; empty: no cache, every epoch decodes again.")
     gib: float = above_zero(20.0, doc="Size of the cache in GiB; the least recently used entries are evicted.")
 
 
@@ -52,9 +52,9 @@ class CacheConfig:
 class DataConfig:
     """The samples, and how their media are read."""
 
-    train: str = key(MISSING, doc="Training set, parquet or jsonl.")
-    val: str = key("", doc="Held-out set; empty: no validation.")
-    root: str = key("", doc="Folder that media paths are relative to; empty: the folder of the dataset file.")
+    train: str = path_key(MISSING, doc="Training set, parquet or jsonl.")
+    val: str = path_key("", doc="Held-out set; empty: no validation.")
+    root: str = path_key("", doc="Folder that media paths are relative to; empty: the folder of the dataset file.")
     frames: FrameConfig = section(FrameConfig)
     shuffle: bool = key(True, doc="Shuffle the training set every epoch.")
     tasks: list[str] = key([], doc="Keep only rows of these tasks; empty: all.")
@@ -72,6 +72,6 @@ class DataConfig:
     limits: MediaLimitsConfig = section(MediaLimitsConfig)
     cache: CacheConfig = section(CacheConfig)
     max_bad_fraction: float = fraction(0.05, doc="Fraction of bad samples among the last 200 above which the run ends.")
-    bad_media: str = key(
+    bad_media: str = path_key(
         "", doc="File of failed media, which are not retried; empty: bad_media.jsonl in the run folder."
     )

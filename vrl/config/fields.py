@@ -21,6 +21,21 @@ def key(default: Any, *, doc: str, wanted: str = "", check: Callable[[Any], bool
     return field(default=default, metadata=metadata)
 
 
+def path_key(default: Any, *, doc: str) -> Any:
+    """Declare the path of a file or folder; `~` at its start becomes the home folder."""
+    entry = key(default, doc=doc)
+    return field(default=entry.default, metadata={**entry.metadata, "path": True})
+
+
+def declared(schema: type, name: str) -> Any:
+    """Return the dataclass field of a dotted key, or None for one that the schema lacks."""
+    head, _, rest = name.partition(".")
+    found = next((entry for entry in fields(schema) if entry.name == head), None)
+    if found is None or not rest:
+        return found
+    return declared(found.type, rest) if isinstance(found.type, type) and is_dataclass(found.type) else None
+
+
 def section(make: Callable[[], Any], doc: str = "") -> Any:
     """Declare a nested section: `make` is its class; `doc` defaults to the first line of the class docstring."""
     return field(default_factory=make, metadata={"doc": doc or (make.__doc__ or "").partition("\n")[0]})

@@ -6,16 +6,19 @@ result, and all problems are reported together.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vrl.config import RunConfig
 from vrl.config.checks import check as check_run
+from vrl.config.fields import declared
 from vrl.errors import ConfigError
 
 Config = TypeVar("Config")
@@ -38,7 +41,7 @@ def load(
     A file may name others that it builds on, relative to itself: `base: ../base/toy_rl.yaml`, or a list of them.
     Raises ConfigError that lists every problem: unknown keys, wrong types, missing values, values out of range.
     """
-    layers, problems = _layers(path, overrides)
+    layers, problems = _layers(path, overrides, schema)
     merged: Any = OmegaConf.structured(schema)
     for layer in layers:
         merged, faults = _merge(merged, layer)
@@ -49,6 +52,7 @@ def load(
         section: Any = OmegaConf.select(merged, key.rpartition(".")[0]) if "." in key else merged
         OmegaConf.set_readonly(section, False)
         section[key.rpartition(".")[2]] = "missing"
+    _expand_home(merged, schema)
     try:
         config = cast(Config, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
@@ -64,17 +68,21 @@ def as_yaml(config: Any) -> str:
     return OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
-def _layers(path: str | Path | None, words: Sequence[str]) -> tuple[list[Any], list[str]]:
+def _layers(path: str | Path | None, words: Sequence[str], schema: type) -> tuple[list[Any], list[str]]:
     """Return the layers above the defaults, weakest first, and the words that are neither `key=value` nor a file."""
     problems: list[str] = []
-    layers = _file_layers(Path(path)) if path is not None else []
+    layers = _file_layers(Path(path), schema) if path is not None else []
     for word in words:
         cleaned = re.sub(r"^(--|\+{1,2})", "", word)
         if "=" not in cleaned:
             if cleaned.endswith((".yaml", ".yml")):
-                layers += _file_layers(Path(cleaned))
+                layers += _file_layers(Path(cleaned), schema)
             else:
                 problems.append(f"{word!r}: got no '=', wanted key=value or a YAML file")
+            continue
+        name, _, value = cleaned.partition("=")
+        if _is_text(schema, name) and not re.fullmatch(r"""(['"]).*\1""", value):
+            layers.append(_nest(name.split("."), value))  # as typed: YAML would read 001 as 1
             continue
         try:
             layers.append(OmegaConf.from_dotlist([cleaned]))
@@ -83,7 +91,7 @@ def _layers(path: str | Path | None, words: Sequence[str]) -> tuple[list[Any], l
     return layers, problems
 
 
-def _file_layers(path: Path, above: tuple[Path, ...] = ()) -> list[Any]:
+def _file_layers(path: Path, schema: type, above: tuple[Path, ...] = ()) -> list[Any]:
     """Return the layers of a file: those of its `base` files, then its own keys. `above`: the files that led here."""
     chain = (*above, path.resolve())
     if path.resolve() in above:
@@ -92,6 +100,7 @@ def _file_layers(path: Path, above: tuple[Path, ...] = ()) -> list[Any]:
         raise ConfigError(f"config file {path}: not found" + (f", base of {above[-1]}" if above else ""))
     try:
         own = OmegaConf.load(path)
+        _keep_text(own, path, schema)
     except (YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"config file {path}: not valid YAML: {error}") from error
     if not isinstance(own, DictConfig):
@@ -100,7 +109,40 @@ def _file_layers(path: Path, above: tuple[Path, ...] = ()) -> list[Any]:
     names = [base] if isinstance(base, str) else base
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         raise ConfigError(f"config file {path}: base: got {base!r}, wanted a YAML file or a list of them")
-    return [*(layer for name in names for layer in _file_layers(path.parent / name, chain)), own]
+    return [*(layer for name in names for layer in _file_layers(path.parent / name, schema, chain)), own]
+
+
+def _is_text(schema: type, name: str) -> bool:
+    entry = declared(schema, name)
+    return entry is not None and entry.type is str
+
+
+def _keep_text(own: Any, path: Path, schema: type) -> None:
+    """Give text keys the text of the file: YAML reads 001 as 1, 2024_01_05 as 20240105 and yes as true."""
+    for name, written in _scalars(yaml.compose(path.read_text(), Loader=yaml.SafeLoader)):
+        if _is_text(schema, name) and isinstance(OmegaConf.select(own, name), bool | int | float):
+            OmegaConf.update(own, name, written)
+
+
+def _scalars(node: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield dotted key and text of each plain value in a YAML mapping."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = f"{prefix}{key.value}"
+            if isinstance(value, yaml.ScalarNode):
+                yield name, value.value
+            else:
+                yield from _scalars(value, f"{name}.")
+
+
+def _expand_home(section: Any, schema: type) -> None:
+    """Replace `~` at the start of paths, in place."""
+    OmegaConf.set_readonly(section, False)
+    for entry in fields(schema):
+        if isinstance(entry.type, type) and is_dataclass(entry.type):
+            _expand_home(section[entry.name], entry.type)
+        elif entry.metadata.get("path") and str(section[entry.name]).startswith("~"):
+            section[entry.name] = str(Path(section[entry.name]).expanduser())
 
 
 def _merge(below: Any, layer: Any) -> tuple[Any, list[str]]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vrl.config.fields import MISSING, above_zero, at_least, band, fraction, key, one_of, section
+from vrl.config.fields import MISSING, above_zero, at_least, band, fraction, key, one_of, path_key, section
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class JudgeConfig:
     retries: int = at_least(0, 2, doc="Retries of a failed request.")
     concurrency: int = at_least(1, 16, doc="Questions in flight from one reward worker.")
     max_tokens: int = at_least(1, 1024, doc="Most tokens of a reply.")
-    cache_dir: str = key("", doc="Folder of the cache of replies, by content of the question; empty: no cache.")
+    cache_dir: str = path_key("", doc="Folder of the cache of replies, by content of the question; empty: no cache.")
     engine: JudgeEngineConfig = section(JudgeEngineConfig)
 
 
@@ -95,7 +95,7 @@ class RewardConfig:
         0.75, doc="temporal: least similarity between a claim and the caption that confirms it."
     )
     similarity: str = one_of("embedding", "lexical", doc="temporal: cosine of sentence embeddings, or of word counts.")
-    embedding_model: str = key(
+    embedding_model: str = path_key(
         "sentence-transformers/all-MiniLM-L6-v2", doc="Mean-pooling sentence encoder, as a folder or a hub name."
     )
     judge: JudgeConfig = section(JudgeConfig)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vrl.config.data import DataConfig
-from vrl.config.fields import MISSING, above_zero, at_least, fraction, key, one_of, run_name, section
+from vrl.config.fields import MISSING, above_zero, at_least, fraction, key, one_of, path_key, run_name, section
 from vrl.config.learning import AlgoConfig, LearnerConfig, SftConfig
 from vrl.config.reward import RewardConfig, TaskConfig
 
@@ -16,7 +16,7 @@ from vrl.config.reward import RewardConfig, TaskConfig
 class ModelConfig:
     """The policy."""
 
-    path: str = key(
+    path: str = path_key(
         MISSING, doc="Hugging Face folder or hub name, or a vrl run folder (its newest exported checkpoint)."
     )
     dtype: str = one_of("bfloat16", "float32", doc="Number format of the weights.")
@@ -131,12 +131,12 @@ class RunConfig:
     """All keys of `vrl train` and `vrl sft`; a component gets only its own section."""
 
     name: str = run_name()
-    runs_dir: str = key("runs", doc="Folder of all runs.")
+    runs_dir: str = path_key("runs", doc="Folder of all runs.")
     seed: int = key(0, doc="Seed of all random draws.")
     steps: int = at_least(
         1, 100, doc="Number of steps; an SFT step is one optimizer update, an RL step at most mini_batches x epochs."
     )
-    resume: str = key("never", doc="never, auto, must, or a checkpoint folder.")
+    resume: str = path_key("never", doc="never, auto, must, or a checkpoint folder.")
     ray_address: str = key("", doc='Ray cluster; empty: a private local Ray, "auto": the cluster of this process.')
     model: ModelConfig = section(ModelConfig)
     data: DataConfig = section(DataConfig)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vrl.config import RewardConfig
 from vrl.config.checks import judge_problems
-from vrl.config.fields import MISSING, at_least, fraction, key, one_of, run_name, section
+from vrl.config.fields import MISSING, at_least, fraction, key, one_of, path_key, run_name, section
 from vrl.errors import ConfigError
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.inference.config import AnswerConfig, answer_problems
@@ -18,7 +18,7 @@ class BenchmarkConfig:
     """Which questions are asked."""
 
     name: str = one_of("dataset", *(name for name in BENCHMARKS if name != "dataset"), doc="Benchmark.")
-    path: str = key(MISSING, doc="Folder as its authors publish it (see the benchmark's module); dataset: a file.")
+    path: str = path_key(MISSING, doc="Folder as its authors publish it (see the benchmark's module); dataset: a file.")
     keep: dict[str, list[str]] = key({}, doc="Keep only items of these groups, such as {duration: [short, medium]}.")
     limit: int = at_least(0, 0, doc="Number of items to sample by `seed`; 0: all.")
     bad_rows: str = one_of(
@@ -44,7 +44,7 @@ class EvalConfig(AnswerConfig):
     """Everything that `vrl eval` needs."""
 
     name: str = run_name()
-    runs_dir: str = key("runs", doc="Folder of all runs.")
+    runs_dir: str = path_key("runs", doc="Folder of all runs.")
     benchmark: BenchmarkConfig = section(BenchmarkConfig)
     task: str = key("", doc="Task under which questions with an answer are asked; empty: the benchmark's own.")
     failures: str = one_of(

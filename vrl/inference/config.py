@@ -12,7 +12,18 @@ from vrl.config import (
     ModelConfig,
     RewardConfig,
 )
-from vrl.config.fields import MISSING, above_zero, at_least, fraction, key, one_of, out_of_range, run_name, section
+from vrl.config.fields import (
+    MISSING,
+    above_zero,
+    at_least,
+    fraction,
+    key,
+    one_of,
+    out_of_range,
+    path_key,
+    run_name,
+    section,
+)
 from vrl.tasks import TASKS
 
 
@@ -20,7 +31,7 @@ from vrl.tasks import TASKS
 class MediaConfig:
     """The folder of the clips and how they are read."""
 
-    root: str = key("", doc="Folder that media paths are relative to; empty: the folder of the question file.")
+    root: str = path_key("", doc="Folder that media paths are relative to; empty: the folder of the question file.")
     frames: FrameConfig = section(FrameConfig)
     limits: MediaLimitsConfig = section(MediaLimitsConfig)
     cache: CacheConfig = section(CacheConfig)
@@ -60,7 +71,7 @@ class ElectionConfig:
 class BackfillConfig:
     """Locate, resample, answer. Numbers are those of VideoReasoner's public code if it has them, otherwise ours."""
 
-    encoder: str = key("", doc="Folder of a CLIP or SigLIP model; empty: only grounding locates.")
+    encoder: str = path_key("", doc="Folder of a CLIP or SigLIP model; empty: only grounding locates.")
     workers: int = at_least(1, 1, doc="Number of actors that hold the encoder.")
     max_elements: int = at_least(1, 8, doc="Most key elements to search for.")
     retrieval_fps: float = above_zero(1.0, doc="Frames per second that the encoder sees.")
@@ -105,8 +116,8 @@ class InferConfig(AnswerConfig):
     """Everything that `vrl infer` needs."""
 
     name: str = run_name()
-    runs_dir: str = key("runs", doc="Folder of all runs.")
-    questions: str = key(
+    runs_dir: str = path_key("runs", doc="Folder of all runs.")
+    questions: str = path_key(
         MISSING, doc="Questions, parquet or jsonl, with the columns of a training set; answers optional."
     )
     bad_rows: str = one_of(

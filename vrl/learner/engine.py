@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from vrl import __version__
 from vrl.algo.packing import PackedRow
@@ -34,6 +34,9 @@ from vrl.network import set_gloo_interface
 from vrl.weights.wire import value_digest
 
 _COUNTS = {"steps", "skipped", "skipped_in_a_row"}  # of optimizer steps, as the learner stores them
+
+_WEIGHTS = (".safetensors", ".bin", ".index.json")  # ends of the names of files that an export does not copy
+_GENERATION = "generation_config.json"
 
 
 def join_ranks(rank: int, world_size: int, master_address: str, master_port: int) -> None:
@@ -203,18 +206,25 @@ class LearnerEngine:
         )
 
     def export(self, folder: Path, source: Path) -> None:
-        """Write a Hugging Face folder: the policy's weights (safetensors) and config, other files from `source`."""
+        """Write a Hugging Face folder: the policy's weights (safetensors) and config, other files from `source`.
+
+        The generation config is copied, not saved: transformers refuses to save some that it loads.
+        """
         state = {}
         for name, tensor in self.full_parameters():
             if distributed.get_rank() == 0:
                 state[name] = tensor.to("cpu", copy=True)
-        if distributed.get_rank() == 0:
-            folder.mkdir(parents=True, exist_ok=True)
-            for file in source.iterdir():
-                if file.is_file() and not file.name.endswith((".safetensors", ".bin", ".index.json")):
-                    shutil.copyfile(file, folder / file.name)
-            self._policy.hf.save_pretrained(folder, state_dict=state)
-        distributed.barrier()
+        try:
+            if distributed.get_rank() == 0:
+                folder.mkdir(parents=True, exist_ok=True)
+                if (source / _GENERATION).is_file():
+                    self._policy.hf.generation_config = GenerationConfig()
+                self._policy.hf.save_pretrained(folder, state_dict=state)
+                for file in source.iterdir():
+                    if file.is_file() and not file.name.endswith(_WEIGHTS) and file.name != "config.json":
+                        shutil.copyfile(file, folder / file.name)
+        finally:  # or the other ranks would wait here for a rank that failed
+            distributed.barrier()
 
     def _layout(self) -> dict[str, Any]:
         """What must be equal to restore a saved state. A collective under ZeRO-3."""

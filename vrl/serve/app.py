@@ -141,7 +141,7 @@ class ChatApp:
                 status = await _next_status(statuses, answering)
             answer = answering.result()
             message = {"role": "assistant", "content": _content(answer)}
-            yield _event(self._chunk(name, message, "stop", _details(answer)))
+            yield _event(self._chunk(name, message, answer.finish_reason, _details(answer)))
             yield "data: [DONE]\n\n"
         except HttpError as error:  # the HTTP status is already sent; the protocol has an error event for this
             yield _event(error.body())

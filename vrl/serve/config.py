@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from vrl.config.fields import MISSING, above_zero, at_least, key, section
+from vrl.config.fields import MISSING, above_zero, at_least, key, path_key, section
 from vrl.inference.config import AnswerConfig, MediaConfig, StrategyConfig, answer_problems
 from vrl.tasks import TASKS
 
@@ -16,7 +16,7 @@ class ServeConfig(AnswerConfig):
 
     host: str = key("127.0.0.1", doc="Address to listen on; the default accepts no other machine.")
     port: int = at_least(0, 8000, doc="Port to listen on; 0: a free one.")
-    token_file: str = key("vrl-serve.token", doc="File of the bearer token; created with mode 600 if missing.")
+    token_file: str = path_key("vrl-serve.token", doc="File of the bearer token; created with mode 600 if missing.")
     task: str = key("vqa", doc="Task of requests that name none.")
     concurrency: int = at_least(1, 16, doc="Questions in flight.")
     queue: int = at_least(0, 256, doc="Questions that may wait; further ones are refused with 429.")

@@ -21,7 +21,7 @@ from vrl.config import RunConfig
 from vrl.data.media_tracker import MediaTracker
 from vrl.data.preparer import SamplePreparer
 from vrl.data.stream import SampleStream
-from vrl.errors import CheckpointError, LostCallError, StorageError
+from vrl.errors import CheckpointError, LostCallError, StorageError, VrlError
 from vrl.lifecycle import Stop
 from vrl.observability.run_log import RunLog
 from vrl.observability.series import set_gauge
@@ -211,7 +211,7 @@ class Session:
     async def _write(self, tmp: Path, progress: RunProgress, *, export: bool) -> None:
         await self.fleets.learner.save(tmp / "learner")
         if export:
-            await self.fleets.learner.export(tmp / "hf")
+            await self._export(tmp / "hf", progress.step)
         state = {
             "progress": asdict(progress),
             "stream": {**self._stream.state(), "ordinal": progress.ordinal},  # prefetched samples are drawn again
@@ -223,6 +223,19 @@ class Session:
         commit(tmp, state, keep_last=self.config.checkpoint.keep_last)
         set_gauge("vrl_checkpoint_last_success_timestamp_seconds", time.time())
         self._saved_step = progress.step
+
+    async def _export(self, folder: Path, step: int) -> None:
+        """Export the policy. A failure other than of the disk or a rank loses the folder, not the checkpoint."""
+        try:
+            await self.fleets.learner.export(folder)
+        except (OSError, RuntimeError, VrlError):
+            raise
+        except Exception as error:
+            logger.exception("export of step %d", step)
+            shutil.rmtree(folder, ignore_errors=True)
+            self.log.say(
+                f"checkpoint of step {step} has no hf/ folder: {type(error).__name__}: {error}; `vrl export` writes it"
+            )
 
 
 def stored_state(checkpoint: Checkpoint | None) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,11 @@ def problems_of(*overrides: str) -> str:
     with pytest.raises(ConfigError) as caught:
         load(None, [*REQUIRED, *overrides])
     return str(caught.value)
+
+
+def loaded(path: Path | None, words: Sequence[str] = ()) -> RunConfig:
+    """A configuration whose values are not checked."""
+    return load(path, words, check=lambda config: [])
 
 
 PRESETS = sorted(path for path in Path("conf").rglob("*.yaml") if path.parent.name != "base")
@@ -206,3 +211,32 @@ def test_validations_are_periodic_from_the_first_on():
     assert [step for step in range(1, 31) if ValConfig(every=10).due(step)] == [10, 20, 30]
     assert [step for step in range(1, 31) if ValConfig(every=5, first=18).due(step)] == [20, 25, 30]
     assert not any(ValConfig().due(step) for step in range(31))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["001", "2024_01_05", "1e5", "0x10", "007.50", "yes", "true", "1_000", "12:30:45", "2024-01-05", "+3", "x=y"],
+)
+def test_text_keys_keep_what_was_typed(tmp_path: Path, text: str):
+    """Neither a file nor an argument may turn a name into a number, a date or a truth value."""
+    file = tmp_path / "run.yaml"
+    file.write_text(f"name: {text}\ndata: {{train: {text}, tasks: [a]}}\nmodel:\n  path: {text}\n")
+    words = [f"name={text}", f"data.train={text}", f"--model.path={text}"]
+    for config in (loaded(file), loaded(None, words)):
+        assert (config.name, config.data.train, config.model.path) == (text, text, text)
+
+
+def test_other_keys_are_read_as_yaml(tmp_path: Path):
+    file = tmp_path / "run.yaml"
+    file.write_text("name: 'a b'\nseed: 007\ndata: {train: \"007\"}\nmodel: {path: m}\n")
+    config = loaded(file, ["data.root='x y'", "data.tasks=[vqa]", "data.shuffle=no"])
+    assert (config.name, config.seed, config.data.train, config.data.root) == ("a b", 7, "007", "x y")
+    assert config.data.tasks == ["vqa"] and config.data.shuffle is False
+
+
+def test_the_home_folder_is_expanded_in_paths_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = ["name=x", "data.train=~/d/a.parquet", "model.path=~/m", "runs_dir=~", "data.cache.dir=~/c", "data.val=a~b"]
+    config = loaded(None, words)
+    assert (config.data.train, config.model.path) == (f"{tmp_path}/d/a.parquet", f"{tmp_path}/m")
+    assert (config.runs_dir, config.data.cache.dir, config.data.val) == (str(tmp_path), f"{tmp_path}/c", "a~b")

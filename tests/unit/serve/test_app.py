@@ -26,11 +26,15 @@ CHAT = "/v1/chat/completions"
 class Server:
     """An app over a client that answers ` red`; with `wait`, once `go` is set."""
 
-    def __init__(self, root: Path, *, wait: bool = False, fail: Exception | None = None, **config: Any) -> None:
+    def __init__(
+        self, root: Path, *, wait: bool = False, fail: Exception | None = None, finish: str = "stop", **config: Any
+    ) -> None:
         (root / "a.mp4").write_bytes(b"a clip")
         self.root = root
         self.go, self.asked = asyncio.Event(), asyncio.Event()
-        self.inference, self.data, self.engines = client(lambda sample, temperature, turn: completion(" red"))
+        self.inference, self.data, self.engines = client(
+            lambda sample, temperature, turn: completion(" red", finish=finish)
+        )
         prepare = self.inference.prepare
 
         async def held(samples: Any, view: Any) -> Any:
@@ -227,6 +231,14 @@ def test_a_stream_reports_its_stages_and_ends_with_the_answer(tmp_path: Path):
     assert (
         chunks[-1]["vrl"]["trace"]["stop"] == "max_candidates"
     )  # ` red` is not a think-answer: no voter can be parsed
+
+
+@pytest.mark.parametrize("finish", ["stop", "length"])
+def test_an_answer_cut_off_at_max_tokens_says_so(tmp_path: Path, finish: str):
+    server = Server(tmp_path, finish=finish)
+    assert post(server, body()).json()["choices"][0]["finish_reason"] == finish
+    events = [line.removeprefix("data: ") for line in post(server, body(stream=True)).text.split("\n\n") if line]
+    assert [json.loads(event)["choices"][0]["finish_reason"] for event in events[:-1]][-1] == finish
 
 
 def test_questions_are_bounded_and_no_request_is_lost(tmp_path: Path):

@@ -89,6 +89,35 @@ def test_a_save_that_fails_takes_no_room_and_leaves_the_older_ones(tmp_path: Pat
     assert sorted(path.name for path in checkpoints.iterdir()) == ["latest", "step_000002"]
 
 
+def test_an_export_that_fails_loses_the_folder_and_not_the_checkpoint(tmp_path: Path):
+    said: list[str] = []
+
+    class Learner:
+        async def save(self, folder: Path) -> None:
+            folder.mkdir()
+
+        async def export(self, folder: Path) -> None:
+            folder.mkdir()
+            (folder / "config.json").write_text("{}")
+            raise ValueError("GenerationConfig is invalid")
+
+    async def scenario() -> None:
+        fleets: Any = SimpleNamespace(model=ModelConfig(path="m"), prepare=prepare, learner=Learner())
+        config = RunConfig(name="run", runs_dir=str(tmp_path))
+        config.run_dir.mkdir()
+        log: Any = SimpleNamespace(say=said.append)
+        one = run_data([Sample(sample_id="0", task="vqa", question="?", answer="a")])
+        session = Session(config, "rl", fleets, log, one, None, LIKE_TOKENS)
+        await session._save(RunProgress(step=3), export=True)
+
+    asyncio.run(scenario())
+    found = newest(tmp_path / "run" / "checkpoints")
+    assert found is not None and found.step == 3 and not found.hf.exists()
+    assert said == [
+        "checkpoint of step 3 has no hf/ folder: ValueError: GenerationConfig is invalid; `vrl export` writes it"
+    ]
+
+
 def test_a_validation_whose_kept_samples_died_with_a_node_prepares_them_anew(tmp_path: Path):
     (tmp_path / "model").mkdir()
     samples = [Sample(sample_id=str(i), task="vqa", question="?", answer="a") for i in range(3)]
