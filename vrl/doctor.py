@@ -22,6 +22,7 @@ from rich.text import Text
 
 from vrl.config import DataConfig, FrameConfig
 from vrl.errors import DataError
+from vrl.network import socket_folder
 from vrl.types import Media
 
 GIB = 2**30
@@ -63,6 +64,7 @@ def examine(runs_dir: Path) -> list[Finding]:
         check_shared_memory(Path("/dev/shm"), memory_bytes()),
         check_decoder(),
         *check_ray_auth(os.environ, Path.home()),
+        check_temporary(Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())),
         check_folder(runs_dir),
     ]
 
@@ -240,6 +242,15 @@ def check_ray_auth(environ: Mapping[str, str], home: Path) -> list[Finding]:
         cure = "write a secret into it with mode 600 (Ray itself would make it readable by all), or set RAY_AUTH_TOKEN"
         findings.append(Finding(topic="Ray token file", level="warn", found=f"{path} is missing", cure=cure))
     return findings
+
+
+def check_temporary(folder: Path) -> Finding:
+    """Check that unix sockets of Ray and vLLM fit below the folder of temporary files."""
+    sockets = socket_folder()
+    if sockets == folder:
+        return Finding(topic="temporary files", level="ok", found=str(folder))
+    found = f"{folder} is too long for the sockets of Ray and vLLM, which go to {sockets}"
+    return Finding(topic="temporary files", level="warn", found=found, cure="set TMPDIR to a shorter path")
 
 
 def check_folder(runs_dir: Path) -> Finding:

@@ -1,10 +1,18 @@
-"""Finds the address at which other machines reach this one. Sends nothing; resolves only the host's own name."""
+"""Finds addresses: the one at which other machines reach this one, and a folder short enough for unix sockets.
+
+Sends nothing; resolves only the host's own name.
+"""
 
 import os
 import socket
+import tempfile
+from pathlib import Path
 
 import psutil
 
+_MAX_SOCKET = 107  # bytes of a unix socket's path on Linux
+_RAY_SOCKET = len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+_SHORT = Path("/tmp")
 _OUTSIDE = "192.0.2.1"  # a documentation address: selects the default route
 
 
@@ -16,6 +24,12 @@ def own_address(peer: str = _OUTSIDE) -> str:
         except OSError:
             return socket.gethostbyname(socket.gethostname())
         return probe.getsockname()[0]
+
+
+def socket_folder() -> Path:
+    """Return the folder of temporary files, or /tmp if a unix socket of Ray below that folder cannot be bound."""
+    folder = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    return folder if len(os.fsencode(folder)) + _RAY_SOCKET <= _MAX_SOCKET else _SHORT
 
 
 def set_gloo_interface(peer: str) -> None:

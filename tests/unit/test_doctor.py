@@ -123,3 +123,11 @@ def test_any_failure_makes_the_exit_code_one(
     findings.append(Finding(topic="shm", level="fail", found="none"))
     assert run_doctor(Path("runs")) == 1
     assert "vrl[cpu]" in capsys.readouterr().out  # brackets are text, not markup
+
+
+def test_a_temporary_folder_too_long_for_sockets_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/" + "x" * 79)
+    finding = doctor.check_temporary(Path("/" + "x" * 79))
+    assert finding.level == "warn" and "/tmp" in finding.found and "TMPDIR" in finding.cure
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    assert doctor.check_temporary(Path("/tmp")).level == "ok"

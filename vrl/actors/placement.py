@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from vrl.actors.pool import ActorPool
 from vrl.config import FaultConfig, RunConfig
 from vrl.errors import ConfigError
+from vrl.network import socket_folder
 from vrl.observability.telemetry import TelemetryConfig, telemetry_env
 
 # Environment of every worker process, on every node.
@@ -180,6 +181,7 @@ class Placement:
             log_to_driver=False,
             logging_level=logging.ERROR,
             runtime_env={"env_vars": _WORKER_ENV},
+            _temp_dir=str(socket_folder() / "ray"),
         )
 
 

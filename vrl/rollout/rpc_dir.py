@@ -9,12 +9,14 @@ import os
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from vrl.network import socket_folder
+
 
 class RpcDir:
     """The socket folder of the next engine that this process starts."""
 
     def __init__(self) -> None:
-        self._folder = TemporaryDirectory(prefix="vrl-", ignore_cleanup_errors=True)
+        self._folder = TemporaryDirectory(prefix="vrl-", dir=socket_folder(), ignore_cleanup_errors=True)
         self._removed = False
         os.environ["VLLM_RPC_BASE_PATH"] = self._folder.name
 
