@@ -83,8 +83,8 @@ class Telemetry:
             registry = open_series(config.role)
             for collector in (*collectors, *([_Vllm()] if config.role == "rollout" else [])):
                 registry.register(collector)
-            shown = "127.0.0.1" if config.host in _LOOPBACK else own_address()
-            bound = config.host if config.role == "driver" else shown  # an actor may live on another node
+            announced = "127.0.0.1" if config.host in _LOOPBACK else own_address()
+            bound = config.host if config.role == "driver" else announced  # an actor may live on another node
             try:
                 self._server = prometheus_client.start_http_server(config.port, bound, registry=registry)
             except OSError as error:
@@ -92,7 +92,7 @@ class Telemetry:
                     f"log.prometheus_port: got {bound}:{config.port}, which cannot be bound ({error}); wanted a "
                     "free port and an address of this machine"
                 ) from error
-            self.address = f"{shown}:{self._server[0].server_port}"
+            self.address = f"{announced}:{self._server[0].server_port}"
             _publish(config, self.address)
 
     def close(self) -> None:

@@ -62,14 +62,15 @@ class Utilization:
 def utilization(spans: Sequence[Span]) -> Utilization:
     """Return how busy each actor was. Raise DataError if there is no step, or no span of an actor."""
     steps = [one for one in spans if one.role == "driver" and one.name == "step"]
-    actors = sorted({(one.role, one.rank) for one in spans if one.role != "driver"}, key=_order)
+    actors = {(one.role, one.rank) for one in spans if one.role != "driver"}
     if not steps or not actors:
         raise DataError(f"spans: got {len(steps)} steps and {len(actors)} actors, wanted some of both (log.spans)")
     window = (min(one.start_s for one in steps), max(one.end_s for one in steps))
-    lanes = tuple(_lane(role, rank, spans, window) for role, rank in actors)
-    anyone = merge_intervals([(one.start_s, one.end_s) for one in spans if one.role != "driver"], window)
+    in_order = sorted(actors, key=lambda actor: (_ROLES.index(actor[0]), actor[1]))
+    lanes = tuple(_lane(role, rank, spans, window) for role, rank in in_order)
+    worked = merge_intervals([(one.start_s, one.end_s) for one in spans if one.role != "driver"], window)
     wall_s = window[1] - window[0]
-    return Utilization(wall_s=wall_s, steps=len(steps), lanes=lanes, idle=1 - _length(anyone) / wall_s)
+    return Utilization(wall_s=wall_s, steps=len(steps), lanes=lanes, idle=1 - _length(worked) / wall_s)
 
 
 def merge_intervals(intervals: Sequence[Interval], window: Interval) -> list[Interval]:
@@ -158,7 +159,3 @@ def _lane(role: str, rank: int, spans: Sequence[Span], window: Interval) -> Lane
 
 def _length(intervals: Sequence[Interval]) -> float:
     return sum(end - start for start, end in intervals)
-
-
-def _order(lane: tuple[str, int]) -> tuple[int, int]:
-    return _ROLES.index(lane[0]), lane[1]

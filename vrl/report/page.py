@@ -61,7 +61,7 @@ def run_data(run_dir: Path) -> dict[str, Any]:
     config = (run_dir / "config.yaml").read_text()
     rows = read_rows(run_dir / "metrics.jsonl")
     groups = [list(rows) for _, rows in groupby(read_samples(run_dir), key=lambda row: (row.step, row.group_id))]
-    shown = [groups[i] for i in evenly(len(groups), MAX_GROUPS)]
+    chosen = [groups[i] for i in evenly(len(groups), MAX_GROUPS)]
     steps = re.search(r"^steps: (\d+)$", config, re.MULTILINE)
     return {
         "title": run_dir.resolve().name,
@@ -71,8 +71,8 @@ def run_data(run_dir: Path) -> dict[str, Any]:
         "config": config,
         "rows": rows,
         "catalogue": {metric.name: {"unit": metric.unit, "meaning": metric.meaning} for metric in CATALOGUE},
-        "groups": [_group(rows) for rows in shown],
-        "omitted_groups": len(groups) - len(shown),
+        "groups": [_group(rows) for rows in chosen],
+        "omitted_groups": len(groups) - len(chosen),
         **timeline(read_spans(run_dir)),
         "others": [],
     }

@@ -101,11 +101,9 @@ def write_samples(
 
 def read_samples(run_dir: Path) -> list[SampleRow]:
     """Return the rows of every sample file of a run, in step order."""
-    rows = []
-    for path in sorted((run_dir / "samples").glob("step_*.parquet")):
-        for columns in pq.read_table(path).to_pylist(maps_as_pydicts="strict"):
-            rows.append(SampleRow(**columns))
-    return rows
+    paths = sorted((run_dir / "samples").glob("step_*.parquet"))
+    tables = (pq.read_table(path).to_pylist(maps_as_pydicts="strict") for path in paths)
+    return [SampleRow(**columns) for rows in tables for columns in rows]
 
 
 def _rows(step: int, group: RolloutGroup, advantages_G: np.ndarray, patches: np.ndarray) -> list[SampleRow]:
