@@ -15,8 +15,8 @@ from vrl.errors import DataError
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.evaluation.interval import Difference, Discordance, Node, difference, draw_counts, mcnemar
 from vrl.evaluation.metrics import metrics_of, overall_node, present, units, values
-from vrl.evaluation.record import RIGHT, Scored, read_scores
 from vrl.evaluation.results import format_number
+from vrl.evaluation.scored import RIGHT, Scored, read_scores
 
 _Side = tuple[np.ndarray, Node]  # values [N] of one run, and the node to average
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vrl.data.rows import Row
-from vrl.evaluation.record import Scored
+from vrl.evaluation.scored import Scored
 from vrl.types import Media, Sample
 
 Groups = Mapping[str, tuple[str, ...]]

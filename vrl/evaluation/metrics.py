@@ -12,7 +12,7 @@ from vrl.errors import DataError
 from vrl.evaluation.config import BootstrapConfig
 from vrl.evaluation.interval import Estimate, Node, draw_counts, estimate
 from vrl.evaluation.item import Benchmark
-from vrl.evaluation.record import RIGHT, STAGE, Scored, reaches
+from vrl.evaluation.scored import RIGHT, STAGE, Scored, reaches
 
 
 @dataclass(frozen=True, slots=True)

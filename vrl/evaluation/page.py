@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from vrl.evaluation.record import Scored
+from vrl.evaluation.scored import Scored
 from vrl.report.page import evenly
 
 MAX_ITEMS = 2000  # on the page; larger benchmarks show an even choice, and the page says so

@@ -7,7 +7,7 @@ from vrl.data.dataset import sound
 from vrl.data.rows import BadRow, Reading, Row, RowError, read_rows
 from vrl.errors import DataError
 from vrl.evaluation.item import Benchmark, Groups, Item
-from vrl.evaluation.record import Scored
+from vrl.evaluation.scored import Scored
 
 NOT_ASKABLE = "not_askable"  # failure of a row that holds no question
 

@@ -13,7 +13,7 @@ from vrl.evaluation.config import EvalConfig
 from vrl.evaluation.item import Benchmark, Item
 from vrl.evaluation.metrics import Summary, metrics_of
 from vrl.evaluation.page import render
-from vrl.evaluation.record import Scored
+from vrl.evaluation.scored import Scored
 
 _MAX_LISTED = 50  # failed items in the Markdown table; results.json has all
 

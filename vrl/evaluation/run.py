@@ -17,9 +17,9 @@ from vrl.evaluation.config import EvalConfig
 from vrl.evaluation.item import Item
 from vrl.evaluation.metrics import summarise
 from vrl.evaluation.read import read_items, unasked
-from vrl.evaluation.record import Scored, write_scores
 from vrl.evaluation.results import make_results, write_results
 from vrl.evaluation.score import score_items
+from vrl.evaluation.scored import Scored, write_scores
 from vrl.evaluation.select import asked_as, select
 from vrl.inference.batch import answer_missing
 from vrl.inference.config import MediaConfig, data_config

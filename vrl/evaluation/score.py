@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from vrl.config import RewardTermConfig, TaskConfig
 from vrl.evaluation.config import EvalConfig
 from vrl.evaluation.item import Benchmark, Item
-from vrl.evaluation.record import STAGE, Scored
+from vrl.evaluation.scored import STAGE, Scored
 from vrl.inference.answer import Answer
 from vrl.inference.predictions import Prediction
 from vrl.reward.inputs import RewardInput, Values

@@ -8,7 +8,7 @@ import numpy as np
 from vrl.errors import ConfigError
 from vrl.evaluation.config import BenchmarkConfig
 from vrl.evaluation.item import Item
-from vrl.evaluation.record import Scored
+from vrl.evaluation.scored import Scored
 from vrl.tasks.answer import ANSWER_TYPES
 
 Candidate = Item | Scored

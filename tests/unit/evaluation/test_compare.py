@@ -13,8 +13,8 @@ from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.evaluation.compare import as_markdown, compare
 from vrl.evaluation.config import BootstrapConfig, EvalConfig
 from vrl.evaluation.metrics import summarise
-from vrl.evaluation.record import Scored, write_scores
 from vrl.evaluation.results import make_results, write_results
+from vrl.evaluation.scored import Scored, write_scores
 
 BENCHMARK = BENCHMARKS["dataset"]
 READING = Reading(kept=(), num_rows=8, bad=(), notes={})

@@ -9,7 +9,7 @@ from vrl.errors import DataError
 from vrl.evaluation.config import BootstrapConfig
 from vrl.evaluation.item import Benchmark
 from vrl.evaluation.metrics import summarise
-from vrl.evaluation.record import Scored
+from vrl.evaluation.scored import Scored
 
 POOLED = Benchmark(name="any", rows=lambda path: [], samples=lambda row: [])
 

@@ -12,8 +12,8 @@ from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.evaluation.config import BenchmarkConfig, EvalConfig
 from vrl.evaluation.item import Benchmark, Item
 from vrl.evaluation.metrics import summarise
-from vrl.evaluation.record import read_scores, write_scores
 from vrl.evaluation.score import score_items
+from vrl.evaluation.scored import read_scores, write_scores
 from vrl.inference.answer import Answer
 from vrl.inference.predictions import Prediction
 from vrl.reward.worker import RewardWorker

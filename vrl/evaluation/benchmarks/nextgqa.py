@@ -15,7 +15,7 @@ from pathlib import Path
 from vrl.data.convert import next_gqa
 from vrl.data.rows import Row, Source
 from vrl.evaluation.item import Benchmark, Groups
-from vrl.evaluation.record import RIGHT, Scored, reaches
+from vrl.evaluation.scored import RIGHT, Scored, reaches
 from vrl.types import Sample
 
 _IOP = 0.5  # from which the moment counts as found
