@@ -1,6 +1,7 @@
 """The keys of the reward: a rubric per task, the parameters of the reward functions, and the judge."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from vrl.config.fields import MISSING, above_zero, at_least, band, fraction, key, one_of, path_key, section
 
@@ -58,6 +59,10 @@ class JudgeConfig:
     retries: int = at_least(0, 2, doc="Retries of a failed request.")
     concurrency: int = at_least(1, 16, doc="Questions in flight from one reward worker.")
     max_tokens: int = at_least(1, 1024, doc="Most tokens of a reply.")
+    request: dict[str, Any] = key(
+        {},
+        doc="Parameters of a request, over temperature 0, seed 0 and max_tokens; null leaves a default out.",
+    )
     cache_dir: str = path_key("", doc="Folder of the cache of replies, by content of the question; empty: no cache.")
     engine: JudgeEngineConfig = section(JudgeEngineConfig)
 

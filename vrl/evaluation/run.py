@@ -26,6 +26,7 @@ from vrl.inference.config import MediaConfig, data_config
 from vrl.inference.predictions import PredictionFile, fingerprint, in_order
 from vrl.inference.progress import ProgressBar
 from vrl.lifecycle import Stop
+from vrl.reward.judge import require_judge
 from vrl.types import Sample
 
 
@@ -43,6 +44,7 @@ async def evaluate(config: EvalConfig, stop: Stop) -> None:
     items = [asked_as(one, config.task) for one in counted if isinstance(one, Item)]
     samples = [item.sample for item in items]
     model_path = str(resolve_model(config.model.path))
+    await require_judge(config.reward.judge)
     with PredictionFile(config.run_dir, _settings(config, samples, model_path)) as file:
         (config.run_dir / "config.yaml").write_text(as_yaml(config))
         with ProgressBar(config.name, len(items), done=len(file.done)) as progress:

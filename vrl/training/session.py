@@ -27,6 +27,7 @@ from vrl.observability.run_log import RunLog
 from vrl.observability.series import set_gauge
 from vrl.observability.spans import span
 from vrl.observability.telemetry import telemetry_config
+from vrl.reward.judge import require_judge
 from vrl.rollout.buffer import GroupCounts
 from vrl.rollout.prefetch import BadSample, PromptPrefetcher
 from vrl.training.fleets import Fleets, start_fleets
@@ -49,6 +50,7 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
     model_path = str(resolve_model(config.model.path))
     checkpoint = open_run(config)
     stored_state(checkpoint)
+    await require_judge(config.reward.judge)
     engines = kind == "rl" or (config.sft.generate and bool(data.val))
     first_step = checkpoint.step if checkpoint is not None else 0
     hparams = asdict(config)

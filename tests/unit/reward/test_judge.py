@@ -15,7 +15,7 @@ from support.judge_cases import down, endpoint, honest, nonsense, slow
 from vrl.config import JudgeConfig, RewardConfig, RewardTermConfig, TaskConfig
 from vrl.errors import ConfigError, JudgeError
 from vrl.reward.inputs import Claim
-from vrl.reward.judge import Judge, make_judge
+from vrl.reward.judge import Judge, make_judge, require_judge
 from vrl.reward.judge.prompts import read_agrees, read_claims, read_visual
 from vrl.reward.judge.rules import RuleJudge
 from vrl.reward.worker import RewardWorker
@@ -240,3 +240,49 @@ def test_a_key_that_the_endpoint_echoes_is_not_logged(monkeypatch: pytest.Monkey
     ):
         asyncio.run(judge(url, api_key_env="JUDGE_KEY").visual(SAMPLE, THINKING))
     assert "secret" not in str(caught.value)
+
+
+def modern(request: dict[str, Any]) -> tuple[int, str]:
+    """As newer hosted models: another name for the limit, and one temperature alone."""
+    if "max_tokens" in request:
+        return 400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+    if request.get("temperature", 1) != 1:
+        return 400, "Unsupported value: 'temperature' does not support 0.0 with this model."
+    return honest(request)
+
+
+MODERN = {"temperature": 1, "max_tokens": None, "max_completion_tokens": 77}
+
+
+def test_parameters_of_a_request_can_be_set_and_left_out() -> None:
+    with endpoint(modern) as (url, seen):
+        config = JudgeConfig(kind="openai", base_url=url, model="m", request=MODERN)
+        asyncio.run(require_judge(config))
+        assert asyncio.run(make_judge(config).visual(SAMPLE, THINKING)) == 0.7
+    sent = {name: seen[-1].get(name) for name in ("temperature", "seed", "max_tokens", "max_completion_tokens")}
+    assert sent == {"temperature": 1, "seed": 0, "max_tokens": None, "max_completion_tokens": 77}
+
+
+@pytest.mark.parametrize(
+    ("request_config", "words"), [({}, "Use 'max_completion_tokens'"), ({"max_tokens": None}, "'temperature' does not")]
+)
+def test_an_endpoint_that_refuses_our_requests_is_refused_at_start(request_config: dict, words: str) -> None:
+    with endpoint(modern) as (url, _):
+        config = JudgeConfig(kind="openai", base_url=url, model="m", request=request_config)
+        with pytest.raises(ConfigError, match=rf"reward.judge: {url} refuses .*{words}.*reward.judge.request"):
+            asyncio.run(require_judge(config))
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 422])
+def test_a_wrong_key_or_model_is_refused_at_start(status: int) -> None:
+    with endpoint(lambda request: (status, "no such thing")) as (url, _), pytest.raises(ConfigError, match="no such"):
+        asyncio.run(require_judge(JudgeConfig(kind="openai", base_url=url, model="m")))
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_an_endpoint_that_is_busy_or_down_passes(status: int) -> None:
+    with endpoint(lambda request: (status, "later")) as (url, seen):
+        asyncio.run(require_judge(JudgeConfig(kind="openai", base_url=url, model="m", retries=3)))
+    assert len(seen) == 1
+    asyncio.run(require_judge(JudgeConfig(kind="openai", base_url="http://127.0.0.1:9/v1", model="m")))
+    asyncio.run(require_judge(JudgeConfig(kind="rules")))

@@ -36,6 +36,14 @@ class Judge(Protocol):
         ...
 
 
+async def require_judge(config: JudgeConfig) -> None:
+    """Raise ConfigError if the judge's endpoint refuses our requests, before a run that needs it starts."""
+    if config.kind == "openai":
+        from vrl.reward.judge.endpoint import require_accepted
+
+        await require_accepted(config)
+
+
 def make_judge(config: JudgeConfig, engines: Sequence[Any] = ()) -> Judge:
     """Return the configured judge; `engines` are the actors of kind `vllm`. Raises ConfigError if its key is unset."""
     if config.kind == "rules":

@@ -1,12 +1,35 @@
 """Any endpoint of the OpenAI protocol: a vLLM server, a gateway, a vendor. The only importer of openai."""
 
 import os
+from dataclasses import replace
 
 import openai
 
 from vrl.config import JudgeConfig
 from vrl.errors import ConfigError, JudgeError
-from vrl.reward.judge.service import Request
+from vrl.reward.judge.service import Request, make_request
+
+_PASSING = (408, 409, 429)  # statuses below 500 that a later request may not get
+_PROBE = [{"role": "user", "content": "Reply with the word ready."}]
+
+
+async def require_accepted(config: JudgeConfig) -> None:
+    """Ask the endpoint one question. Raise ConfigError with its words if it refuses the form of our requests.
+
+    An endpoint that is down or busy passes: its answers are missing values until it is back.
+    """
+    endpoint = Endpoint(replace(config, retries=0))
+    try:
+        await endpoint(make_request(config, _PROBE))
+    except JudgeError as error:
+        cause = error.__cause__
+        if isinstance(cause, openai.APIStatusError) and cause.status_code < 500 and cause.status_code not in _PASSING:
+            raise ConfigError(
+                f"reward.judge: {config.base_url} refuses a request for {config.model}: {error}; see "
+                "reward.judge.request, reward.judge.model and reward.judge.api_key_env"
+            ) from error
+    finally:
+        await endpoint.close()
 
 
 class Endpoint:

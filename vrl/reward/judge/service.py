@@ -22,6 +22,13 @@ Request = dict[str, Any]  # as in the OpenAI protocol: model, messages, temperat
 _SEED = 0
 
 
+def make_request(config: JudgeConfig, messages: prompts.Messages) -> Request:
+    """Return the request of a question, with the parameters of `reward.judge.request` in place of the defaults."""
+    parameters = {"temperature": 0.0, "seed": _SEED, "max_tokens": config.max_tokens} | config.request
+    given = {name: value for name, value in parameters.items() if value is not None}
+    return {"model": config.model, "messages": messages, **given}
+
+
 class Chat(Protocol):
     """A connection to the model."""
 
@@ -71,13 +78,7 @@ class ServiceJudge:
 
     async def _ask(self, messages: prompts.Messages, read: Callable[[str], T]) -> T:
         config = self._config
-        request: Request = {
-            "model": config.model,
-            "messages": messages,
-            "temperature": 0.0,
-            "seed": _SEED,
-            "max_tokens": config.max_tokens,
-        }
+        request = make_request(config, messages)
         stored = self._cache.get(request) if self._cache is not None else None
         try:
             reply = stored if stored is not None else await self._send(request)
