@@ -1,4 +1,4 @@
-"""Protocols of pools and learner as training and inference use them: the seams at which tests put fakes.
+"""Protocols of pools and learner as training and inference use them: the interfaces that tests fake.
 
 Implements nothing: vrl.actors.pool.ActorPool and vrl.learner.group.LearnerGroup do.
 """
@@ -14,7 +14,7 @@ from vrl.types import PackedBatch, Update
 
 
 class Workers(Protocol):
-    """Equal actors that share the calls they get: reward workers, or engines that only generate."""
+    """Equal actors that share calls: reward workers, or engines that only generate."""
 
     async def call(self, method: str, *args: Any, **kwargs: Any) -> Any: ...
 
@@ -36,7 +36,7 @@ class Pool(Protocol):
 
 
 class Engines(Workers, Protocol):
-    """Rollout engines that can also be addressed one by one, to pause them and give them weights."""
+    """Rollout engines, which can also be addressed individually: paused and sent weights."""
 
     newcomer: asyncio.Event  # set while a restarted engine waits in quarantine for its weights
 
@@ -63,8 +63,8 @@ class Scorer(Protocol):
 class Learner(Scorer, Protocol):
     """The policy in training, as an RL step and the weight sync use it."""
 
-    version: int  # of its weights, counted up as soon as a change is asked for
-    version_changed: asyncio.Condition  # notified when `version` goes back down, because a step was dropped
+    version: int  # of its weights, incremented as soon as a change is requested
+    version_changed: asyncio.Condition  # notified when `version` is decremented because a step was dropped
 
     async def forward_backward(self, batch: PackedBatch, patches: Sequence[Any]) -> dict[str, float]: ...
 

@@ -1,4 +1,4 @@
-"""Where actors live: starts or joins Ray, compares what a run asks for with the cluster, reserves room for every role.
+"""Starts or joins Ray, compares the resources that a run asks for with the cluster, and reserves them by role.
 
 Starts nothing when the comparison fails. Does not know what the actors do.
 """
@@ -26,7 +26,7 @@ _WORKER_ENV = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "TOK
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Role:
-    """Equal actors: how many, and what each asks Ray for."""
+    """Equal actors: their number and the resources that each asks Ray for."""
 
     name: str
     count: int
@@ -36,7 +36,7 @@ class Role:
 
 
 def roles(config: RunConfig, *, gpus: bool, engines: bool = True) -> tuple[Role, ...]:
-    """The roles of a run. `gpus`: the cluster has any. `engines`: the run generates (RL, or SFT with validation)."""
+    """Return the roles of a run. `gpus`: the cluster has any. `engines`: the run generates (RL, or validates)."""
     shared = config.push.backend == "ipc" and gpus  # rank and engine on one GPU: to Ray, half of it each
     learner_gpus = (0.5 if shared else 1.0) if gpus else 0.0
     engine_gpus = (0.5 if shared else float(config.rollout.tensor_parallel)) if gpus else 0.0
@@ -58,9 +58,9 @@ def roles(config: RunConfig, *, gpus: bool, engines: bool = True) -> tuple[Role,
 
 
 def bundles(asked: Sequence[Role]) -> dict[str, list[dict[str, float]]]:
-    """Resources to reserve for each role, one entry per actor; a role that shares is added to the role it shares with.
+    """Return the resources to reserve for each role, one bundle per actor; a role that shares is added to its partner.
 
-    The role with the largest actors comes first: small actors placed first would leave too little room on every node.
+    The role with the largest actors comes first: small actors placed first could leave no node with enough room.
     """
     made = {role.name: [_bundle(role)] * role.count for role in asked if not role.shares_with}
     for role in asked:
@@ -76,7 +76,7 @@ def _bundle(role: Role) -> dict[str, float]:
 
 
 class Placement:
-    """A connection to Ray and the resources reserved on it. A context manager: leaving it frees everything."""
+    """A connection to Ray and the resources reserved on it. A context manager that frees everything on exit."""
 
     def __init__(
         self,
@@ -87,15 +87,15 @@ class Placement:
         """Join the cluster at `ray_address`, or start a private Ray on this machine, and reserve room for every role.
 
         `wanted(has_gpus)` returns the roles. A private Ray offers as many logical CPUs as they ask for: a laptop may
-        oversubscribe its cores. `telemetry(role, index)` returns what an actor reports of its work, if anything. Raises
-        ConfigError with both numbers when a cluster has less.
+        oversubscribe its cores. `telemetry(role, index)` returns what an actor reports, if anything. Raises ConfigError
+        with both numbers if a cluster has less.
         """
         self._telemetry = telemetry
         self._private = not ray_address
         if self._private:
             self._start_private(wanted(_local_gpus() > 0))
         else:
-            # Ray refuses variables that a submitted job has set already, even with equal values.
+            # Ray refuses variables that a submitted job has already set, even to equal values.
             env = {name: value for name, value in _WORKER_ENV.items() if name not in os.environ}
             ray.init(address=ray_address, log_to_driver=False, runtime_env={"env_vars": env})
         try:
@@ -111,7 +111,7 @@ class Placement:
             raise
 
     def options(self, role: str, index: int) -> dict[str, Any]:
-        """Ray actor options for actor `index` of `role`."""
+        """Return Ray's options for actor `index` of `role`."""
         asked = self._roles[role]
         env = telemetry_env(self._telemetry(role, index)) if self._telemetry is not None else {}
         return {
@@ -119,13 +119,13 @@ class Placement:
             "num_gpus": asked.num_gpus,
             "scheduling_strategy": self._strategy(role, index),
             "runtime_env": {"env_vars": env},  # in addition to the job's
-            "max_restarts": 0,  # Ray would restart an actor without weights: the pool restarts it
+            "max_restarts": 0,  # the pool restarts it; Ray would restart it without weights
         }
 
     def start(self, role: str, actor_class: type, index: int, /, *, max_restarts: int = 0, **keywords: Any) -> Any:
         """Start actor `index` of a role, or its replacement; `keywords` go to the constructor.
 
-        `max_restarts`: by Ray, for an actor that has no state besides its constructor's arguments.
+        `max_restarts`: by Ray, for an actor with no state besides its constructor's arguments.
         """
         options = self.options(role, index) | {"max_restarts": max_restarts}
         return ray.remote(actor_class).options(**options).remote(**keywords)
@@ -141,9 +141,9 @@ class Placement:
         with_index: bool = False,
         **options: Any,
     ) -> ActorPool:
-        """Start all actors of a role, none if the role is not among those asked for, and return their pool.
+        """Start all actors of a role, none if it was not reserved, and return their pool.
 
-        `keywords` go to the constructor, together with `index` where `with_index`; `options` to the pool.
+        `keywords` go to the constructor, together with `index` if `with_index`; `options` go to the pool.
         """
 
         def start(index: int) -> Any:
@@ -154,8 +154,8 @@ class Placement:
 
     def room_for(self, role: str, index: int) -> Any:
         """Return a reference that resolves once some node has room for this actor, for example a replacement node."""
-        here = ray.remote(_nothing).options(num_cpus=0, scheduling_strategy=self._strategy(role, index))
-        return here.remote()
+        strategy = self._strategy(role, index)
+        return ray.remote(lambda: None).options(num_cpus=0, scheduling_strategy=strategy).remote()
 
     def close(self) -> None:
         for group in self._groups.values():
@@ -185,9 +185,6 @@ class Placement:
         )
 
 
-def _nothing() -> None: ...
-
-
 def _local_gpus() -> int:
     import torch
 
@@ -195,9 +192,9 @@ def _local_gpus() -> int:
 
 
 def misfits(bundles: Mapping[str, Sequence[Mapping[str, float]]], nodes: Sequence[Mapping[str, float]]) -> list[str]:
-    """Why these bundles do not fit on nodes with these resources, with both numbers; empty if they may fit.
+    """Return why these bundles do not fit on these nodes, with both numbers; empty if they may fit.
 
-    Every actor has to fit on one node, and all of them on all nodes together.
+    Every actor must fit on one node, and all actors on all nodes together.
     """
     found = []
     for resource, key in (("CPU", "threads"), ("GPU", "tensor_parallel")):
@@ -213,7 +210,7 @@ def misfits(bundles: Mapping[str, Sequence[Mapping[str, float]]], nodes: Sequenc
             continue
         found += [
             f"resources: one {name} actor asks for {own[0]:g} {resource}, the largest node has {largest:g}; an actor "
-            f"lives on one node: lower {name}.{key}, or add a larger node"
+            f"runs on one node: lower {name}.{key}, or add a larger node"
             for name, own in asked.items()
             if own[0] > largest
         ]

@@ -1,9 +1,8 @@
 """A pool of equal Ray actors: least-loaded dispatch, heartbeats, restarts, and a second attempt for a lost call.
 
 Ray neither notices an actor that hangs nor retries the calls of one that dies, so the pool sends heartbeats, limits
-the time of every call, and replaces an actor that died or fell silent, within a restart budget. A pool with
-`quarantine` keeps a restarted actor away from calls until `admit`. Knows nothing of what the actors do, and does not
-place them.
+the time of every call, and replaces an actor that died or hangs, within a restart budget. A pool with `quarantine`
+sends a restarted actor no calls until `admit`. Does not know what the actors do, and does not place them.
 """
 
 import asyncio
@@ -31,14 +30,14 @@ _START_TIMEOUT_S = 1800.0  # loading a large model from a slow disk
 
 class _State(Enum):
     SERVING = auto()
-    QUARANTINED = auto()  # alive, not called
+    QUARANTINED = auto()  # alive, gets no calls
     RESTARTING = auto()
-    LOST = auto()  # and not replaced
+    LOST = auto()  # dead and not replaced
 
 
 @dataclass(slots=True)
 class _Worker:
-    """One member of the pool; it keeps its index and its restart budget when its actor is replaced."""
+    """One member of the pool; keeps its index and restart budget when its actor is replaced."""
 
     index: int
     name: str
@@ -54,7 +53,7 @@ class _Worker:
 
 
 class ActorPool:
-    """Equal actors that share the calls they get.
+    """Equal actors that share calls.
 
     Example: `pool = ActorPool("reward", start, 4, timeout_s=60, fault=FaultConfig())`, then
     `rewards = await pool.call("score", prompt, completions)` runs on the actor with the fewest calls in flight.
@@ -78,11 +77,11 @@ class ActorPool:
     ) -> None:
         """Start `count` actors: `start(index)` returns a handle, now and for every restart.
 
-        `heartbeat`: a method that raises or does not return when an actor is broken; unless the actor
+        `heartbeat`: a method that raises or does not return if an actor is broken; unless the actor
         `answers_while_busy` it is called only while the actor is idle, as calls have their own `timeout_s`.
-        `max_in_flight`: calls that one actor gets at most.
+        `max_in_flight`: maximum number of calls that one actor runs at a time.
         `quarantine`: a restarted actor gets no call before `admit`; `newcomer` is set meanwhile.
-        `restart_lock`: held while an actor restarts, because others use at times the memory that it needs.
+        `restart_lock`: held while an actor restarts, because others sometimes use the memory that it needs.
         `room_for(index)`: returns a reference that resolves once some node has room for the actor.
         `shutdown`: a method that each actor runs before `close` kills it.
         """
@@ -119,7 +118,7 @@ class ActorPool:
         self.start_heartbeat()
 
     def start_heartbeat(self) -> None:
-        """Start the heartbeat task in this process. `ready` does; a pool that was sent to another process needs it."""
+        """Start the heartbeat task in this process. `ready` does so; a pool sent to another process needs the call."""
         self._spawn(self._send_heartbeats(), "heartbeat")
 
     async def stop_heartbeat(self) -> None:
@@ -135,7 +134,7 @@ class ActorPool:
         """Run `method` on the least-loaded actor; top-level object references arrive as values.
 
         Calls of equal `affinity` go to the same actor unless it is much busier than the others. Raises what the method
-        raises; LostCallError when two actors in a row were lost with the call; WorkerError when no actor is left.
+        raises; LostCallError if two actors in a row were lost with the call; WorkerError if no actor is left.
         """
         value, _ = await self._dispatch(method, args, kwargs, affinity, num_returns=1, timeout_s=timeout_s)
         return value
@@ -150,13 +149,13 @@ class ActorPool:
 
     @property
     def alive(self) -> tuple[Any, ...]:
-        """Handles of the live actors, quarantined ones included. Raises WorkerError when all are lost."""
+        """Handles of the live actors, quarantined ones included. Raises WorkerError if all are lost."""
         self._require_any()
         return tuple(worker.actor for worker in self._workers if worker.alive)
 
     @property
     def num_lost(self) -> int:
-        """Number of actors that died and are not replaced."""
+        """Number of actors that died and were not replaced."""
         return sum(worker.state is _State.LOST for worker in self._workers)
 
     async def ask(self, actors: Sequence[Any], method: str, *args: Any) -> list[Any]:
@@ -199,7 +198,7 @@ class ActorPool:
         present = [worker.actor for worker in self._workers if worker.state is not _State.LOST]
         alive = [worker.actor for worker in self._workers if worker.alive]
         for worker in self._workers:
-            worker.state = _State.LOST  # an actor that dies from here on is not replaced
+            worker.state = _State.LOST  # an actor that dies from now on is not replaced
         self._workers = []
         if self._shutdown and alive:
             calls = [_ignore_failure(getattr(actor, self._shutdown).remote()) for actor in alive]
@@ -222,7 +221,9 @@ class ActorPool:
     ) -> tuple[Any, Sequence[Any]]:
         lost: LostCallError | None = None
         for _ in range(_ATTEMPTS):
-            worker = await self._free_worker(affinity)
+            while (worker := self._choose(affinity)) is None:
+                self._require_any()
+                await self._changed.wait()
             made = getattr(worker.actor, method).options(num_returns=num_returns).remote(*args, **kwargs)
             refs = [made] if num_returns == 1 else made
             try:
@@ -232,14 +233,8 @@ class ActorPool:
         self._require_any()
         raise LostCallError(f"{lost}; the call failed on {_ATTEMPTS} workers, giving up") from lost
 
-    async def _free_worker(self, affinity: str) -> _Worker:
-        while (worker := self._choose(affinity)) is None:
-            self._require_any()
-            await self._changed.wait()
-        return worker
-
     def _choose(self, affinity: str) -> _Worker | None:
-        """The least-loaded free worker, or the one that `affinity` maps to (rendezvous hashing with bounded load)."""
+        """Return the least-loaded free worker, or the one that `affinity` maps to (bounded-load rendezvous hashing)."""
         limit = self._max_in_flight
         free = [w for w in self._workers if w.state is _State.SERVING and (limit is None or w.in_flight < limit)]
         if not free:
@@ -282,7 +277,7 @@ class ActorPool:
         return LostCallError(f"{worker.name} {how}")
 
     def _fail(self, worker: _Worker, actor: Any, cause: str) -> None:
-        """Replace a worker's actor, once, however many of its calls report that it is lost."""
+        """Replace a worker's actor, only once, even if several of its calls report it lost."""
         if worker.actor is not actor or not worker.alive:
             return
         logger.warning("%s; replacing it", cause)
@@ -323,7 +318,7 @@ class ActorPool:
         self._set_state(worker, _State.QUARANTINED if self._quarantine else _State.SERVING)
 
     async def _has_room(self, worker: _Worker) -> bool:
-        """Wait for a node with room; if none appears the actor is lost, even if its restart budget is not exhausted."""
+        """Wait for a node with room; if none appears the actor is lost, even with restart budget left."""
         if self._room_for is None:
             return True
         ref = self._room_for(worker.index)
@@ -336,7 +331,7 @@ class ActorPool:
             logger.warning("%s is not replaced: %s", worker.name, worker.cause)
             self._set_state(worker, _State.LOST)
             return False
-        except RayError:  # starting the actor will show
+        except RayError:  # the start of the actor will show
             logger.warning("%s: cannot find out whether a node has room", worker.name, exc_info=True)
         return True
 
@@ -376,7 +371,7 @@ class ActorPool:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        """Report a failure of the pool's own task to all waiting calls: no restart helps against it."""
+        """Report a failure of the pool's own task to all waiting calls: a restart would not help."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("%s pool: %s failed", self.role, task.get_name(), exc_info=error)
@@ -386,12 +381,12 @@ class ActorPool:
 
 
 def _last_line(error: BaseException) -> str:
-    """The last line of a traceback or of one of Ray's reports."""
+    """Return the last line of a traceback or of one of Ray's reports."""
     return ([line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__])[-1]
 
 
 async def _ignore_failure(ref: Any) -> None:
-    """Wait for a reference and ignore a failure: the actor is about to be killed anyway."""
+    """Wait for a reference and ignore a failure: the actor is killed next anyway."""
     try:
         await ref
     except (RayActorError, RayTaskError):

@@ -11,7 +11,7 @@ _MAX_PAUSE_S = 60.0
 
 
 class RestartBudget:
-    """At most `fault.max_restarts` within any `fault.window_s` seconds, with exponential backoff.
+    """At most `fault.max_restarts` restarts within any `fault.window_s` seconds, with exponential backoff.
 
     Example: `pause_s = budget.spend()`; None if the budget is exhausted, else wait this long and restart.
     """

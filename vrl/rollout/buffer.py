@@ -1,4 +1,4 @@
-"""Slots for rollout groups: reserved before a clip is decoded, freed after the weights trained on the group are pushed.
+"""Slots for rollout groups: reserved before a clip is decoded, freed after the weights trained on it are pushed.
 
 There are (max_policy_age + 1) x groups_per_step slots and groups are taken in order of reservation. A group reserved at
 policy version u has fewer than (max_policy_age + 1) x groups_per_step groups before it, so it is trained at version
@@ -20,7 +20,7 @@ from vrl.types import RolloutGroup
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupCounts:
-    """What became of every group: started = trained + sum(dropped) + unfinished."""
+    """Counts of groups by outcome: started = trained + sum(dropped) + unfinished."""
 
     started: int = 0
     trained: int = 0
@@ -44,7 +44,7 @@ class RolloutBuffer:
     """
 
     def __init__(self, *, groups_per_step: int, max_policy_age: int, steps: int, max_refills: int = 0) -> None:
-        """`steps`: number of steps still to run; no group is started that none of them would train."""
+        """`steps`: number of steps still to run; groups beyond their need are not started."""
         self._groups_per_step = groups_per_step
         self._capacity = (max_policy_age + 1) * groups_per_step
         self._wanted = steps * groups_per_step
@@ -53,7 +53,7 @@ class RolloutBuffer:
         self._outstanding: dict[int, RolloutGroup | None] = {}  # in order of reservation; None while it is generated
         self._next_id = 0
         self._taken = 0
-        self._held = 0  # slots of accounted groups that are not free yet
+        self._held = 0  # slots of accounted groups, not yet released
         self._trained = 0
         self._dropped: Counter[str] = Counter()
         self._closed = False

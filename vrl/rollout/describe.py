@@ -10,7 +10,7 @@ from vrl.types import Rollout, RolloutGroup
 
 
 def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, float]:
-    """Metrics of a step's rollouts: rewards by part and task, lengths, policy age, throughput."""
+    """Return metrics of a step's rollouts: rewards by part and task, lengths, policy age, throughput."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     num_tokens = sum(len(rollout.completion.token_ids) for rollout in rollouts)
     num_shuffled = sum(group.shuffled_tokens for group in groups)
@@ -40,7 +40,7 @@ def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, f
 
 
 def mean_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """Mean of every reward part over the rollouts that have it."""
+    """Return the mean of every reward part over the rollouts that have it."""
     found: dict[str, list[float]] = {}
     for rollout in rollouts:
         for name, value in rollout.reward.breakdown.items():
@@ -50,9 +50,9 @@ def mean_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
 
 
 def part_spreads(groups: Sequence[RolloutGroup]) -> dict[str, float]:
-    """Standard deviation of every reward part within a group, mean over the groups in which any rollout has it.
+    """Return the standard deviation of every reward part within a group, averaged over the groups that have it.
 
-    A part of spread 0 has no training signal, no matter its mean.
+    A part of spread 0 has no training signal, whatever its mean.
     """
     found: dict[str, list[float]] = {}
     for group in groups:
@@ -67,7 +67,7 @@ def part_spreads(groups: Sequence[RolloutGroup]) -> dict[str, float]:
 
 
 def missing_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """Fraction of rollouts without a reward part among those scored with it: not applicable, or a judge failed."""
+    """Return the fraction of rollouts whose reward part is None: not applicable, or its judge failed."""
     found: dict[str, list[bool]] = {}
     for rollout in rollouts:
         for name, value in rollout.reward.breakdown.items():
@@ -76,12 +76,12 @@ def missing_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
 
 
 def mean_reward(rollouts: Sequence[Rollout]) -> float:
-    """Mean reward over rollouts."""
+    """Return the mean reward over rollouts."""
     return float(np.mean([rollout.reward.value for rollout in rollouts]))
 
 
 def covered_s(intervals: Sequence[tuple[float, float]]) -> float:
-    """Seconds covered by the union of the intervals (start, end): wall time of groups that were made in parallel."""
+    """Return the seconds covered by the union of the intervals (start, end): wall time of parallel groups."""
     total, reached = 0.0, -np.inf
     for start, end in sorted(intervals):
         total += max(0.0, end - max(start, reached))

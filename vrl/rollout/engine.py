@@ -1,4 +1,4 @@
-"""One rollout engine: vLLM's AsyncLLM behind our records. Imports vLLM late, because the import takes seconds.
+"""One rollout engine: vLLM's AsyncLLM behind our records. Imports vLLM late, because that takes seconds.
 
 Prompts arrive already processed (token ids and raw uint8 patches), so pixels are decoded and cut into patches once for
 engine and learner. Cache keys contain the policy version: after a weight push no cache is cleared and no stale entry
@@ -30,14 +30,14 @@ from vrl.weights.sender import differences
 if TYPE_CHECKING:
     from vllm import SamplingParams
     from vllm.inputs.engine import EngineInput
-    from vllm.outputs import CompletionOutput, RequestOutput
+    from vllm.outputs import CompletionOutput
 
 _LOADED = "default"  # vLLM's name for the weights it started with: our version 0
-_SLEEPING = ("weights", "kv_cache")  # vLLM's tags of what leaves the GPU in sleep mode, in the order of waking
+_SLEEPING = ("weights", "kv_cache")  # vLLM's tags of what leaves the GPU in sleep mode, in waking order
 
 
 class RolloutEngine:
-    """Generates groups of completions and receives weights. A plain class: the pool makes an async actor of it.
+    """Generates groups of completions and receives weights. A plain class; the pool makes it an async actor.
 
     Example: `completions = await RolloutEngine(model, rollout).generate((prompt,), patches)`.
     """
@@ -53,7 +53,7 @@ class RolloutEngine:
         raw_logprobs: bool = False,
         vision_trains: bool = True,
     ) -> None:
-        """Start vLLM and wait until it is ready. Engines of one run differ in `index`, and so in what they sample.
+        """Start vLLM and wait until it is ready. Engines of one run differ in `index`, and thus in their samples.
 
         `raw_logprobs`: report the model's log-probs, at temperature 1 over all tokens, instead of the sampler's.
         `vision_trains`: cached features of a clip are valid for one policy version; otherwise they survive every push.
@@ -64,7 +64,7 @@ class RolloutEngine:
         self._version = 0
         self._requests = 0
         self._seed = seed
-        self._calls: Counter[str] = Counter()  # number of equal calls with the present weights
+        self._calls: Counter[str] = Counter()  # number of equal calls with the current weights
         self._admission = asyncio.Lock()
         self._paused = False
         self._asleep: list[str] = []
@@ -96,7 +96,7 @@ class RolloutEngine:
         What an idle engine samples is determined by the seed, its index, its policy version, the call, and the number
         of equal calls before it at that version: a resumed run samples what the interrupted one would have. Raises
         RolloutError for a request that vLLM refuses or aborts, DataError for a prompt whose grids do not match its
-        ids, WorkerError when the engine is dead.
+        ids, WorkerError if the engine is dead.
         """
         group_size = group_size or self._rollout.group_size
         sizes = [group_size] * len(prompts) if isinstance(group_size, int) else group_size
@@ -108,10 +108,10 @@ class RolloutEngine:
                 seed = self._call_seed(prompts, sizes, temperature)
                 await self._guarded(self._admit(requests, params, admitted, seed))
             finished = await asyncio.gather(*(self._guarded(output.get()) for output in admitted))
-        except BaseException:  # one failed, or the caller gave up: abort the rest
+        except BaseException:  # one failed or the caller was cancelled: abort the rest
             await self._llm.abort([output.request_id for output in admitted], internal=True)
             raise
-        completions = tuple(self._completions(output) for output in finished)
+        completions = tuple(tuple(map(self._completion, output.outputs)) for output in finished)
         _count(prompts, completions)
         return completions
 
@@ -119,8 +119,8 @@ class RolloutEngine:
     async def pause(self) -> None:
         """Freeze running requests, which keep their tokens, and admit no new ones until `resume`.
 
-        Pausing a paused engine does nothing: a push that is retried starts with it. A sleeping engine wakes as far as
-        a push needs it: its weights return to the GPU.
+        Does nothing if the engine is already paused, because a retried push starts with it. Of a sleeping engine only
+        the weights return to the GPU.
         """
         if not self._paused:
             await self._stop_admission()
@@ -132,7 +132,7 @@ class RolloutEngine:
     async def sleep(self) -> None:
         """Leave the GPU to the learner until `resume`: weights move to the host, keys and values are dropped.
 
-        Running requests finish first; there are none where learner and engines take turns.
+        Running requests finish first; there are none if learner and engines take turns.
         """
         await self._stop_admission()
         await self._guarded(self._llm.sleep(level=1, mode="wait"))
@@ -140,7 +140,7 @@ class RolloutEngine:
 
     @timed("resume")
     async def resume(self) -> None:
-        """Continue with the present weights. Does nothing if the engine is running."""
+        """Continue with the current weights. Does nothing if the engine is running."""
         for part in list(self._asleep):
             await self._wake(part)
         if self._paused:
@@ -149,10 +149,7 @@ class RolloutEngine:
             self._admission.release()
 
     async def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
-        """Join the learner's group and abort an unfinished push.
-
-        vLLM's weight transfer calls this and the three methods below.
-        """
+        """Join the learner's group and abort an unfinished push. vLLM calls this and the next three methods."""
         from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
 
         await self._transfer(self._llm.collective_rpc("vrl_abandon_update"))
@@ -177,7 +174,7 @@ class RolloutEngine:
     async def verify_weights(self, policy_version: int, digests: Mapping[str, int]) -> None:
         """Compare every parameter of the live model with the learner's digests (value_digest, by sent name).
 
-        Raises WeightPushError naming the first parameter that differs, or the version when the engine holds another.
+        Raises WeightPushError naming the first parameter that differs, or the version if the engine holds another.
         """
         if self._version != policy_version:
             raise WeightPushError(
@@ -197,7 +194,7 @@ class RolloutEngine:
         return self._rule
 
     async def render(self, raw: RawPrompt) -> Rendering:
-        """Run vLLM's own processor on text and decoded frames; our rendering must be equal."""
+        """Run vLLM's own processor on text and decoded frames; our rendering must equal it."""
         from PIL import Image
         from vllm.renderers.inputs.preprocess import parse_model_prompt
 
@@ -226,14 +223,14 @@ class RolloutEngine:
         )
 
     async def observe(self, prompt: Prompt, patches: np.ndarray, group_size: int) -> Observation:
-        """Generate for one uncached prompt and report the positions and pixels that the model computed with."""
+        """Generate for one uncached prompt and return the positions and pixels that the model used."""
         await self._guarded(self._llm.collective_rpc("vrl_start_tap"))
         (completions,) = await self.generate((prompt,), patches, group_size=group_size)
         positions, rows = (await self._guarded(self._llm.collective_rpc("vrl_read_tap")))[0]
         return Observation(completions=completions, positions_3P=np.array(positions), pixel_rows=rows)
 
     async def vision_runs(self) -> int:
-        """Number of images and clips encoded (not cached) since the last call; the first call starts the count."""
+        """Return the number of images and clips encoded since the last call; the first call starts the count."""
         return max(await self._guarded(self._llm.collective_rpc("vrl_vision_runs")))
 
     def shutdown(self) -> None:
@@ -276,7 +273,7 @@ class RolloutEngine:
         )
 
     def _request(self, prompt: Prompt, patches: np.ndarray) -> "EngineInput":
-        """Return a prompt in the form that vLLM's own processor would give it."""
+        """Return a prompt in the form that vLLM's own processor returns."""
         from vllm.inputs.engine import mm_input, tokens_input
         from vllm.multimodal.inputs import MultiModalKwargsItems, PlaceholderRange
 
@@ -298,7 +295,7 @@ class RolloutEngine:
         return mm_input(token_ids, items, hashes, places, cache_salt=salt)
 
     def _call_seed(self, prompts: Sequence[Prompt], sizes: Sequence[int], temperature: float | None) -> int:
-        """Our definition: a hash of everything that the docstring of `generate` lists."""
+        """Return the seed of a call. Our definition: a hash of all that the docstring of `generate` lists."""
         digest = blake2b(repr((self._seed, self._index, self._version, list(sizes), temperature)).encode())
         for prompt in prompts:
             digest.update(prompt.media_key.encode())
@@ -348,9 +345,6 @@ class RolloutEngine:
         except Exception as error:  # vLLM re-raises a worker's error as a bare Exception with its text
             raise WeightPushError(f"engine {self._index}: {error}") from error
 
-    def _completions(self, output: "RequestOutput") -> tuple[Completion, ...]:
-        return tuple(self._completion(one) for one in output.outputs)
-
     def _completion(self, output: "CompletionOutput") -> Completion:
         if output.finish_reason not in ("stop", "length"):
             raise RolloutError(f"engine {self._index}: got a completion with finish reason {output.finish_reason!r}")
@@ -381,7 +375,7 @@ def _count(prompts: Sequence[Prompt], completions: Sequence[Sequence[Completion]
 
 
 def _partial(is_slot_L: np.ndarray) -> Any:
-    """The mask of a span in which only some tokens are slots; None if all are."""
+    """Return the mask of a span if only some of its tokens are slots; None if all are."""
     import torch
 
     return None if is_slot_L.all() else torch.from_numpy(is_slot_L)

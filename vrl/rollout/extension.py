@@ -6,7 +6,6 @@ AsyncLLM.collective_rpc and return plain values.
 """
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -36,14 +35,14 @@ class EngineExtension:
         self.weight_transfer_engine.reset_weight_update_target()
 
     def vrl_weight_digests(self) -> dict[str, int]:
-        """Digests of all parameters of the live model, read back from packed form where the engine computes with it.
+        """Return digests of all parameters of the live model, read back from packed form if the engine uses it.
 
-        A parameter whose plain and packed copies differ gets -1, which no digest equals.
+        A parameter whose plain and packed copies differ gets -1, which equals no digest.
         """
         model = self.model_runner.get_model()
         plain = {name: parameter for name, parameter in model.named_parameters() if parameter.numel()}
         digests = {name: value_digest(parameter) for name, parameter in plain.items()}
-        names = {id(parameter): name for name, parameter in plain.items()}  # a tied head has the name of its embedding
+        names = {id(parameter): name for name, parameter in plain.items()}  # a tied head is named after its embedding
         for prefix, module in model.named_modules():
             if hasattr(module, "cpu_linear"):
                 name, packed = names.get(id(module.weight), f"{prefix}.weight"), value_digest(_packed_weight(module))
@@ -51,7 +50,7 @@ class EngineExtension:
         return digests
 
     def vrl_vision_runs(self) -> int:
-        """Number of images and clips that were encoded since the last call; the first call starts the count."""
+        """Return the number of images and clips encoded since the last call; the first call starts the count."""
         if not hasattr(self, "_vrl_vision_runs"):
             self._vrl_vision_runs = _VisionRuns(self.model_runner.get_model())
         return self._vrl_vision_runs.take()
@@ -61,7 +60,7 @@ class EngineExtension:
         torch.manual_seed(seed)
 
     def vrl_start_tap(self) -> None:
-        """Record the model's inputs until `vrl_read_tap`."""
+        """Start recording the model's inputs until `vrl_read_tap`."""
         self._vrl_tap = _ParityTap(self.model_runner.get_model())
 
     def vrl_read_tap(self) -> tuple[list[list[int]], str]:
@@ -71,12 +70,12 @@ class EngineExtension:
         return tap.positions, row_digest(torch.cat(tap.rows) if tap.rows else torch.zeros(0, 0))
 
     def vrl_parameter_names(self, names: list[str]) -> dict[str, str]:
-        """Which engine parameter holds each Hugging Face tensor."""
+        """Map each Hugging Face tensor to the engine parameter that holds it."""
         return parameter_names(self.model_runner.get_model(), names)
 
 
 class _VisionRuns:
-    """Counts the images and clips that a model's vision tower gets."""
+    """Counts the images and clips that go through a model's vision tower."""
 
     def __init__(self, model: Any) -> None:
         self._count = 0
@@ -91,7 +90,7 @@ class _VisionRuns:
 
 
 class _ParityTap:
-    """Records what a model computes with: the positions of the last prompt and the rows its vision tower got."""
+    """Records a model's inputs: the positions of the last prompt and the rows of its vision tower."""
 
     def __init__(self, model: Any) -> None:
         self.positions: list[list[int]] = []
@@ -115,13 +114,10 @@ class _ParityTap:
 
 
 def _packed_weight(module: Any) -> torch.Tensor:
-    """The weight [N, K] of a CPU linear layer, read by an identity input: exact, as each sum has one non-zero term."""
+    """Read the weight [N, K] of a CPU linear layer by an identity input: exact, as each sum has one non-zero term."""
     weight = get_layerwise_info(module).restore_metadata[0]["weight"]
-    num_inputs, dtype = weight.shape[1], weight.dtype
-    return torch.cat([module.cpu_linear(rows, module.weight, None) for rows in _identity(num_inputs, dtype)]).t()
-
-
-def _identity(size: int, dtype: torch.dtype) -> Iterator[torch.Tensor]:
-    for start in range(0, size, _ROWS):
-        rows = torch.arange(start, min(start + _ROWS, size))
-        yield torch.zeros(len(rows), size, dtype=dtype).scatter_(1, rows[:, None], 1.0)
+    columns = []
+    for indices in torch.arange(weight.shape[1]).split(_ROWS):
+        rows = torch.zeros(len(indices), weight.shape[1], dtype=weight.dtype).scatter_(1, indices[:, None], 1.0)
+        columns.append(module.cpu_linear(rows, module.weight, None))
+    return torch.cat(columns).t()

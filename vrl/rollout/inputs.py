@@ -1,4 +1,4 @@
-"""Prompts in the engine's terms: which tokens and which tensors belong to an image or clip. Starts no engine.
+"""Prompts as engine inputs: the tokens and tensors of each image or clip. Starts no engine.
 
 Placeholders in a prompt are already expanded and patches are already in media order, so nothing is processed twice.
 Axes: P prompt tokens, L tokens of one span.
@@ -24,7 +24,7 @@ class MediaSpan:
 
     grid: VisionGrid
     start: int  # first token
-    is_slot_L: np.ndarray  # bool: True where the token is replaced by a vision feature
+    is_slot_L: np.ndarray  # bool: True if the token is replaced by a vision feature
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,10 +38,10 @@ class Rendering:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
-    """What the live engine computed for a processed prompt."""
+    """The live engine's results for a processed prompt."""
 
     completions: tuple[Completion, ...]
-    positions_3P: np.ndarray  # int64, the rotary positions it computed
+    positions_3P: np.ndarray  # int64, its rotary positions
     pixel_rows: str  # row_digest of the input of its vision tower
 
 
@@ -82,7 +82,7 @@ def media_tensors(vision: Sequence[VisionGrid], patches: np.ndarray) -> dict[str
 
 
 def read_media(kind: str, item: Mapping[str, Any]) -> tuple[VisionGrid, np.ndarray]:
-    """The inverse for one image or clip: `item` maps the processor's names to one item's tensors."""
+    """Return grid and patches of one image or clip: the inverse of `media_tensors`."""
     pixels_name, grid_name = _TENSOR_NAMES[kind]
     t, h, w = item[grid_name].tolist()
     seconds = float(item["second_per_grid_ts"]) if "second_per_grid_ts" in item else 0.0
@@ -90,7 +90,7 @@ def read_media(kind: str, item: Mapping[str, Any]) -> tuple[VisionGrid, np.ndarr
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
-    """A tensor that shares the array's memory. Arrays from the object store are read-only; we only read."""
+    """Return a tensor that shares the array's memory. Object-store arrays are read-only; we only read."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)

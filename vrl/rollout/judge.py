@@ -1,4 +1,4 @@
-"""One engine of a run's own judge: a language model on vLLM that answers questions in words.
+"""One engine of a run's own judge: a language model on vLLM that answers questions in text.
 
 Independent of the policy: its weights never change. Does not write the questions: vrl.reward.judge does.
 """
@@ -15,7 +15,7 @@ from vrl.rollout.rpc_dir import RpcDir
 
 
 class JudgeEngine:
-    """One judge engine. A plain class: the run makes an async actor of it."""
+    """One judge engine. A plain class; the run makes it an async actor."""
 
     def __init__(self, config: JudgeConfig) -> None:
         """Start vLLM and wait until it is ready."""

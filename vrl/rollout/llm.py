@@ -60,7 +60,7 @@ def start_llm(
         skip_mm_profiling=on_cpu,
         disable_log_stats=not stats,
         weight_transfer_config=WeightTransferConfig(backend=push_backend),
-        enable_sleep_mode=push_backend == "ipc",  # a learner rank uses the same GPU in turns
+        enable_sleep_mode=push_backend == "ipc",  # a learner rank takes turns on the same GPU
         worker_extension_cls="vrl.rollout.extension.EngineExtension",
         **device,
     )

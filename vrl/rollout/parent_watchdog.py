@@ -17,14 +17,14 @@ _OURS = re.compile(r" (/dev/shm/(?:sem\.mp-|psm_)\S+)$")  # names given by Pytho
 
 
 def record_engine_pid() -> None:
-    """Call in the engine's own process before it starts vLLM's, so that they can `watch_parent`."""
+    """Record this process as the engine's own, before it starts vLLM's processes, so that they can `watch_parent`."""
     os.environ[_ENV] = str(os.getpid())
 
 
 def watch_parent() -> None:
     """Kill this process as soon as the engine's own process or the parent exits; does nothing in the engine's own.
 
-    With several workers the parent is vLLM's core, which has no watchdog: it is killed too.
+    With several workers the parent is vLLM's core, which has no watchdog and is killed too.
     """
     engine = int(os.environ.get(_ENV, "0"))
     if engine not in (0, os.getpid()):

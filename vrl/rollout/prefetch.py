@@ -19,11 +19,11 @@ _WINDOW = 200  # samples over which max_bad_fraction is judged
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedPrompt:
-    """A prompt, the reference to its patches, and the place in the dataset order from which it came."""
+    """A prompt, a reference to its patches, and its position in the dataset order."""
 
     prompt: Prompt
     patches: Any  # object reference to uint8 [num_patches, patch_dim]
-    ordinal: int  # how many samples were drawn before it
+    ordinal: int  # number of samples drawn before it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,16 +31,16 @@ class BadSample:
     """A sample that was left out."""
 
     sample_id: str
-    ordinal: int  # how many samples were drawn before it
+    ordinal: int  # number of samples drawn before it
     reason: str
     message: str
 
 
 class PromptPrefetcher:
-    """Draws samples, has them prepared `prefetch` ahead, hands them out in order.
+    """Draws samples, prepares `prefetch` of them ahead, and returns them in order.
 
     Example: `prefetcher = PromptPrefetcher(iter(samples), preparer, prefetch=8, max_bad_fraction=0.05)`, then
-    `prepared = await prefetcher.next()`; None when the samples are used up.
+    `prepared = await prefetcher.next()`; None if no samples are left.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class PromptPrefetcher:
         first_ordinal: int = 0,
         bad: Sequence[BadSample] = (),
     ) -> None:
-        """`first_ordinal` samples were drawn before, in an earlier part of the run, and `bad` are those left out."""
+        """`first_ordinal`: number of samples drawn before a resume; `bad`: those of them that were left out."""
         self._samples = samples
         self._prepare = prepare
         self._prefetch = prefetch
@@ -67,9 +67,9 @@ class PromptPrefetcher:
         return dict(Counter(sample.reason for sample in self.bad))
 
     async def next(self) -> PreparedPrompt | None:
-        """The next usable prompt, or None when the samples are used up.
+        """Return the next usable prompt, or None if no samples are left.
 
-        Raises DataError when more than `max_bad_fraction` of the recent samples could not be used.
+        Raises DataError if more than `max_bad_fraction` of the recent samples could not be used.
         """
         while True:
             self._top_up()

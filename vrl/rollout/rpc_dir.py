@@ -1,8 +1,7 @@
 """A private folder for the unix sockets of one engine's processes, removed once they are connected.
 
 By default vLLM binds them in /tmp and leaves one file per engine. A connected socket needs no file, so the folder is
-removed while the engine runs and nothing remains even if it is killed. Only its owner can enter it. Does not close the
-sockets.
+removed while the engine runs and nothing remains even after a kill. Only its owner can enter it. Closes no sockets.
 """
 
 import os

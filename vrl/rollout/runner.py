@@ -1,8 +1,8 @@
 """One wave of groups, from prepared prompts to rewarded rollouts.
 
-A wave is what the engines admit together: one group when rollouts and learning overlap, all groups of a step when they
-alternate, so that equal seeds give equal batches and bit-equal results. A group that cannot be generated or scored is
-dropped with a reason; the run ends when all workers of a role are dead.
+Engines admit a wave together: one group if rollouts and learning overlap, all groups of a step if they alternate, so
+that equal seeds give equal batches and bit-equal results. A group that cannot be generated or scored is dropped with a
+reason; the run ends when all workers of a role are dead.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Runner:
     async def run_wave(self, prepared: Sequence[PreparedPrompt], group_ids: Sequence[int]) -> None:
         """Generate and score every prompt of the wave; put its groups into the buffer and drop those that fail.
 
-        Raises RolloutError or RewardError when too many groups in a row fail, as the cause is then no single sample.
+        Raises RolloutError or RewardError if too many groups in a row fail: the cause is then not a single sample.
         """
         num_shares = min(len(self._engines), len(prepared))
         jobs = list(zip(group_ids, prepared, strict=True))
@@ -88,7 +88,7 @@ class Runner:
         shuffled: Drawn,
         sampled: tuple[float, float],
     ) -> RolloutGroup | None:
-        """Score a group; returns None if that fails. `sampled`: monotonic seconds at start and end of its sampling."""
+        """Score a group; return None if that fails. `sampled`: monotonic seconds at start and end of its sampling."""
         started = time.monotonic()
         try:
             rewards: tuple[Reward, ...] = await self._rewards.call("score", prepared.prompt, completions, shuffled)

@@ -2,7 +2,7 @@
 
 Video-R1 (arXiv 2503.21776) compares accuracy on ordered and on permuted frames; completions on permuted frames are
 never trained on. Frames are permuted inside the processed patches, which is exact because every frame is resized
-independently: no second decode and no second copy to the engine. Times and token ids stay. Scores nothing.
+independently: no second decode and no second copy to the engine. Times and token ids do not change. Scores nothing.
 """
 
 from dataclasses import dataclass, replace
@@ -20,16 +20,16 @@ _CHANNELS = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShuffledDraws:
-    """Which prompts are sampled again on permuted frames, and how often."""
+    """Selects the prompts to sample again on permuted frames."""
 
     tasks: frozenset[str] = frozenset()
     draws: int = 0  # completions on permuted frames
     group_size: int = 0  # completions on ordered ones
 
     def twin(self, prepared: PreparedPrompt, group_id: int) -> PreparedPrompt | None:
-        """The same prompt with the frames of its first clip permuted; None if its task needs none or it has no clip.
+        """Return the prompt with the frames of its first clip permuted; None if its task needs none or it has no clip.
 
-        The order depends only on the group, so that equal runs sample alike, and it is never the true order.
+        The order depends only on the group, so that equal runs sample equally, and is never the true order.
         """
         prompt = prepared.prompt
         clip = next((grid for grid in prompt.vision if grid.kind == "video"), None)
@@ -44,7 +44,7 @@ class ShuffledDraws:
 
 
 def shuffled_draws(config: RunConfig) -> ShuffledDraws:
-    """Read the shuffled draws from the rubrics."""
+    """Return the shuffled draws that the rubrics need."""
     tasks = frozenset(task.task for task in config.tasks if any(term.reward == REWARD for term in task.rewards))
     return ShuffledDraws(tasks=tasks, draws=config.reward.order_draws, group_size=config.rollout.group_size)
 
@@ -56,13 +56,11 @@ def in_order(prompt: Prompt, patches: np.ndarray) -> np.ndarray:
     start = 0
     for grid in prompt.vision:
         if grid.kind == "video":
-            shown = patches.copy()
-            shown[start : start + grid.num_patches] = _permuted(
-                patches[start : start + grid.num_patches], grid, prompt.frame_order
-            )
-            return shown
+            end = start + grid.num_patches
+            clip = _permuted(patches[start:end], grid, prompt.frame_order)
+            return np.concatenate([patches[:start], clip, patches[end:]])
         start += grid.num_patches
-    raise ValueError(f"sample {prompt.sample.sample_id}: got an order of frames but no clip, wanted a clip")
+    raise ValueError(f"sample {prompt.sample.sample_id}: got a frame order but no clip, wanted a clip")
 
 
 def _permuted(patches: np.ndarray, grid: VisionGrid, order: tuple[int, ...]) -> np.ndarray:
@@ -70,5 +68,5 @@ def _permuted(patches: np.ndarray, grid: VisionGrid, order: tuple[int, ...]) -> 
     steps, height, width = grid.grid_thw
     rows = patches.reshape(steps, height * width, _CHANNELS, _FRAMES_PER_STEP, -1)
     frames = rows.transpose(0, 3, 1, 2, 4).reshape(steps * _FRAMES_PER_STEP, height * width, _CHANNELS, -1)
-    shown = frames[list(order)].reshape(steps, _FRAMES_PER_STEP, height * width, _CHANNELS, -1)
-    return shown.transpose(0, 2, 3, 1, 4).reshape(patches.shape)
+    permuted = frames[list(order)].reshape(steps, _FRAMES_PER_STEP, height * width, _CHANNELS, -1)
+    return permuted.transpose(0, 2, 3, 1, 4).reshape(patches.shape)

@@ -48,7 +48,7 @@ class GlooTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
         self._received: list[tuple[str, torch.Tensor]] = []
 
     def init_transfer_engine(self, init_info: GlooInitInfo) -> None:
-        """Join the learner's group and leave the previous one."""
+        """Join the learner's group, leaving any earlier one."""
         rank = init_info.rank_offset + self.parallel_config.rank
         store = join_store(init_info.address, init_info.port, init_info.timeout_s)
         self._group = PacketGroup(
@@ -56,7 +56,7 @@ class GlooTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
         )
 
     def start_weight_update(self) -> None:
-        """Drop what an earlier update received; the model does not change before `finish_weight_update`."""
+        """Discard what an earlier update received; the model does not change before `finish_weight_update`."""
         self._received = []
 
     def receive_weights(self, update_info: GlooUpdateInfo) -> None:
@@ -66,7 +66,7 @@ class GlooTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
                 "weight push: got an update before init_weight_transfer_engine, wanted the group first"
             )
         damaged: WeightPushError | None = None
-        while (packet := self._group.receive()) is not None:  # also after damage: all ranks stay in step
+        while (packet := self._group.receive()) is not None:  # also after damage, so that all ranks stay in step
             try:
                 self._received += unpack(packet)
             except WeightPushError as error:

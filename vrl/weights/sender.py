@@ -1,7 +1,7 @@
 """The learner's side of a weight push, and the check that the weights arrived.
 
 A push is vLLM's own weight transfer: start, update, finish, driven by the sending rank through the engines' methods.
-The transport is vLLM's `nccl` engine, its `ipc` engine where learner and engine share a GPU, or our `gloo` for CPUs,
+The transport is vLLM's `nccl` engine, its `ipc` engine if learner and engine share a GPU, or our `gloo` for CPUs,
 whose receiving half is vrl.weights.receiver. Does not pause or resume engines: vrl.training.weight_sync does. Imports
 vLLM for nccl and ipc only.
 """
@@ -18,7 +18,7 @@ from vrl.weights.wire import PacketGroup, add_digests, open_store, pack, value_d
 
 
 class ParameterSource(Protocol):
-    """The learner's parameters. Both methods are called on all ranks together and yield the same order."""
+    """The learner's parameters. Both methods are called on all ranks together and use the same order."""
 
     def parameter_shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Return Hugging Face names and full shapes of what `full_parameters` yields, without gathering."""
@@ -56,11 +56,11 @@ class WeightSender:
         config: PushConfig,
         workers_per_engine: int = 1,
     ) -> None:
-        """Connect learner and engines, on all ranks; build a new sender after an engine was replaced.
+        """Connect learner and engines, on all ranks; build a new sender after an engine is replaced.
 
         `engines` are Ray handles of RolloutEngine actors; `backend` is gloo, nccl or ipc; `address` is where the
-        engines' nodes reach rank 0; `dtype` is the engines', to which weights are cast before sending. Raises
-        WeightPushError when an engine does not join within `push.timeout_s`.
+        engines' nodes reach rank 0; `dtype` is that of the engines; weights are cast to it before sending. Raises
+        WeightPushError if an engine does not join within `push.timeout_s`.
         """
         self._rank = rank
         self._verify = config.verify
@@ -213,8 +213,8 @@ class _Outgoing:
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
         self.digests, self.num_bytes = {}, 0
-        for name, whole in self.source.full_parameters():
-            tensor = whole.detach().to(self.dtype, copy=True)  # ZeRO-3 frees the full tensor with the next one
+        for name, full in self.source.full_parameters():
+            tensor = full.detach().to(self.dtype, copy=True)  # ZeRO-3 frees the full tensor with the next one
             if not tensor.isfinite().all():  # raised on all ranks together; engines load nothing before the last packet
                 raise WeightPushError(
                     f"weight push: got NaN or infinity in {name}, wanted finite numbers; engines stay paused"
@@ -245,15 +245,12 @@ def _vllm_sender(backend: str, client: EngineClient, outgoing: _Outgoing, rank: 
     if backend == "ipc":
         init = IPCTrainerInitInfo(rank=rank, packed=True)
     else:
-        port, world_size = _free_port(), 1 + client.num_workers
+        with socket.socket() as probe:  # to find a free port
+            probe.bind(("", 0))
+            port = probe.getsockname()[1]
+        world_size = 1 + client.num_workers
         init = NCCLTrainerInitInfo(rank=rank, master_address=address, master_port=port, world_size=world_size)
     return WeightTransferTrainerFactory.trainer_init(init, client=client, source=Source())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return probe.getsockname()[1]
 
 
 def differences(
@@ -271,7 +268,7 @@ def differences(
     wrong = []
     for name in sorted({*wanted, *(name for worker in held for name in worker)}):
         parts = [worker[name] for worker in held if name in worker]
-        whole = wanted.get(name)
-        if not parts or whole is None or (add_digests(parts) != whole and any(part != whole for part in parts)):
+        full = wanted.get(name)
+        if not parts or full is None or (add_digests(parts) != full and any(part != full for part in parts)):
             wrong.append(name)
     return wrong
