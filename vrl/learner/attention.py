@@ -1,4 +1,4 @@
-"""Exact attention of a packed row whose completions share their group's prompt; registered as "grouped".
+"""Exact attention over a packed row whose completions share their group's prompt; registered as "grouped".
 
 A token sees the tokens before it in its own segment (a prompt or one completion); a completion's token also sees its
 whole prompt. The two parts are computed by flash kernels, each without a mask, and merged by their log-sum-exps, so no
@@ -20,7 +20,7 @@ from vrl.errors import LearnerError
 
 GROUPED = "grouped"  # its name in transformers' attention registry
 _SHORT = 64  # segments up to this length always share a batch: a kernel call costs more than the padding
-_MIN_FILL = 0.75  # longer ones share a batch when each fills this much of it
+_MIN_FILL = 0.75  # longer ones share a batch if each fills this fraction of it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +34,7 @@ class SegmentBatch:
     start: int | None  # first row if the batch is a plain slice of the row; None if it must be gathered
 
     def take(self, x: Tensor) -> Tensor:
-        """Gather a row tensor [N, ...] into the batch [num_segments, length, ...], zero where padded."""
+        """Gather a row tensor [N, ...] into the batch [num_segments, length, ...], padded with zeros."""
         size = self.num_segments * self.length
         if self.start is not None:
             return x[self.start : self.start + size].unflatten(0, (self.num_segments, self.length))
@@ -59,7 +59,7 @@ class AttentionPlan:
 
 
 def plan_attention(spans: Sequence[GroupSpan], device: torch.device) -> AttentionPlan:
-    """Plan the attention of a row with these groups."""
+    """Return the attention plan of a row with these groups."""
     segments = []
     for span in spans:
         segments.append((span.start, span.prompt_length))
@@ -127,8 +127,8 @@ class _GroupedAttention(torch.autograd.Function):
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         for batch in ctx.plan.own:
             tensors = (batch.take(x) for x in (grads[0], q, k, v, out, lse))
-            for whole, part in zip((dq, dk, dv), _attend_backward(*tensors, causal=True, scale=ctx.scale), strict=True):
-                batch.put(whole, part)
+            for grad, part in zip((dq, dk, dv), _attend_backward(*tensors, causal=True, scale=ctx.scale), strict=True):
+                batch.put(grad, part)
         for rows, keys in ctx.plan.shared:
             places = (rows, rows, keys, keys, rows, rows)
             tensors = (x[None, at] for x, at in zip((grads[0], q, k, v, out, lse), places, strict=True))
@@ -140,7 +140,7 @@ class _GroupedAttention(torch.autograd.Function):
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
-    """q [B, S, H, D], k and v [B, S_k, H_kv, D] to the output [B, S, H, D] and its log-sum-exp [B, S, H]."""
+    """Map q [B, S, H, D], k and v [B, S_k, H_kv, D] to the output [B, S, H, D] and its log-sum-exp [B, S, H]."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     if (kernel := _kernel(q)) == "cpu":
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, scale=scale)
@@ -154,7 +154,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, scale: float) -> t
 def _attend_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *, causal: bool, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q, k and v of one part, given the merged output and log-sum-exp of all parts."""
+    """Return the gradients of one part's q, k and v, given the merged output and log-sum-exp of all parts."""
     grad, q, k, v, out, lse = (x.transpose(1, 2) for x in (grad, q, k, v, out, lse))
     if (kernel := _kernel(q)) == "cpu":
         backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -171,14 +171,14 @@ def _attend_backward(
 
 
 def _kernel(q: Tensor) -> str:
-    """The flash kernel for this tensor, "cpu" or "cuda"; "math" if there is none."""
+    """Return the flash kernel for this tensor, "cpu" or "cuda"; "math" if there is none."""
     if q.device.type == "cuda" and (q.dtype not in (torch.bfloat16, torch.float16) or q.shape[-1] > 256):
         return "math"
     return q.device.type
 
 
 def _math(q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
-    """The same in plain operations, quadratic in memory: for float32 on a GPU, which flash kernels do not support."""
+    """Compute `_attend` in plain operations, quadratic in memory: for float32 on a GPU, which has no flash kernel."""
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     scores = _scores(q, k, causal, scale)
     lse = torch.logsumexp(scores, dim=-1)

@@ -1,8 +1,8 @@
-"""One rank of the optimizer; the only importer of DeepSpeed. Gradients, steps, checkpoints, full parameters; ZeRO 0-3.
+"""One rank of the optimizer: gradients, steps, checkpoints, full parameters; ZeRO 0-3. The only importer of DeepSpeed.
 
 Every method that touches parameters or gradients is a collective: all ranks call it, in the same order. Does not know
 objectives or groups. The caller creates and commits folders, because DeepSpeed's own save is not atomic. DeepSpeed is
-imported late, because the driver imports this module too and the import takes seconds and prints messages.
+imported late, because the driver imports this module too and that import takes seconds and prints messages.
 """
 
 import json
@@ -129,7 +129,7 @@ class LearnerEngine:
         """Apply the accumulated gradients, or drop them if their norm over all ranks is not finite.
 
         A dropped step changes neither weights nor optimizer state nor the step count. Raises LearnerError on every
-        rank when `max_nonfinite_steps` in a row were dropped.
+        rank if `max_nonfinite_steps` in a row were dropped.
         """
         rate = learning_rate(self._steps, self._config, self._total_steps)
         for group in self._engine.optimizer.param_groups:
@@ -201,9 +201,8 @@ class LearnerEngine:
         if path is None:
             raise CheckpointError(f"{folder}: got no DeepSpeed state in it, wanted {folder / 'state'}")
         _set_random_state(torch.load(folder / f"rng_{distributed.get_rank()}.pt", weights_only=True))
-        self._steps, self._skipped, self._skipped_in_a_row = (
-            found[name] for name in ("steps", "skipped", "skipped_in_a_row")
-        )
+        self._steps, self._skipped = found["steps"], found["skipped"]
+        self._skipped_in_a_row = found["skipped_in_a_row"]
 
     def export(self, folder: Path, source: Path) -> None:
         """Write a Hugging Face folder: the policy's weights (safetensors) and config, other files from `source`.
@@ -227,7 +226,7 @@ class LearnerEngine:
             distributed.barrier()
 
     def _layout(self) -> dict[str, Any]:
-        """What must be equal to restore a saved state. A collective under ZeRO-3."""
+        """Return the settings that must be equal to restore a saved state. A collective under ZeRO-3."""
         lora = self._config.lora
         return {
             "learner.ranks": distributed.get_world_size(),
@@ -238,7 +237,7 @@ class LearnerEngine:
 
     @cached_property
     def _frozen_digest(self) -> str:
-        """Digest of names and values of all frozen weights; it never changes."""
+        """Digest of names and values of all frozen weights, which never change."""
         digest = blake2b(digest_size=16)
         for weight in weights(self._policy.hf):
             if not weight.base.requires_grad:
@@ -330,7 +329,7 @@ def parameter_groups(hf: PreTrainedModel, weight_decay: float) -> list[dict[str,
 
 
 def _clips_gradients(config: LearnerConfig, dtype: torch.dtype) -> bool:
-    """Whether we clip instead of DeepSpeed, which reports no norm under plain float32 data parallelism."""
+    """Return whether we clip instead of DeepSpeed, which reports no norm under plain float32 data parallelism."""
     return config.zero_stage == 0 and dtype == torch.float32
 
 

@@ -1,7 +1,7 @@
-"""Caches the features that a frozen vision tower computed for a clip, by content, least recently used first out.
+"""Caches a frozen vision tower's features of clips, by content; evicts the least recently used.
 
-All passes over a step's groups (old log-probs, reference, each update) and later draws of a clip then cost one tower
-call together. Held in host memory. Does not know the tower or whether it is frozen: its caller does.
+All passes over a step's groups (old log-probs, reference, each update) and later draws of a clip then need one tower
+call in total. Held in host memory. Does not know the tower or whether it is frozen: its caller does.
 Axes: V features of one clip, D hidden size.
 """
 
@@ -35,11 +35,11 @@ class FeatureCache:
         known = {key: self._kept[key] for key in keys if key in self._kept}
         new = {key: i for i, key in enumerate(keys) if key not in known}
         chosen = [clips[i] for i in new.values()]
-        whole = tower(torch.cat(chosen) if chosen else clips[0][:0], [grids[i] for i in new.values()])
+        features = tower(torch.cat(chosen) if chosen else clips[0][:0], [grids[i] for i in new.values()])
         if new:
-            patches_per_feature = sum(map(len, chosen)) // len(whole[0])
+            patches_per_feature = sum(map(len, chosen)) // len(features[0])
             counts = [len(patches) // patches_per_feature for patches in chosen]
-            parts = zip(*(part.split(counts) for part in whole), strict=True)
+            parts = zip(*(part.split(counts) for part in features), strict=True)
             known |= {
                 key: tuple(part.to("cpu", copy=True) for part in own) for key, own in zip(new, parts, strict=True)
             }
@@ -54,8 +54,8 @@ class FeatureCache:
             self._kept[key] = known[key]
             self._kept.move_to_end(key)
         while self._num_bytes > self._max_bytes:
-            _, gone = self._kept.popitem(last=False)
-            self._num_bytes -= _num_bytes(gone)
+            _, evicted = self._kept.popitem(last=False)
+            self._num_bytes -= _num_bytes(evicted)
 
 
 def _key(patches: Tensor, grid: Grid) -> bytes:

@@ -1,4 +1,4 @@
-"""All learner ranks behind one interface: a method runs on every rank, and the ranks' shares are summed.
+"""All learner ranks behind one interface: runs a method on every rank and sums the ranks' shares.
 
 Does not place actors (it takes options for each rank) and does not decide when to step, save or push.
 """
@@ -8,6 +8,7 @@ import random
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,11 @@ from vrl.actors.ray_errors import unwrap
 from vrl.algo.packing import PatchCost
 from vrl.config import AlgoConfig, LearnerConfig, ModelConfig, PushConfig
 from vrl.errors import LearnerError, LearnerLostError, VrlError
-from vrl.types import MicroBatch, PackedBatch, StepCounts, Update
+from vrl.types import PackedBatch, StepCounts, Update
 
 _DEATH_S = 10.0  # time for Ray to notice that a process has exited
 _PORTS = range(20_000, 32_768)  # above Ray's workers, below the ephemeral ones
-_PLACEMENT = (
-    "scheduling_strategy",
-    "resources",
-    "label_selector",
-)  # options that select a node
+_PLACEMENT = ("scheduling_strategy", "resources", "label_selector")  # options that select a node
 
 
 class LearnerGroup:
@@ -78,19 +75,19 @@ class LearnerGroup:
         return _sum(await self._micro_batches("forward_backward", batch, (batch.counts,), patches))
 
     async def forward_backward_sft(self, batch: PackedBatch, patches: Sequence[Any]) -> dict[str, float]:
-        """The same for supervised targets; returns loss/sft and loss/entropy."""
+        """Accumulate the gradient of supervised targets; returns loss/sft and loss/entropy."""
         return _sum(await self._micro_batches("forward_backward_sft", batch, (batch.counts,), patches))
 
     async def sft_loss(self, batch: PackedBatch, patches: Sequence[Any]) -> float:
-        """Mean negative log-likelihood of the batch's targets, without gradient."""
+        """Return the mean negative log-likelihood of the batch's targets, without gradient."""
         return float(sum(await self._micro_batches("sft_loss", batch, (batch.counts,), patches)))
 
     async def logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]:
-        """Log-probs of every completion, one tuple for each group, in the order the groups had before packing."""
+        """Return log-probs of every completion, one tuple per group, in the order of the groups before packing."""
         return await self._scores("logprobs", batch, patches)
 
     async def ref_logprobs(self, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]:
-        """The same for the reference policy, which exists if algo.kl_coef > 0."""
+        """Return the log-probs under the reference policy, which exists if algo.kl_coef > 0."""
         return await self._scores("ref_logprobs", batch, patches)
 
     async def optim_step(self) -> Update:
@@ -104,7 +101,7 @@ class LearnerGroup:
         return update
 
     async def offload(self) -> None:
-        """Make room for engines on the same GPUs: only the weights stay, to be pushed. Idempotent."""
+        """Free memory for engines on the same GPUs: only the weights stay, to be pushed. Idempotent."""
         await self._all("offload")
 
     async def reload(self) -> None:
@@ -152,7 +149,7 @@ class LearnerGroup:
     async def _scores(self, method: str, batch: PackedBatch, patches: Sequence[Any]) -> list[tuple[np.ndarray, ...]]:
         scored = await self._micro_batches(method, batch, (), patches)
         by_group: dict[int, tuple[np.ndarray, ...]] = {}
-        for micro_batch, arrays in zip(_in_order(batch), scored, strict=True):
+        for micro_batch, arrays in zip(chain(*batch.micro_batches), scored, strict=True):
             start = 0
             for index, group in zip(micro_batch.group_indices, micro_batch.groups, strict=True):
                 by_group[index] = arrays[start : start + len(group.completions)]
@@ -208,7 +205,7 @@ class LearnerGroup:
 def free_port() -> tuple[str, int]:
     """Return an address of this node and a port that was free on it a moment ago.
 
-    The port is outside the ephemeral range: the system could give one of those away before we bind it. Raises
+    The port is outside the ephemeral range, from which the system could assign it before we bind it. Raises
     LearnerError if no port is free.
     """
     for port in random.SystemRandom().sample(_PORTS, 100):
@@ -216,10 +213,6 @@ def free_port() -> tuple[str, int]:
             probe.bind(("", port))
             return get_node_ip_address(), port
     raise LearnerError(f"learner ranks: got no free port among 100 of {_PORTS}, wanted one")
-
-
-def _in_order(batch: PackedBatch) -> list[MicroBatch]:
-    return [micro_batch for micro_batches in batch.micro_batches for micro_batch in micro_batches]
 
 
 def _sum(shares: Sequence[dict[str, float]]) -> dict[str, float]:

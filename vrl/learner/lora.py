@@ -25,7 +25,7 @@ class Weight:
     """One weight of the policy and its adapter, if any."""
 
     name: str  # Hugging Face's
-    base: nn.Parameter  # [out, in] where there is an adapter
+    base: nn.Parameter  # [out, in] if there is an adapter
     adapter: tuple[nn.Parameter, nn.Parameter] | None = None  # A [rank, in], B [out, rank]
     scale: float = 0.0  # alpha / rank
 
@@ -35,7 +35,7 @@ class Weight:
         return [self.base, *(self.adapter or ())]
 
     def merged(self) -> Tensor:
-        """The weight with its adapter merged, computed in float32 and rounded once; the base itself without one."""
+        """Return the weight with its adapter merged, computed in float32 and rounded once; the base without one."""
         if self.adapter is None:
             return self.base.detach()
         down, up = (part.detach().float() for part in self.adapter)
@@ -43,9 +43,9 @@ class Weight:
 
 
 def add_adapters(hf: PreTrainedModel, config: LoraConfig) -> None:
-    """Freeze the model and add trainable adapters to the linears named in `targets` that were trainable until now.
+    """Freeze the model and add trainable adapters to its trainable linears that are named in `targets`.
 
-    An adapter starts as zero. Raises ConfigError for a target that is missing from the language model or frozen.
+    An adapter starts at zero. Raises ConfigError for a target that is missing from the language model or frozen.
     """
     from peft import LoraConfig as PeftConfig
     from peft import inject_adapter_in_model
@@ -63,7 +63,7 @@ def add_adapters(hf: PreTrainedModel, config: LoraConfig) -> None:
             )
     chosen = PeftConfig(
         r=config.rank,
-        lora_alpha=config.alpha,  # pyright: ignore[reportArgumentType]  (divided by the rank, whole or not)
+        lora_alpha=config.alpha,  # pyright: ignore[reportArgumentType]  (a float works too)
         lora_dropout=config.dropout,
         target_modules=[name for name, kind in linears.items() if kind in config.targets],
     )

@@ -99,7 +99,7 @@ class GroupedPolicy(nn.Module):
             if deepstack:
                 at_slot = torch.zeros(len(embeds), dtype=torch.bool, device=device).index_fill(0, slots, True)
                 language = {"visual_pos_masks": at_slot[None], "deepstack_visual_embeds": deepstack}
-        else:  # a pass without effect: a rank without pixels must join the collectives of ranks that have some
+        else:  # a pass without effect: a rank without pixels must join the collectives of the other ranks
             embeds = embeds + 0.0 * torch.stack([part.sum() for part in (features, *deepstack)]).sum()
         hidden = self.hf.model.language_model(
             inputs_embeds=embeds[None],
@@ -112,7 +112,7 @@ class GroupedPolicy(nn.Module):
         return self.head(hidden.index_select(0, predictors), targets)
 
     def _encode(self, patches: Tensor, vision: tuple[VisionGrid, ...]) -> tuple[Tensor, list[Tensor]]:
-        """Features [V, D] and Qwen3-VL's deepstack features of all images and clips, or of one blank square.
+        """Return features [V, D] and Qwen3-VL's deepstack features of all images and clips, or of one blank square.
 
         While the tower is frozen, cached clips are not encoded again.
         """
@@ -122,15 +122,15 @@ class GroupedPolicy(nn.Module):
         grids = [grid.grid_thw for grid in vision]
         frozen = not any(parameter.requires_grad for parameter in self.hf.model.visual.parameters())
         if not (frozen and self._features is not None and vision):
-            whole = self._tower(patches, grids)
+            encoded = self._tower(patches, grids)
         else:
             with torch.no_grad():
-                whole = self._features.encode(patches.split(sizes), grids, self._tower)
-        features, *deepstack = (part.to(self.hf.device) for part in whole)
+                encoded = self._features.encode(patches.split(sizes), grids, self._tower)
+        features, *deepstack = (part.to(self.hf.device) for part in encoded)
         return features, deepstack
 
     def _tower(self, patches: Tensor, grids: list[tuple[int, int, int]]) -> tuple[Tensor, ...]:
-        """The vision tower's features and deepstack features, [V, D] each; of one blank square without grids."""
+        """Return the vision tower's features and deepstack features, [V, D] each; of one blank square without grids."""
         visual = self.hf.model.visual
         patches = patches.to(self.hf.device)
         if not grids:

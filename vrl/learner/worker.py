@@ -1,4 +1,4 @@
-"""One learner rank: micro-batches in; updates, checkpoints and weights for the engines out.
+"""One learner rank: takes micro-batches; produces updates, checkpoints and weights for the engines.
 
 All ranks of a group call the same methods in the same order. Combines the objective (algo/objective), the policy
 (learner/model) and the optimizer (learner/engine); computes no advantages and packs nothing.
@@ -35,7 +35,7 @@ from vrl.weights.wire import value_digest
 
 
 class LearnerWorker:
-    """The policy, its optimizer and, if algo.kl_coef > 0, a frozen reference. A plain class: LearnerGroup makes actors.
+    """The policy, its optimizer and, if algo.kl_coef > 0, a frozen reference. A plain class; LearnerGroup makes actors.
 
     The reference is the policy without its adapters or, if full weights are trained, a second model with the weights at
     model.path, unsharded on every rank.
@@ -54,7 +54,7 @@ class LearnerWorker:
         total_steps: int,
         seed: int,
     ) -> None:
-        """Join the other ranks; returns when all have joined. `temperature`: at which completions are sampled."""
+        """Join the other ranks; returns when all have joined. `temperature`: that of sampling."""
         start_telemetry()
         torch.set_num_threads(learner_config.threads)
         torch.manual_seed(seed)
@@ -121,7 +121,7 @@ class LearnerWorker:
         return _by_completion(micro_batch, row, scores.logprobs_L)
 
     def ref_logprobs(self, micro_batch: MicroBatch, *patches: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The same for the reference policy. Raises LearnerError if there is none."""
+        """Return the log-probs under the reference policy. Raises LearnerError if there is none."""
         row = flatten(micro_batch, self._policy.rule)
         logprobs = self._ref_logprobs(row, _join(patches))
         if logprobs is None:
@@ -146,7 +146,7 @@ class LearnerWorker:
 
     @timed("offload")
     def offload(self) -> None:
-        """Keep only the weights on the GPU, which are still to be pushed; see LearnerEngine."""
+        """Keep only the weights on the GPU, which are pushed next; see LearnerEngine."""
         if self._reference is not None:
             self._reference.to("cpu")
         self._engine.offload()
@@ -222,7 +222,7 @@ class LearnerWorker:
         return loss, losses.token_mean(tokens.entropy, counts.num_loss_tokens)
 
     def _ref_logprobs(self, row: PackedRow, pixels: Tensor) -> Tensor | None:
-        """Log-probs [L] of the reference policy; None if there is no KL term."""
+        """Return log-probs [L] of the reference policy; None if there is no KL term."""
         if not self._algo.kl_coef:
             return None
         if self._reference is None:

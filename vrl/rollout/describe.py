@@ -52,7 +52,7 @@ def mean_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
 def part_spreads(groups: Sequence[RolloutGroup]) -> dict[str, float]:
     """Return the standard deviation of every reward part within a group, averaged over the groups that have it.
 
-    A part of spread 0 has no training signal, any its mean.
+    A part of spread 0 has no training signal, no matter what its mean is.
     """
     found: dict[str, list[float]] = {}
     for group in groups:
