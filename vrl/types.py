@@ -89,12 +89,14 @@ class MediaWork:
     decodes: int = 0  # started, failed ones included
     cache_hits: int = 0  # of data.cache
     corrupt_entries: int = 0  # found in data.cache, deleted and decoded again
+    skipped_cues: int = 0  # subtitles that cannot be read, of decoded clips
 
     def __add__(self, other: "MediaWork") -> "MediaWork":
         return MediaWork(
             decodes=self.decodes + other.decodes,
             cache_hits=self.cache_hits + other.cache_hits,
             corrupt_entries=self.corrupt_entries + other.corrupt_entries,
+            skipped_cues=self.skipped_cues + other.skipped_cues,
         )
 
 

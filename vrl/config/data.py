@@ -11,8 +11,8 @@ class OverlayConfig:
 
     time: bool = key(False, doc="Draw HH:MM:SS from the start of the clip, top left.")
     index: bool = key(False, doc="Draw the frame's number, counted from 1, top right.")
-    subtitles: bool = key(False, doc="Draw subtitles along the bottom, from the .srt file next to the clip if any.")
-    font: str = path_key("", doc="TrueType file; empty: Pillow's own font, which has Latin letters only.")
+    subtitles: bool = key(False, doc="Draw subtitles along the bottom, from the clip's .srt, .vtt or .ass file if any.")
+    font: str = path_key("", doc="TrueType file; empty: DejaVu Sans, which lacks Chinese, Japanese and Korean.")
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,9 @@ class DataConfig:
     train: str = path_key(MISSING, doc="Training set, parquet or jsonl.")
     val: str = path_key("", doc="Held-out set; empty: no validation.")
     root: str = path_key("", doc="Folder that media paths are relative to; empty: the folder of the dataset file.")
+    subtitles_root: str = path_key(
+        "", doc="Folder of subtitles, at the places of their clips or right in it; empty: next to the clips."
+    )
     frames: FrameConfig = section(FrameConfig)
     shuffle: bool = key(True, doc="Shuffle the training set every epoch.")
     tasks: list[str] = key([], doc="Keep only rows of these tasks; empty: all.")

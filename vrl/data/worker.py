@@ -19,7 +19,7 @@ from vrl.data.cache import VisionCache
 from vrl.data.dataset import media_root, resolve_media
 from vrl.data.decode.limits import require_size
 from vrl.data.decode.process import DecodeProcess
-from vrl.data.decode.subtitles import subtitle_path
+from vrl.data.decode.subtitles import Cue, read_subtitles, subtitle_path
 from vrl.data.vision import Vision
 from vrl.errors import DataError, MediaError
 from vrl.observability.series import count
@@ -56,6 +56,7 @@ class DataWorker:
         self._root = media_root(data)
         self._limits = data.limits
         self._subtitled = data.frames.overlay.subtitles
+        self._subtitles_root = Path(data.subtitles_root) if data.subtitles_root else None
         self._train_prefix = train_prefix
         self._builder = PromptBuilder(model, data.frames, max_tokens)
         self._decoder = DecodeProcess(data)
@@ -104,7 +105,11 @@ class DataWorker:
         MediaTracker does not count it. Raises DataError if the media cannot be read any more.
         """
         media = prompt.sample.media
-        frames = [self._decoder.read(resolve_media(self._root, item.path), item) for item in media]
+        paths = [resolve_media(self._root, item.path) for item in media]
+        frames = [
+            self._decoder.read(path, item, cues=self._cues(path, item)[0])
+            for path, item in zip(paths, media, strict=True)
+        ]
         return self._builder.raw(prompt, frames)
 
     def close(self) -> None:
@@ -133,9 +138,20 @@ class DataWorker:
         """Return the address of the patches, from the content of the file and, if they are drawn, its subtitles."""
         require_size(path, self._limits)
         content = self._content(path)
-        if self._subtitled and media.kind == "video" and subtitle_path(path).is_file():
-            content += self._content(subtitle_path(path))
+        subtitles = self._subtitles(path, media)
+        if subtitles is not None:
+            content += self._content(subtitles)
         return self._builder.vision_key(content, media, view)
+
+    def _subtitles(self, path: Path, media: Media) -> Path | None:
+        if not self._subtitled or media.kind != "video":
+            return None
+        return subtitle_path(path, self._root, self._subtitles_root)
+
+    def _cues(self, path: Path, media: Media) -> tuple[tuple[Cue, ...], int]:
+        """Return what to draw of a clip's subtitles, and how many cues were skipped."""
+        subtitles = self._subtitles(path, media)
+        return read_subtitles(subtitles) if subtitles is not None else ((), 0)
 
     def _content(self, path: Path) -> str:
         """Return the identity of a file: with a cache a digest of its bytes, without one its path, size and mtime."""
@@ -159,8 +175,10 @@ class DataWorker:
         return vision
 
     def _decode(self, path: Path, media: Media, view: View) -> Vision:
-        self._work += MediaWork(decodes=1)
-        return self._builder.process_media(media, apply_view(self._decoder.read(path, media, view.times_s), view))
+        cues, skipped = self._cues(path, media)
+        self._work += MediaWork(decodes=1, skipped_cues=skipped)
+        frames = self._decoder.read(path, media, view.times_s, cues)
+        return self._builder.process_media(media, apply_view(frames, view))
 
 
 def _task(sample: Sample) -> Task:

@@ -32,6 +32,9 @@ class MediaConfig:
     """The folder of the clips and how they are read."""
 
     root: str = path_key("", doc="Folder that media paths are relative to; empty: the folder of the question file.")
+    subtitles_root: str = path_key(
+        "", doc="Folder of subtitles, at the places of their clips or right in it; empty: next to the clips."
+    )
     frames: FrameConfig = section(FrameConfig)
     limits: MediaLimitsConfig = section(MediaLimitsConfig)
     cache: CacheConfig = section(CacheConfig)
@@ -190,6 +193,7 @@ def data_config(media: MediaConfig, questions: str) -> DataConfig:
     return DataConfig(
         train=questions,
         root=media.root,
+        subtitles_root=media.subtitles_root,
         frames=media.frames,
         limits=media.limits,
         cache=media.cache,

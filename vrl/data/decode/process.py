@@ -24,6 +24,7 @@ import numpy as np
 
 from vrl.config import DataConfig, MediaLimitsConfig
 from vrl.data.decode.limits import MediaInfo
+from vrl.data.decode.subtitles import Cue
 from vrl.errors import DataError
 from vrl.types import Frames, Media
 
@@ -41,18 +42,18 @@ class DecodeProcess:
         self._frames, self._limits, self._timeout_s = data.frames, data.limits, data.decode_timeout_s
         self._start()
 
-    def read(self, path: Path, media: Media, moments_s: Sequence[float] = ()) -> Frames:
-        """Return the chosen frames, or those at `moments_s` (see vrl.data.decode.video.read).
+    def read(self, path: Path, media: Media, moments_s: Sequence[float] = (), cues: Sequence[Cue] = ()) -> Frames:
+        """Return the chosen frames, or those at `moments_s` (see vrl.data.decode.video.read), with overlays and `cues`.
 
         Raises DataError as that function does, and also with reason timeout or crash.
         """
-        request = ("read", path, media, self._frames, self._limits, moments_s)
+        request = ("read", path, media, self._frames, self._limits, moments_s, cues)
         pixels_THWC, timestamps_s, duration_s = self._ask(path, request)
         return Frames(pixels_THWC=pixels_THWC, timestamps_s=timestamps_s, duration_s=duration_s)
 
     def check(self, path: Path, media: Media) -> MediaInfo:
         """Decode a whole file (see vrl.data.decode.video.check). Raises DataError as `read` does."""
-        return self._ask(path, ("check", path, media, self._frames, self._limits, ()))
+        return self._ask(path, ("check", path, media, self._frames, self._limits, (), ()))
 
     def _ask(self, path: Path, request: tuple[Any, ...]) -> Any:
         """Return the child's reply. Raises the DataError that it replied with, or one that says how it died."""
@@ -144,9 +145,10 @@ def _receive(connection: Connection, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def serve(connection: Connection) -> None:
-    """Answer requests (read | check, path, media, frames, limits, moments_s) until the parent closes the connection.
+    """Answer requests until the parent closes the connection.
 
-    A reply is pixels with their times, a MediaInfo, or a DataError.
+    A request is (read | check, path, media, frames, limits, moments_s, cues). A reply is pixels with
+    their times, a MediaInfo, or a DataError.
     """
     from vrl.data.decode import video  # not at the top: the parent side must not load FFmpeg
     from vrl.data.decode.overlay import burn
@@ -155,13 +157,13 @@ def serve(connection: Connection) -> None:
     connection.send("ready")
     with contextlib.suppress(EOFError, ConnectionError):  # the parent died
         while True:
-            action, path, media, config, limits, moments_s = connection.recv()
+            action, path, media, config, limits, moments_s, cues = connection.recv()
             _bound(limits, start_bytes)
             try:
                 if action == "check":
                     connection.send(video.check(path, media, limits))
                     continue
-                frames = burn(video.read(path, media, config, limits, moments_s), path, media, config.overlay)
+                frames = burn(video.read(path, media, config, limits, moments_s), cues, media, config.overlay)
             except DataError as error:
                 connection.send(error)
                 continue

@@ -1,15 +1,17 @@
-"""Subtitles of a clip: `clip.srt` next to `clip.mp4`. Reads SubRip text; draws nothing."""
+"""Subtitles of a clip, in a file of its name: SubRip, WebVTT or SubStation Alpha, read by pysubs2. Draws nothing."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import pysubs2
+
 from vrl.errors import DataError
 
+SUFFIXES = (".srt", ".vtt", ".ass")
 _MAX_BYTES = 2**22  # size limit of a file; a day of speech is less
-_TIME = r"(\d{1,3}):([0-5]\d):([0-5]\d)[,.](\d{1,3})"
-_TIMES = re.compile(rf"{_TIME} *--> *{_TIME}")
-_MARKUP = re.compile(r"<[^<>\n]{0,40}>|\{\\[^{}\n]{0,40}\}")
+_BLANK = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")
+_TIMED = "-->"  # in the line of times of a SubRip or WebVTT cue
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,43 +23,62 @@ class Cue:
     text: str  # lines joined by one space, without markup
 
 
-def subtitle_path(clip: Path) -> Path:
-    """Return the path where the subtitles of a clip would be."""
-    return clip.with_suffix(".srt")
+def subtitle_path(clip: Path, media_root: Path, subtitles_root: Path | None) -> Path | None:
+    """Return the file of a clip's subtitles: next to it, or at the same place below `subtitles_root` or right in it.
 
-
-def read_subtitles(path: Path) -> tuple[Cue, ...]:
-    """Return the cues of a SubRip file in its order; none if there is no file.
-
-    Raises DataError (subtitles) for a link, a file that is too large or not UTF-8, and unreadable times of a cue.
+    None if there is none. Raise DataError (subtitles) for a link: it could point outside the folder.
     """
-    if path.is_symlink():  # it could point outside data.root
-        raise DataError(f"{path}: got a link, wanted a plain file of subtitles", reason="subtitles")
-    if not path.is_file():
-        return ()
+    names = [clip.with_suffix(suffix) for suffix in SUFFIXES]
+    if subtitles_root is not None:
+        below = [subtitles_root / name.relative_to(media_root.resolve()) for name in names]
+        names = [*below, *(subtitles_root / name.name for name in names)]
+    found = next((name for name in names if name.is_file()), None)
+    if found is not None and found.is_symlink():
+        raise DataError(f"{found}: got a link, wanted a plain file of subtitles", reason="subtitles")
+    return found
+
+
+def read_subtitles(path: Path) -> tuple[tuple[Cue, ...], int]:
+    """Return the cues of a file in its order, and the number of cues that were skipped because they cannot be read.
+
+    A skipped cue has no times, or ends before it starts. Raise DataError (subtitles) for a file that is too large, not
+    UTF-8, or without any cue.
+    """
     size = path.stat().st_size
     if size > _MAX_BYTES:
         raise DataError(f"{path}: got {size} bytes of subtitles, wanted at most {_MAX_BYTES}", reason="subtitles")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig").strip()
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: got subtitles that are not UTF-8: {error}", reason="subtitles") from error
-    blocks = [lines for block in re.split(r"\n\s*\n", text) if (lines := block.strip().splitlines())]
-    return tuple(_cue(path, lines) for lines in blocks)
+    blocks = [text] if path.suffix == ".ass" else _blocks(text)
+    cues, skipped = [], 0
+    for block in blocks:
+        try:
+            events = list(pysubs2.SSAFile.from_string(block, format_=path.suffix[1:]))
+        except pysubs2.exceptions.Pysubs2Error:
+            events = []
+        good = [event for event in events if event.end >= event.start]
+        skipped += len(events) - len(good) if events else 1
+        cues += [
+            Cue(start_s=event.start / 1000, end_s=event.end / 1000, text=" ".join(event.plaintext.split()))
+            for event in good
+        ]
+    if skipped and not cues:
+        raise DataError(f"{path}: got {skipped} cues, none with times that can be read", reason="subtitles")
+    return tuple(cues), skipped
 
 
-def _cue(path: Path, lines: list[str]) -> Cue:
-    """Parse a block: an optional number, a line of times, lines of text."""
-    at = 1 if lines[0].strip().isdigit() and len(lines) > 1 else 0
-    times = _TIMES.match(lines[at].strip())
-    if times is None:
-        raise DataError(
-            f"{path}: got {lines[at][:80]!r}, wanted a line like 00:00:01,000 --> 00:00:02,500", reason="subtitles"
-        )
-    words = _MARKUP.sub("", " ".join(line.strip() for line in lines[at + 1 :]))
-    return Cue(start_s=_seconds(times.groups()[:4]), end_s=_seconds(times.groups()[4:]), text=" ".join(words.split()))
+def _blocks(text: str) -> list[str]:
+    """Split SubRip or WebVTT into its cues: pysubs2 would read a cue without times as text of the one before.
 
-
-def _seconds(parts: tuple[str, ...]) -> float:
-    hours, minutes, seconds, fraction = parts
-    return 3600 * int(hours) + 60 * int(minutes) + int(seconds) + float(f"0.{fraction}")
+    A piece without a line of times continues the cue before it, whose text holds an empty line. Headers and notes of
+    WebVTT are left out.
+    """
+    blocks: list[str] = []
+    for piece in _BLANK.split(text):
+        if _TIMED in piece:
+            blocks.append(piece)
+        elif blocks and not piece.startswith(("NOTE", "STYLE", "REGION")):
+            blocks[-1] += f"\n{piece}"
+    return blocks if blocks or not text else [text]

@@ -1,5 +1,6 @@
 """Overlays, read back from the pixels of frames."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,12 @@ from support.clips import write_clip
 from vrl.config import DataConfig, FrameConfig, ModelConfig, OverlayConfig
 from vrl.data.decode.overlay import burn, stamp
 from vrl.data.decode.process import DecodeProcess
-from vrl.data.decode.subtitles import Cue, read_subtitles
+from vrl.data.decode.subtitles import Cue, read_subtitles, subtitle_path
 from vrl.data.worker import DataWorker
 from vrl.errors import DataError
 from vrl.types import Frames, Media, Sample
 
-CLIP, NOWHERE = Media(kind="video", path="a.mp4"), Path("a.mp4")
+CLIP = Media(kind="video", path="a.mp4")
 SIDE, GREY = 112, 60
 SRT = "1\n00:00:00,000 --> 00:00:01,500\n<i>A red</i>\nball\n\n2\n00:01:00,250 --> 01:00:00,000\n{\\an8}gone\n"
 
@@ -25,8 +26,13 @@ def frames(times_s: list[float], shade: int = GREY, height: int = SIDE, width: i
     return Frames(pixels_THWC=pixels, timestamps_s=np.array(times_s), duration_s=8.0)
 
 
-def burnt(given: Frames, path: Path = NOWHERE, media: Media = CLIP, **overlay: bool) -> np.ndarray:
-    return burn(given, path, media, OverlayConfig(**overlay)).pixels_THWC  # type: ignore[arg-type]
+def burnt(given: Frames, cues: Sequence[Cue] = (), media: Media = CLIP, **overlay: bool) -> np.ndarray:
+    return burn(given, cues, media, OverlayConfig(**overlay)).pixels_THWC  # type: ignore[arg-type]
+
+
+def cues_of(folder: Path, text: str, name: str = "a.srt") -> tuple[tuple[Cue, ...], int]:
+    (folder / name).write_text(text, encoding="utf-8")
+    return read_subtitles(folder / name)
 
 
 def changed(given: Frames, pixels: np.ndarray) -> np.ndarray:
@@ -78,51 +84,93 @@ def test_text_shrinks_until_it_fits_a_narrow_frame() -> None:
 
 
 def test_subtitles_of_the_moment_stand_at_the_bottom(tmp_path: Path) -> None:
-    (tmp_path / "a.srt").write_text(SRT)
+    cues, _ = cues_of(tmp_path, SRT)
     given = frames([0.0, 1.0, 2.0])
-    where = changed(given, burnt(given, tmp_path / "a.mp4", subtitles=True))
-    assert where[:2, SIDE // 2 :].any((1, 2)).all() and not where[:, : SIDE // 2].any()
+    where = changed(given, burnt(given, cues))
+    assert where[:2, SIDE // 2 :].any((1, 2)).all() and not where[:, : SIDE // 3].any()
     assert not where[2].any()
     cut = replace(CLIP, start_s=60.0)  # second 1 of the cut is second 61 of the file
-    where = changed(given, burnt(given, tmp_path / "a.mp4", cut, subtitles=True))
+    where = changed(given, burnt(given, cues, cut))
     assert where[1].any() and not where[0].any()
 
 
-def test_a_clip_without_subtitles_and_an_image_stay_as_they_are(tmp_path: Path) -> None:
+def test_a_clip_without_subtitles_and_an_image_stay_as_they_are() -> None:
     given = frames([0.0])
-    assert not changed(given, burnt(given, tmp_path / "a.mp4", subtitles=True)).any()
+    assert not changed(given, burnt(given, (), subtitles=True)).any()
     assert not changed(given, burnt(given, media=Media(kind="image", path="a.png"), time=True, index=True)).any()
-    assert burn(given, NOWHERE, CLIP, OverlayConfig()) is given
+    assert burn(given, (), CLIP, OverlayConfig()) is given
 
 
-def test_letters_that_the_font_lacks_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.srt").write_text(SRT.replace("ball", "\u7403"), encoding="utf-8")
-    with pytest.raises(DataError, match="font") as caught:
-        burnt(frames([0.0]), tmp_path / "a.mp4", subtitles=True)
+@pytest.mark.parametrize("letters", ["café Ñandú — € “x” …", "Straße Žluťoučký", "Привет", "Αθήνα", "السلام", "→ ♪"])
+def test_the_font_has_the_letters_that_people_write(letters: str) -> None:
+    cue = Cue(start_s=0.0, end_s=9.0, text=letters)
+    given = frames([0.0], height=240, width=320)
+    assert changed(given, burnt(given, [cue])).any()
+
+
+def test_letters_that_the_font_lacks_are_refused() -> None:
+    with pytest.raises(DataError, match=r"\u7403.*data\.frames\.overlay\.font") as caught:
+        burnt(frames([0.0]), [Cue(start_s=0.0, end_s=9.0, text="\u7403 ball")])
     assert caught.value.reason == "subtitles"
 
 
 def test_subtitles_are_read_without_markup(tmp_path: Path) -> None:
+    wanted = (Cue(start_s=0.0, end_s=1.5, text="A red ball"), Cue(start_s=60.25, end_s=3600.0, text="gone"))
     (tmp_path / "a.srt").write_bytes(b"\xef\xbb\xbf" + SRT.replace("\n", "\r\n").encode())
-    assert read_subtitles(tmp_path / "a.srt") == (
-        Cue(start_s=0.0, end_s=1.5, text="A red ball"),
-        Cue(start_s=60.25, end_s=3600.0, text="gone"),
-    )
+    assert read_subtitles(tmp_path / "a.srt") == (wanted, 0)
+    vtt = "WEBVTT - a title\n\nNOTE a\nremark\n\n00:00.000 --> 00:01.500 align:left\n<b>A red</b>\nball\n\n"
+    assert cues_of(tmp_path, vtt + "x\n00:01:00.250 --> 01:00:00.000\ngone\n", "b.vtt") == (wanted, 0)
+    head = "[Script Info]\nScriptType: v4.00+\n\n[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, "
+    lines = "MarginR, MarginV, Effect, Text\nDialogue: 0,0:00:00.00,0:00:01.50,D,,0,0,0,,{\\i1}A red{\\i0}\\Nball\n"
+    lines += "Dialogue: 0,0:01:00.25,1:00:00.00,D,,0,0,0,,gone\n"
+    assert cues_of(tmp_path, head + lines, "c.ass") == (wanted, 0)
+
+
+GOOD = Cue(start_s=1.0, end_s=2.0, text="good")
+FIRST = "1\n00:00:01,000 --> 00:00:02,000\ngood\n"
+
+
+@pytest.mark.parametrize(
+    ("rest", "cues", "skipped"),
+    [
+        ("\n2\n00:00:0x,000 --> 00:00:04,000\nbad\n", (GOOD,), 1),
+        ("\n2\n00:00:05,000 --> soon\nbad\n\nmore of it\n", (GOOD,), 1),
+        ("\n2\n00:00:06,000 --> 00:00:05,000\nreversed\n", (GOOD,), 1),
+        ("\nand more\n", (replace(GOOD, text="good and more"),), 0),
+        ("\n\n \n2\n00:00:03,000-->00:00:04.500 X1:10\ntight\n", (GOOD, Cue(start_s=3, end_s=4.5, text="tight")), 0),
+        ("\n2\n00:00:03,000 --> 00:00:04,000\n\n", (GOOD, Cue(start_s=3, end_s=4, text="")), 0),
+    ],
+)
+def test_a_cue_that_cannot_be_read_is_skipped_and_counted(tmp_path: Path, rest: str, cues: tuple, skipped: int) -> None:
+    assert cues_of(tmp_path, FIRST + rest) == (cues, skipped)
 
 
 @pytest.mark.parametrize("content", [b"1\nno times here\nhello\n", b"\xff\xfe\x00", b"x" * (2**22 + 1)])
-def test_subtitles_that_cannot_be_read_are_refused(tmp_path: Path, content: bytes) -> None:
+def test_subtitles_without_any_cue_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.srt").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.srt") as caught:
         read_subtitles(tmp_path / "a.srt")
     assert caught.value.reason == "subtitles"
 
 
+def test_subtitles_are_next_to_the_clip_or_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    media, own = tmp_path / "media", tmp_path / "own"
+    clip = media / "part" / "a.mp4"
+    assert subtitle_path(clip, media, None) is None and subtitle_path(clip, media, own) is None
+    for folder, suffix in ((own, ".vtt"), (own / "part", ".srt"), (clip.parent, ".ass")):
+        folder.mkdir(parents=True)
+        (folder / f"a{suffix}").write_text(SRT)
+    assert subtitle_path(clip, media, None) == clip.with_suffix(".ass")
+    assert subtitle_path(clip, media, own) == own / "part" / "a.srt"
+    (own / "part" / "a.srt").unlink()
+    assert subtitle_path(clip, media, own) == own / "a.vtt"
+
+
 def test_subtitles_behind_a_link_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.srt").write_text(SRT)
     (tmp_path / "a.srt").symlink_to(tmp_path / "b.srt")
     with pytest.raises(DataError, match="link"):
-        read_subtitles(tmp_path / "a.srt")
+        subtitle_path(tmp_path / "a.mp4", tmp_path, None)
 
 
 def test_the_decode_process_draws_the_true_seconds(tmp_path: Path) -> None:
@@ -145,7 +193,13 @@ def test_subtitles_are_part_of_the_key_of_the_patches_where_they_are_drawn(
     model = ModelConfig(path=str(checkpoints["qwen2_vl"]), max_context_tokens=256)
     frames = FrameConfig(min_frames=4, max_frames=4, min_pixels=28 * 28, max_pixels=56 * 56)
     keys, patches = [], []
-    for text, subtitles in ((None, True), (SRT, True), (SRT.replace("red", "blue"), True), (SRT, False), ("1", False)):
+    for text, subtitles in (
+        (None, True),
+        (SRT, True),
+        (SRT.replace("red", "blue"), True),
+        (SRT, False),
+        (FIRST, False),
+    ):
         if text is not None:
             (tmp_path / "a.srt").write_text(text)
         overlay = OverlayConfig(subtitles=subtitles)
