@@ -34,7 +34,7 @@ from vrl.data.dataset import read_samples
 from vrl.data.decode.process import DecodeProcess
 from vrl.inference.answer import Answer
 from vrl.inference.answer_question import answer_question
-from vrl.inference.config import MediaConfig, StrategyConfig, data_config
+from vrl.inference.config import AnswerConfig, MediaConfig, StrategyConfig, data_config
 from vrl.inference.question import InferenceClient
 from vrl.lifecycle import guard_private_ray
 from vrl.tasks import TASKS
@@ -74,9 +74,9 @@ class PreparedPairs:
         self.pairs: set[Any] = set()
         prepare = client.prepare
 
-        async def remembering(samples: Any, view: Any) -> Any:
-            self.pairs.add((samples[0].media, view))
-            return await prepare(samples, view)
+        async def remembering(samples: Any, *view: Any) -> Any:
+            self.pairs.add((samples[0].media, *view))
+            return await prepare(samples, *view)
 
         client.prepare = remembering  # type: ignore[method-assign]
 
@@ -119,7 +119,7 @@ async def measure_client(parts: Parts, repetitions: int) -> dict[str, float]:
     data = data_config(parts.media, parts.questions)
     seconds: dict[str, list[float]] = {name: [] for name in STRATEGIES}
     rates, candidates, runs, pairs = [], [], 0, 0
-    async with start_inference(parts.model, data, parts.rollout, StrategyConfig()) as client:
+    async with start_inference(AnswerConfig(model=parts.model, rollout=parts.rollout), data) as client:
         prepared = PreparedPairs(client)
         await client.vision_runs()
         answers, took_s = await ask_all(client, parts.samples, "single")

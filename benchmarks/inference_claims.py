@@ -39,6 +39,7 @@ from vrl.evaluation.interval import difference, draw_counts
 from vrl.inference.answer import Answer, Candidate
 from vrl.inference.answer_question import answer_question
 from vrl.inference.config import (
+    AnswerConfig,
     BackfillConfig,
     ElectionConfig,
     MajorityConfig,
@@ -141,7 +142,8 @@ async def ask_model(settings: Settings, model: str, samples: Sequence[Sample]) -
     policy = ModelConfig(path=model, dtype="float32", max_context_tokens=CONTEXT)
     data = data_config(MediaConfig(frames=frames), settings.questions)
     reward = RewardConfig(thinking_tokens=[0, 64])
-    async with start_inference(policy, data, rollout, config, reward=reward) as client:
+    settled = AnswerConfig(model=policy, rollout=rollout, strategy=config, reward=reward)
+    async with start_inference(settled, data) as client:
         found = {settings.claim: await ask_all(client, samples, config)}
         found["single"] = await ask_all(client, samples, replace(config, name="single"))
         if settings.claim == "election":

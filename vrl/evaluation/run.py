@@ -24,8 +24,8 @@ from vrl.evaluation.select import asked_as, select
 from vrl.inference.batch import answer_missing
 from vrl.inference.config import MediaConfig, data_config
 from vrl.inference.predictions import PredictionFile, fingerprint, in_order
-from vrl.inference.progress import ProgressBar
 from vrl.lifecycle import Stop
+from vrl.observability.progress import ProgressBar
 from vrl.reward.judge import require_judge
 from vrl.types import Sample
 

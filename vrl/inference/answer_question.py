@@ -1,7 +1,7 @@
 """The entry point of inference: a question in, an answer out, by any strategy.
 
-async with start_inference(model, data, rollout, strategy) as client:
-    answer = await answer_question(sample, client, strategy)
+async with start_inference(config, data) as client:
+    answer = await answer_question(sample, client, config.strategy)
 """
 
 from collections.abc import Awaitable, Callable

@@ -13,9 +13,9 @@ from vrl.inference.answer_question import answer_question
 from vrl.inference.client import start_inference
 from vrl.inference.config import AnswerConfig, StrategyConfig
 from vrl.inference.predictions import Prediction, PredictionFile
-from vrl.inference.progress import ProgressBar
 from vrl.inference.question import InferenceClient
 from vrl.lifecycle import Stop
+from vrl.observability.progress import ProgressBar
 from vrl.types import Sample
 
 
@@ -40,15 +40,7 @@ async def answer_missing(
             progress.say(f"{prediction.sample_id} failed ({prediction.failure}): {prediction.message}")
         progress.advance()
 
-    async with start_inference(
-        config.model,
-        data,
-        config.rollout,
-        config.strategy,
-        reward=config.reward,
-        ray_address=config.ray_address,
-        seed=config.seed,
-    ) as client:
+    async with start_inference(config, data) as client:
         stop.listen()
         await ask_samples(samples, file, client, config.strategy, concurrency=config.concurrency, on_done=on_done)
 

@@ -10,9 +10,9 @@ from transformers import AutoTokenizer
 
 from vrl.actors.placement import Placement, Role
 from vrl.checkpoint import resolve_model
-from vrl.config import DataConfig, EngineConfig, FaultConfig, ModelConfig, RewardConfig, RolloutConfig
+from vrl.config import DataConfig, EngineConfig, FaultConfig, RolloutConfig
 from vrl.data.worker import DataWorker
-from vrl.inference.config import BackfillConfig, StrategyConfig
+from vrl.inference.config import AnswerConfig, BackfillConfig
 from vrl.inference.question import InferenceClient
 from vrl.inference.retrieval import RetrievalWorker
 from vrl.rollout.engine import RolloutEngine
@@ -33,29 +33,21 @@ def inference_roles(
 
 
 @asynccontextmanager
-async def start_inference(
-    model: ModelConfig,
-    data: DataConfig,
-    rollout: EngineConfig,
-    strategy: StrategyConfig,
-    *,
-    reward: RewardConfig | None = None,
-    ray_address: str = "",
-    seed: int = 0,
-) -> AsyncIterator[InferenceClient]:
+async def start_inference(config: AnswerConfig, data: DataConfig) -> AsyncIterator[InferenceClient]:
     """Start the actors, wait until all are ready, and end them on exit.
 
     The retrieval encoder starts if the strategy uses one. Call `vrl.lifecycle.guard_private_ray` first. Raises
     ConfigError if the cluster has no room, CheckpointError for a missing model.
     """
-    model = replace(model, path=str(resolve_model(model.path)))
+    rollout, strategy = config.rollout, config.strategy
+    model = replace(config.model, path=str(resolve_model(config.model.path)))
     tokenizer = AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
     backfill = strategy.backfill if strategy.name == "backfill" else BackfillConfig()
-    with Placement(ray_address, lambda gpus: inference_roles(data, rollout, backfill, gpus=gpus)) as placement:
+    with Placement(config.ray_address, lambda gpus: inference_roles(data, rollout, backfill, gpus=gpus)) as placement:
         timeout_s, fault = data.decode_timeout_s * data.prefetch + _QUEUE_S, FaultConfig()
         start = partial(placement.start_pool, fault=fault)
         workers = {"model": model, "data": data, "max_tokens": rollout.max_tokens}
-        engines = {"model": model, "rollout": RolloutConfig(**vars(rollout)), "seed": seed, "raw_logprobs": True}
+        engines = {"model": model, "rollout": RolloutConfig(**vars(rollout)), "seed": config.seed, "raw_logprobs": True}
         retrieval = {"config": backfill, "data": data}
         pools = (
             start("data", DataWorker, workers, timeout_s=timeout_s, shutdown="close"),
@@ -73,8 +65,6 @@ async def start_inference(
         )
         try:
             await asyncio.gather(*(pool.ready() for pool in pools))
-            yield InferenceClient(
-                pools[0], pools[1], tokenizer, reward or RewardConfig(), pools[2] if backfill.encoder else None
-            )
+            yield InferenceClient(*pools[:2], tokenizer, config.reward, pools[2] if backfill.encoder else None)
         finally:
             await asyncio.gather(*(pool.close() for pool in pools))

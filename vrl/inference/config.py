@@ -3,15 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from vrl.config import (
-    CacheConfig,
-    DataConfig,
-    EngineConfig,
-    FrameConfig,
-    MediaLimitsConfig,
-    ModelConfig,
-    RewardConfig,
-)
+from vrl.config import CacheConfig, DataConfig, EngineConfig, FrameConfig, MediaLimitsConfig, ModelConfig, RewardConfig
 from vrl.config.fields import (
     MISSING,
     above_zero,

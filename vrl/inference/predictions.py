@@ -8,9 +8,9 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from vrl.errors import ConfigError, DataError
@@ -31,8 +31,8 @@ class Prediction:
     message: str = ""  # the failure in full
 
 
-class PredictionFile:
-    """The predictions of one run folder, open to append. A context manager.
+class PredictionFile(AbstractContextManager["PredictionFile"]):
+    """The predictions of one run folder, open to append.
 
     Example: `with PredictionFile(run_dir, settings) as file: file.add(prediction)`; `file.done` holds all predictions.
     """
@@ -55,12 +55,7 @@ class PredictionFile:
         os.fsync(self._file.fileno())
         self.done[prediction.sample_id] = prediction
 
-    def __enter__(self) -> "PredictionFile":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
 

@@ -17,7 +17,7 @@ from vrl.inference.parse_candidate import parse_candidate
 from vrl.inference.retrieval import Hit
 from vrl.types import Completion, Prompt, Sample, View
 
-PLAIN = View()
+_PLAIN = View()
 
 Notify = Callable[[str], None]
 """Called with the name of the current stage whenever it changes."""
@@ -26,7 +26,7 @@ Notify = Callable[[str], None]
 class InferenceClient:
     """Prompts and completions on demand. Engines return raw log-probabilities, so that confidences compare.
 
-    Example: `prompts, patches = await client.prepare([sample], View())`, then
+    Example: `prompts, patches = await client.prepare([sample])`, then
     `completions = await client.draw(prompts[0], patches, temperature=0.0)`.
     """
 
@@ -51,7 +51,7 @@ class InferenceClient:
         for pool in self._pools:
             pool.start_heartbeat()
 
-    async def prepare(self, samples: Sequence[Sample], view: View) -> tuple[tuple[Prompt, ...], Any]:
+    async def prepare(self, samples: Sequence[Sample], view: View = _PLAIN) -> tuple[tuple[Prompt, ...], Any]:
         """Return the prompts of questions about the same media, and a reference to their patches. Raises DataError."""
         return await self._data.call_keeping("prepare_views", tuple(samples), view)
 
@@ -82,7 +82,7 @@ class QuestionContext:
 
     def __init__(self, sample: Sample, client: InferenceClient, notify: Notify) -> None:
         self.sample = sample
-        self._client = client
+        self.client = client
         self._notify = notify
         self._started = time.monotonic()
         self._num_calls = 0
@@ -99,16 +99,12 @@ class QuestionContext:
         finally:
             self.stages_s[name] = round(self.stages_s.get(name, 0.0) + time.monotonic() - started, 4)
 
-    async def prepare(self, samples: Sequence[Sample], view: View = PLAIN) -> tuple[tuple[Prompt, ...], Any]:
-        """Call `InferenceClient.prepare`."""
-        return await self._client.prepare(samples, view)
-
     async def draw(
         self, prompt: Prompt, patches: Any, *, temperature: float, count: int = 1, view: str = "frames"
     ) -> tuple[Candidate, ...]:
         """Return `count` candidates from one prompt; `view` names it in their traces."""
         self._num_calls += 1
-        client = self._client
+        client = self.client
         completions = await client.draw(prompt, patches, temperature=temperature, count=count)
         self._num_tokens += sum(len(completion.token_ids) for completion in completions)
         return tuple(
@@ -119,11 +115,7 @@ class QuestionContext:
     async def embed(self) -> tuple[Any, Any] | None:
         """Call `InferenceClient.embed` on this question's clip, as a stage."""
         with self.stage("embed"):
-            return await self._client.embed(self.sample)
-
-    async def search(self, elements: Sequence[str], clip: tuple[Any, Any]) -> tuple[Hit, ...]:
-        """Call `InferenceClient.search`."""
-        return await self._client.search(elements, clip)
+            return await self.client.embed(self.sample)
 
     def conclude(self, strategy: str, candidate: Candidate, *, num_candidates: int, trace: Mapping[str, Any]) -> Answer:
         """Return the answer that a candidate gives, with the calls, tokens and times of this question."""

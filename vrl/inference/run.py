@@ -19,8 +19,8 @@ from vrl.errors import DataError
 from vrl.inference.batch import answer_missing
 from vrl.inference.config import InferConfig, data_config
 from vrl.inference.predictions import Prediction, PredictionFile, fingerprint
-from vrl.inference.progress import ProgressBar
 from vrl.lifecycle import Stop
+from vrl.observability.progress import ProgressBar
 from vrl.types import Sample
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,6 @@ Series that processes count between steps are in vrl.observability.series.
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,12 +14,11 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vrl.config import LogConfig
 from vrl.observability.catalogue import Metric, find
 from vrl.observability.charts import Charts
+from vrl.observability.progress import ProgressBar
 from vrl.observability.spans import add_span
 from vrl.observability.telemetry import Telemetry, clear_targets, telemetry_config
 from vrl.types import Update
@@ -79,26 +77,12 @@ class RunLog:
         self._file = run_dir / "metrics.jsonl"
         self._steps = steps
         _truncate(self._file, first_step)
-        self._console = Console(stderr=True)
-        self._started = time.monotonic()
         self._charts = Charts(run_dir, config, first_step=first_step, hparams=hparams or {})
         self._run_dir = run_dir
         clear_targets(run_dir)
         self._last_row = RowCollector()
         self._telemetry = Telemetry(telemetry_config(run_dir, config, "driver", 0), self._last_row)
-        self._progress: Progress | None = None
-        if self._console.is_terminal:
-            self._progress = Progress(
-                TextColumn("[bold]{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[line]}"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                console=self._console,
-            )
-            self._task = self._progress.add_task(title, total=steps, completed=first_step, line="")
-            self._progress.start()
+        self._progress = ProgressBar(title, steps, done=first_step)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log the metrics of a finished step everywhere. `step` and `policy_version` come first in the row."""
@@ -116,24 +100,17 @@ class RunLog:
 
     def say(self, message: str) -> None:
         """Print one line to the terminal."""
-        if self._progress is not None:
-            self._progress.console.print(message, highlight=False)
-        else:
-            elapsed = time.monotonic() - self._started
-            print(f"[{elapsed:7.1f} s] {message}", file=sys.stderr, flush=True)
+        self._progress.say(message)
 
     def close(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+        self._progress.close()
         self._charts.close()
         self._telemetry.close()
         clear_targets(self._run_dir)
 
     def _show(self, step: int, row: Mapping[str, float]) -> None:
         line = "  ".join(f"{label} {row[name]:.3g}" for name, label in _LINE if name in row)
-        if self._progress is not None:
-            self._progress.update(self._task, completed=step, line=line)
-        elif step <= 3 or step % 10 == 0 or step == self._steps:
+        if not self._progress.show(step, line) and (step <= 3 or step % 10 == 0 or step == self._steps):
             self.say(f"step {step}/{self._steps}  {line}")
 
 

@@ -27,15 +27,8 @@ async def serve_questions(config: ServeConfig, stop: Stop) -> None:
     root = Path(config.media.root).resolve()
     config = replace(config, media=replace(config.media, root=str(root)))
     data = data_config(config.media, str(root / "questions"))  # no such file: samples come from requests
-    async with start_inference(
-        config.model,
-        data,
-        config.rollout,
-        replace(config.strategy, name="backfill"),  # starts retrieval, because any request may name backfill
-        reward=config.reward,
-        ray_address=config.ray_address,
-        seed=config.seed,
-    ) as client:
+    with_retrieval = replace(config, strategy=replace(config.strategy, name="backfill"))  # any request may name it
+    async with start_inference(with_retrieval, data) as client:
         await client.stop_heartbeats()  # the replica runs them
         deployment: Any = serve.deployment(
             _Replica,

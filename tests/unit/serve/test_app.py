@@ -17,10 +17,12 @@ from vrl.errors import DataError, LostCallError, WorkerError
 from vrl.inference.config import MediaConfig, StrategyConfig
 from vrl.serve.app import ChatApp
 from vrl.serve.config import UPLOADS, ServeConfig
+from vrl.types import View
 
 TOKEN = "secret"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 CHAT = "/v1/chat/completions"
+VIEW = View()  # as configured
 
 
 class Server:
@@ -37,7 +39,7 @@ class Server:
         )
         prepare = self.inference.prepare
 
-        async def held(samples: Any, view: Any) -> Any:
+        async def held(samples: Any, view: Any = VIEW) -> Any:
             self.asked.set()
             if fail is not None:
                 raise fail
@@ -163,7 +165,7 @@ def test_an_upload_lives_as_long_as_its_request(tmp_path: Path):
     seen = []
     prepare = server.inference.prepare
 
-    async def look(samples: Any, view: Any) -> Any:
+    async def look(samples: Any, view: Any = VIEW) -> Any:
         seen.append((tmp_path / samples[0].media[0].path).read_bytes())
         return await prepare(samples, view)
 

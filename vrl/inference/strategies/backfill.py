@@ -40,7 +40,7 @@ async def backfill(context: QuestionContext, strategy: StrategyConfig) -> Answer
         )
     questions = [replace(sample, task=task) for task in ("grounding", "key_elements", config.answer_task)]
     with context.stage("prepare"):
-        (grounding, elements, question), patches = await context.prepare(questions)
+        (grounding, elements, question), patches = await context.client.prepare(questions)
     with context.stage("locate"):
         located = await _locate(context, grounding, elements, patches, config)
     duration_s = question.duration_s
@@ -53,7 +53,7 @@ async def backfill(context: QuestionContext, strategy: StrategyConfig) -> Answer
         budget = len(question.timestamps_s)
         with context.stage("resample"):
             moments_s = plan_moments(located.intervals, duration_s, budget, config)
-            (question,), patches = await context.prepare([question.sample], View(times_s=moments_s))
+            (question,), patches = await context.client.prepare([question.sample], View(times_s=moments_s))
     with context.stage("answer"):
         (candidate,) = await context.draw(question, patches, temperature=strategy.temperature)
     return context.conclude("backfill", candidate, num_candidates=1, trace=_trace(located, moments_s, candidate, why))
@@ -78,7 +78,7 @@ async def _locate(
     hits: tuple[Hit, ...] = ()
     if clip is not None and wanted:
         with context.stage("search"):
-            hits = await context.search(wanted, clip)
+            hits = await context.client.search(wanted, clip)
     near = windows([hit.start_s for hit in hits], duration_s, config.window_s)
     return Located(
         intervals=merge([*events, *near]),

@@ -59,7 +59,7 @@ async def _first_candidates(
 ) -> tuple[tuple[float, ...], list[Candidate]]:
     """Return the times of the frames, and the first candidates, drawn together from one prompt."""
     with context.stage("prepare"):
-        (prompt,), patches = await context.prepare([context.sample])
+        (prompt,), patches = await context.client.prepare([context.sample])
     with context.stage("candidates"):
         drawn = await asyncio.gather(
             *(context.draw(prompt, patches, temperature=spec.temperature, view=spec.name) for spec in specs)
@@ -76,7 +76,7 @@ async def _draw_until_stop(
     while not (stop := stop_reason(candidates, outcome, config, refused)):
         spec = specs[len(candidates)]
         with context.stage("more candidates"):
-            (prompt,), patches = await context.prepare([context.sample], spec.view)
+            (prompt,), patches = await context.client.prepare([context.sample], spec.view)
             candidates += await context.draw(prompt, patches, temperature=spec.temperature, view=spec.name)
         outcome = elect(candidates, config, discounts)
     return outcome, stop
@@ -97,7 +97,7 @@ async def _ask_referee(
     sample, winner = context.sample, outcome.winner
     words = answer_words(sample, winner.key if sample.answer_type == "choice" else winner.answer)
     try:
-        (prompt,), patches = await context.prepare([referee_sample(sample, words, task)], view)
+        (prompt,), patches = await context.client.prepare([referee_sample(sample, words, task)], view)
     except DataError as error:
         return Verdict(reply="not asked", why=str(error))
     (reply,) = await context.draw(prompt, patches, temperature=0.0)

@@ -52,7 +52,7 @@ def mean_confidence(candidates: Sequence[Candidate]) -> float:
 async def single(context: QuestionContext, strategy: StrategyConfig) -> Answer:
     """Return the answer of one completion."""
     with context.stage("prepare"):
-        (prompt,), patches = await context.prepare([context.sample])
+        (prompt,), patches = await context.client.prepare([context.sample])
     with context.stage("answer"):
         (candidate,) = await context.draw(prompt, patches, temperature=strategy.temperature)
     return context.conclude("single", candidate, num_candidates=1, trace={"confidence": round(candidate.confidence, 4)})
@@ -62,7 +62,7 @@ async def majority(context: QuestionContext, strategy: StrategyConfig) -> Answer
     """Return the answer that most of `majority.candidates` completions of one prompt give."""
     config = strategy.majority
     with context.stage("prepare"):
-        (prompt,), patches = await context.prepare([context.sample])
+        (prompt,), patches = await context.client.prepare([context.sample])
     with context.stage("answer"):
         candidates = await context.draw(prompt, patches, temperature=config.temperature, count=config.candidates)
     result = plurality(candidates)

@@ -1,28 +1,29 @@
-"""Progress through the questions of a file: a bar on a terminal, otherwise a plain line every ten seconds."""
+"""Progress through steps or questions: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
-from types import TracebackType
+from contextlib import AbstractContextManager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-_EVERY_S = 10.0  # between two plain lines
+_EVERY_S = 10.0  # between two plain lines of `advance`
 
 
-class ProgressBar:
+class ProgressBar(AbstractContextManager["ProgressBar"]):
     """Counts items. Example: `with ProgressBar("toy-eval", 100, done=40) as progress: progress.advance()`."""
 
     def __init__(self, title: str, total: int, *, done: int) -> None:
         self._title, self._total, self._done = title, total, done
         self._started = self._printed = time.monotonic()
         console = Console(stderr=True)
-        self._bar: Bar | None = None
+        self._bar: Progress | None = None
         if console.is_terminal:
             columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn())
-            self._bar = Bar(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console)
-            self._task = self._bar.add_task(title, total=total, completed=done)
+            line = TextColumn("{task.fields[line]}")
+            self._bar = Progress(*columns, line, TimeElapsedColumn(), TimeRemainingColumn(), console=console)
+            self._task = self._bar.add_task(title, total=total, completed=done, line="")
+            self._bar.start()
 
     def advance(self) -> None:
         """Count one more item as done."""
@@ -34,6 +35,12 @@ class ProgressBar:
             self._printed = now
             self.say(f"{self._title}: {self._done}/{self._total}")
 
+    def show(self, done: int, line: str) -> bool:
+        """Move the bar to `done` and show `line` next to it. Return False without a terminal."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, line=line)
+        return self._bar is not None
+
     def say(self, message: str) -> None:
         """Print one line, above the bar if there is one."""
         if self._bar is not None:
@@ -41,13 +48,10 @@ class ProgressBar:
         else:
             print(f"[{time.monotonic() - self._started:7.1f} s] {message}", file=sys.stderr, flush=True)
 
-    def __enter__(self) -> "ProgressBar":
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Stop the bar."""
         if self._bar is not None:
             self._bar.stop()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
