@@ -70,13 +70,34 @@ def check(config: RunConfig) -> list[str]:
     problems += [
         f"tasks: {name!r} is configured twice, wanted once" for name in {n for n in names if names.count(n) > 1}
     ]
-    group_size, pass_k = config.rollout.group_size, config.algo.pass_k
-    if config.algo.advantage == "pass_at_k" and pass_k > group_size:
-        problems.append(f"algo.pass_k: got {pass_k}, wanted at most rollout.group_size={group_size}")
     overlong, max_tokens = config.algo.overlong_tokens, config.rollout.max_tokens
     if overlong > max_tokens:
         problems.append(f"algo.overlong_tokens: got {overlong}, wanted at most rollout.max_tokens={max_tokens}")
-    return problems + _ipc_problems(config) + _algo_problems(config.algo)
+    return problems + _group_problems(config) + _ipc_problems(config) + _algo_problems(config.algo)
+
+
+def _group_problems(config: RunConfig) -> list[str]:
+    """Return the faults of groups in which every rollout has an advantage of 0, so that nothing would train."""
+    algo, size = config.algo, config.rollout.group_size
+    rules = (
+        (
+            algo.advantage == "pass_at_k" and algo.pass_k >= size > 1,
+            f"algo.pass_k: got {algo.pass_k}, wanted less than rollout.group_size={size}: the best of all rollouts is "
+            "the same for each of them",
+        ),
+        (
+            size == 1 and not algo.step_wide_baseline,
+            f"rollout.group_size: got 1 with algo.advantage={algo.advantage}, wanted at least 2, or "
+            "algo.advantage=reinforce_batch or reinforce_plus_plus: a rollout compared with itself alone has no "
+            "advantage, and nothing would train",
+        ),
+        (
+            size * algo.groups_per_step == 1 and algo.step_wide_baseline,
+            "algo.groups_per_step: got 1 with rollout.group_size=1, wanted two rollouts a step or more: one alone has "
+            "no advantage",
+        ),
+    )
+    return [text for wrong, text in rules if wrong]
 
 
 def _ipc_problems(config: RunConfig) -> list[str]:

@@ -77,6 +77,16 @@ class RewardConfig:
     number_tolerance: float = at_least(
         0, 0.0, doc="accuracy: relative error up to which numbers are equal; 0: equal to two decimals (Video-R1)."
     )
+    rouge_words: str = one_of(
+        "folded",
+        "stems",
+        doc="accuracy (free): words that ROUGE compares; stems: those of English words, Porter's (Video-R1).",
+    )
+    wer_words: str = one_of(
+        "folded",
+        "raw",
+        doc="accuracy (ocr): words that are compared; raw: between white space, with case and punctuation (Video-R1).",
+    )
     regression: str = one_of("relative", "mra", "mra_inclusive", doc="accuracy: how an inexact number is graded.")
     max_cited: float = fraction(
         1.0, doc="frame_sensitive: fraction of the frames beyond which citations are invalid (RLER: 1)."

@@ -19,6 +19,8 @@ from vrl.config import FrameConfig, ModelConfig
 from vrl.data.normalisation import normalisation
 from vrl.data.vision import Vision
 from vrl.errors import ConfigError, DataError
+from vrl.tasks.event import true_spans
+from vrl.tasks.tags import after_header, header
 from vrl.tasks.task import Clip, Task
 from vrl.types import Frames, Media, Prompt, RawPrompt, Sample, View, VisionGrid
 
@@ -65,7 +67,8 @@ class PromptBuilder:
         """Return a prompt for generation, which ends in the prefix, and its patches uint8 [num_patches, patch_dim].
 
         `visions[i]` is the result of `process_media` for `sample.media[i]`; patches are in that order.
-        Raises DataError: special_token (a text of the sample contains a token of the chat format), too_long.
+        Raises DataError: special_token (a text of the sample contains a token of the chat format), spans (outside the
+        clip), too_long.
         """
         head, patches = self._head(sample, task, visions)
         prompt = replace(
@@ -86,10 +89,8 @@ class PromptBuilder:
         """
         head, patches = self._head(sample, task, visions)
         prefix = self._ids(task.prefix)
-        target = np.append(
-            self._ids(task.target(sample, Clip(duration_s=head.duration_s, timestamps_s=head.timestamps_s))),
-            self._end_id,
-        )
+        written = task.target(sample, Clip(duration_s=head.duration_s, timestamps_s=head.timestamps_s))
+        target = np.append(self._ids(after_header(head.text, written)), self._end_id)
         if train_prefix:
             prompt = replace(head, target_token_ids=np.concatenate([prefix, target]))
         else:
@@ -136,11 +137,14 @@ class PromptBuilder:
         self._refuse_special_tokens(sample)
         shown = next((vision for vision in visions if vision.grid.kind == "video"), None)
         clip = Clip(duration_s=shown.duration_s, timestamps_s=shown.timestamps_s) if shown else Clip(duration_s=0.0)
+        if shown:
+            true_spans(sample, clip.duration_s)  # refuses events outside the clip
         instruction = task.instruction(sample, clip)
         content = [{"type": item.kind} for item in sample.media] + [{"type": "text", "text": instruction}]
         text = self._processor.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
+        text = header(text, thinks=task.thinks)
         texts = {kind: [v.text for v in visions if v.grid.kind == kind] for kind in ("image", "video")}
         expanded, _ = self._processor.get_text_with_replacements([text], texts["image"], texts["video"])
         prompt = Prompt(

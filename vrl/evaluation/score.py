@@ -74,7 +74,7 @@ async def _score(
         inputs = _input(sample, answer)
         ((measured, _),) = await worker.measure([inputs])
         asked = {key: value for key, value in measured.items() if key == name or key not in _SCORES.values()}
-        values = {**asked, **_costs(answer), "wer": _word_errors(sample, inputs.parsed)}
+        values = {**asked, **_costs(answer), "wer": _word_errors(sample, inputs.parsed, config)}
         score = measured[name]
         answer_text = _predicted_spans(inputs) if sample.answer_type == "span" else answer.answer
     return Scored(
@@ -118,11 +118,13 @@ def _costs(answer: Answer) -> dict[str, float]:
     }
 
 
-def _word_errors(sample: Sample, parsed: Parsed | None) -> float | None:
+def _word_errors(sample: Sample, parsed: Parsed | None, config: EvalConfig) -> float | None:
     """Return the word error rate of an answer to an ocr question; 1 if the completion cannot be parsed."""
     if sample.answer_type != "ocr":
         return None
-    return word_error_rate(parsed.answer, sample.answer) if parsed is not None else 1.0
+    if parsed is None:
+        return 1.0
+    return word_error_rate(parsed.answer, sample.answer, raw=config.reward.wer_words == "raw")
 
 
 def _predicted_spans(inputs: RewardInput) -> str:

@@ -10,12 +10,12 @@ from typing import Any
 
 from vrl.config import RewardConfig
 from vrl.inference.answer import Candidate
-from vrl.reward.accuracy import normalise
 from vrl.reward.evidence import anti_repetition, frame_sensitive, think_transparency, valid_frames
 from vrl.reward.inputs import RewardInput
 from vrl.tasks import TASKS
 from vrl.tasks.answer import choice_letter, number
-from vrl.tasks.tags import after
+from vrl.tasks.normal_form import normalise
+from vrl.tasks.tags import from_header
 from vrl.tasks.task import body
 from vrl.types import Completion, Prompt, Sample
 
@@ -26,8 +26,9 @@ def parse_candidate(
     """Return a completion as a candidate. In tasks without an answer (spans, elements) its whole text is the answer."""
     sample = prompt.sample
     task = TASKS[sample.task]
-    parsed = task.parse(completion.text)
-    answer = (parsed.answer or body(completion.text)) if parsed is not None else ""
+    text = from_header(prompt.text, completion.text)
+    parsed = task.parse(text)
+    answer = (parsed.answer or body(text)) if parsed is not None else ""
     key = vote_key(sample, answer)
     thinking = parsed.thinking if parsed is not None else ""
     inputs = RewardInput(
@@ -35,7 +36,7 @@ def parse_candidate(
         sample=sample,
         duration_s=prompt.duration_s,
         timestamps_s=prompt.timestamps_s,
-        text=completion.text,
+        text=text,
         parsed=parsed,
         finish_reason=completion.finish_reason,
         num_tokens=len(completion.token_ids),
@@ -45,7 +46,7 @@ def parse_candidate(
     return Candidate(
         answer=answer if key else "",
         key=key,
-        text=completion.text,
+        text=text,
         confidence=confidence(completion, answer, tokenizer),
         keyframes=frozenset(valid_frames(inputs)),
         frame_sensitive=frame_sensitive(inputs),
@@ -67,18 +68,17 @@ def vote_key(sample: Sample, answer: str) -> str:
     if sample.answer_type in ("number", "regression"):
         digits = number(answer)
         return repr(float(digits)) if digits is not None else ""
-    return normalise(answer) or answer.strip()  # `normalise` leaves nothing of an answer like "+"
+    return normalise(answer)
 
 
 def confidence(completion: Completion, answer: str, tokenizer: Any) -> float:
     """Return exp of the mean log-probability of the answer's tokens; 0 without an answer.
 
-    The search for the answer starts after the thinking and the opening answer tag, as in the tasks' parsers.
+    It is searched for before the last closing answer tag, where the tasks' parsers find it, or from the start.
     """
     text = completion.text
-    rest = after(text, "think")
-    offset = len(text) - len(rest) + max(0, rest.find("<answer>"))
-    start = text.find(answer, offset)
+    end = text.rfind("</answer>")
+    start = text.find(answer) if end < 0 else text.rfind(answer, 0, end)
     if not answer or start < 0:
         return 0.0
 

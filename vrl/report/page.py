@@ -23,6 +23,7 @@ from vrl.observability.spans import read_spans
 from vrl.report.samples import SampleRow, read_samples
 from vrl.report.timeline import timeline
 from vrl.tasks import TASKS
+from vrl.tasks.tags import from_header
 
 MAX_GROUPS = 120  # on the page; longer runs show an even choice over time, and the page says so
 _ASSETS = ("page.css", "charts.js", "timeline.js", "samples.js", "page.js")
@@ -146,7 +147,8 @@ def _group(rows: Sequence[SampleRow]) -> dict[str, Any]:
 
 
 def _rollout(row: SampleRow) -> dict[str, Any]:
-    parsed = TASKS[row.task].parse(row.completion) if row.task in TASKS else None  # None also for an unknown task
+    text = from_header(row.prompt, row.completion)
+    parsed = TASKS[row.task].parse(text) if row.task in TASKS else None  # None also for an unknown task
     return {
         "completion": row.completion,
         "finish_reason": row.finish_reason,

@@ -1,14 +1,11 @@
 """Accuracy of the answer, by the sample's answer type (vrl.tasks.answer) or by a judge, and of the key elements."""
 
-import string
-import unicodedata
-
 from vrl.config import RewardConfig
 from vrl.reward.inputs import RewardInput
 from vrl.reward.text import rouge, word_error_rate
 from vrl.tasks.answer import ANSWER_TYPES, choice_letter, number
+from vrl.tasks.normal_form import normalise
 
-_ARTICLES = ("a", "an", "the")
 _MRA_TENTHS = range(10)  # thresholds 0.50, 0.55 .. 0.95
 
 
@@ -35,9 +32,9 @@ def answer_accuracy(inputs: RewardInput, answer: str) -> float:
     if sample.answer_type == "regression":
         return _near(answer, sample.answer, config)
     if sample.answer_type == "ocr":
-        return max(0.0, 1.0 - word_error_rate(answer, sample.answer))
+        return max(0.0, 1.0 - word_error_rate(answer, sample.answer, raw=config.wer_words == "raw"))
     if sample.answer_type == "free":
-        return rouge(answer, sample.answer)
+        return rouge(answer, sample.answer, stems=config.rouge_words == "stems")
     return float(normalise(answer) == normalise(sample.answer))
 
 
@@ -46,7 +43,8 @@ def same_number(answer: str, truth: str, tolerance: float = 0.0) -> bool:
     with a tolerance, whether the relative error is at most the tolerance.
 
     Source: Video-R1's numerical reward (its public training code), by which `3.0` for `3` is wrong; the tolerance is
-    our definition.
+    our definition. Not by math-verify: it bounds its time with SIGALRM, which only a main thread can take, and rewards
+    run in others; no answer type holds formulas.
     """
     got, wanted = number(answer), number(truth)
     if got is None or wanted is None:
@@ -84,16 +82,6 @@ def _near(answer: str, truth: str, config: RewardConfig) -> float:
     if config.regression == "relative":
         return relative_accuracy(float(got), float(wanted))
     return mean_relative_accuracy(float(got), float(wanted), inclusive=config.regression == "mra_inclusive")
-
-
-def normalise(text: str) -> str:
-    """Return text for exact match: NFKC, case folded, punctuation as space, no articles a/an/the, single spaces.
-
-    Our definition, modelled on the usual one in extractive question answering.
-    """
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    words = "".join(" " if char in string.punctuation else char for char in folded).split()
-    return " ".join(word for word in words if word not in _ARTICLES)
 
 
 def judged_accuracy(inputs: RewardInput) -> float | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from vrl.reward.inputs import RewardInput
+from vrl.tasks.event import clipped
 
 Interval = tuple[float, float]
 
@@ -11,15 +12,13 @@ def iou(inputs: RewardInput) -> float | None:
     """Intersection over union of the predicted and the true events, in fractions of the duration; in [0, 1].
 
     With one interval on each side this equals VideoReasoner's reward, inter / (max(end) - min(start)); several are
-    united first, as in VideoChat-R1 for grounded QA. A reversed or empty interval is ignored; no prediction: 0. None if
-    the sample has no true span.
+    united first, as in VideoChat-R1 for grounded QA. A reversed or empty interval is ignored; no prediction: 0. None
+    without a true event in the clip.
     """
-    if not inputs.sample.spans:
+    truth = _truth(inputs)
+    if not truth:
         return None
-    if inputs.parsed is None:
-        return 0.0
-    truth = [(start / inputs.duration_s, end / inputs.duration_s) for start, end in inputs.sample.spans]
-    return interval_iou(inputs.parsed.span_ratios, [(max(0.0, start), min(1.0, end)) for start, end in truth])
+    return interval_iou(inputs.parsed.span_ratios, truth) if inputs.parsed is not None else 0.0
 
 
 def tiou(inputs: RewardInput) -> float | None:
@@ -30,14 +29,13 @@ def tiou(inputs: RewardInput) -> float | None:
     overlap = iou(inputs)
     if not overlap or inputs.parsed is None:
         return overlap
-    found = merge(inputs.parsed.span_ratios)
-    truth = merge((start / inputs.duration_s, end / inputs.duration_s) for start, end in inputs.sample.spans)
-    start_error, end_error = abs(found[0][0] - truth[0][0]), abs(found[-1][1] - min(1.0, truth[-1][1]))
+    found, truth = merge(inputs.parsed.span_ratios), merge(_truth(inputs))
+    start_error, end_error = abs(found[0][0] - truth[0][0]), abs(found[-1][1] - truth[-1][1])
     return overlap * max(0.0, 1 - start_error) * max(0.0, 1 - end_error)
 
 
 def best_iou(inputs: RewardInput) -> float | None:
-    """IoU of the united predicted events with the true event that gives the largest; None without true spans.
+    """IoU of the united predicted events with the true event that gives the largest; None as for `iou`.
 
     Source: NExT-GQA's own evaluation, which does not unite the true moments of a question.
     """
@@ -45,7 +43,7 @@ def best_iou(inputs: RewardInput) -> float | None:
 
 
 def best_iop(inputs: RewardInput) -> float | None:
-    """Fraction of the predicted time inside the true event that gives the largest; None without true spans.
+    """Fraction of the predicted time inside the true event that gives the largest; None as for `iou`.
 
     Source: intersection over prediction in NExT-GQA's own evaluation.
     """
@@ -53,12 +51,18 @@ def best_iop(inputs: RewardInput) -> float | None:
 
 
 def _best(inputs: RewardInput, measure: Callable[[Sequence[Interval], Sequence[Interval]], float]) -> float | None:
-    if not inputs.sample.spans:
+    truth = _truth(inputs)
+    if not truth:
         return None
     if inputs.parsed is None or not merge(inputs.parsed.span_ratios):
         return 0.0
-    truth = [(start / inputs.duration_s, min(1.0, end / inputs.duration_s)) for start, end in inputs.sample.spans]
     return max(measure(inputs.parsed.span_ratios, [event]) for event in truth)
+
+
+def _truth(inputs: RewardInput) -> list[Interval]:
+    """Return the true events as fractions of the clip, clipped to it; none without a clip (images alone)."""
+    seconds = [clipped(span_s, inputs.duration_s) for span_s in inputs.sample.spans]
+    return [(start / inputs.duration_s, end / inputs.duration_s) for start, end in seconds if start < end]
 
 
 def interval_overlap(first: Iterable[Interval], second: Iterable[Interval]) -> float:

@@ -27,6 +27,7 @@ from vrl.reward.judge import make_judge
 from vrl.reward.rubric import Rubric, build_rubric
 from vrl.reward.similarity import make_similarity
 from vrl.tasks import TASKS
+from vrl.tasks.tags import from_header
 from vrl.types import Completion, Prompt, Reward
 
 logger = logging.getLogger(__name__)
@@ -115,13 +116,14 @@ class RewardWorker:
 
     def _read(self, prompt: Prompt, completion: Completion) -> RewardInput:
         task = TASKS[prompt.sample.task]
+        text = from_header(prompt.text, completion.text)
         return RewardInput(
             task=task,
             sample=prompt.sample,
             duration_s=prompt.duration_s,
             timestamps_s=prompt.timestamps_s,
-            text=completion.text,
-            parsed=task.parse(completion.text),
+            text=text,
+            parsed=task.parse(text),
             finish_reason=completion.finish_reason,
             num_tokens=len(completion.token_ids),
         )

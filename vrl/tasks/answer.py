@@ -11,6 +11,7 @@ right.
 import re
 
 from vrl.errors import DataError
+from vrl.tasks.normal_form import fold_width, normalise
 from vrl.types import Sample
 
 ANSWER_TYPES = ("choice", "number", "text", "ocr", "free", "regression")
@@ -20,8 +21,8 @@ _HINTS = {
     "regression": "Answer with a number.",
     "ocr": "Answer with the words as they are written.",
 }
-_LETTER = re.compile(r"\(?([A-Z])(?:[.):,]|$)")  # not `A dog`, which starts with an article
-_NUMBER = re.compile(r"([+-]?(?:\d+(?:,\d{3})*(?:\.\d*)?|\.\d+))\.?")
+_LETTER = re.compile(r"\(?([A-Z])([.):,]{0,2})\s*(.*)", re.DOTALL)
+_NUMBER = re.compile(r"([+-]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+))\.?")
 _MAX_DIGITS = 64  # a longer number is not read
 
 
@@ -47,21 +48,33 @@ def is_answer(sample: Sample, answer: str) -> bool:
         return choice_letter(answer, sample.options) is not None
     if sample.answer_type in ("number", "regression"):
         return number(answer) is not None
-    return bool(answer.strip()) and (sample.answer_type == "free" or "\n" not in answer)
+    return bool(answer.strip()) and (sample.answer_type == "free" or len(answer.splitlines()) == 1)
 
 
 def choice_letter(answer: str, options: tuple[str, ...]) -> str | None:
-    """Return the option's letter for `B`, `B.`, `(B)`, `B. red` or the option's text; None for anything else."""
-    written = _LETTER.match(answer)
-    if written is not None and ord(written[1]) - 65 < len(options):
-        return written[1]
-    texts = [option.strip().casefold() for option in options]
-    text = answer.strip().casefold()
-    return chr(65 + texts.index(text)) if text in texts else None
+    """Return the letter of the option that an answer names and nothing else; None otherwise.
+
+    Forms: `B`, `B.`, `(B)`, `B. red`, and `red`, the option's own text after `normalise`. A letter with any other text
+    is no answer: it may name several options, or say that this one is wrong. Strict by choice, because training
+    rewards what this accepts.
+    """
+    written = _LETTER.fullmatch(fold_width(answer))
+    if written is not None and (index := ord(written[1]) - 65) < len(options):
+        mark, text = written[2], written[3]
+        if not text or (mark and normalise(text) == normalise(options[index])):
+            return written[1]
+    if answer.strip() in (texts := [option.strip() for option in options]):
+        return chr(65 + texts.index(answer.strip()))
+    form = normalise(answer)
+    same = [index for index, option in enumerate(options) if normalise(option) == form]
+    return chr(65 + same[0]) if len(same) == 1 else None
 
 
 def number(answer: str) -> str | None:
-    """Return the number that an answer consists of, without thousands separators; None if it is no number."""
-    text = answer.strip()
+    """Return the digits of an answer that is a number and nothing else, without thousands separators and final point.
+
+    None otherwise: words, units and formulas are not read.
+    """
+    text = fold_width(answer)
     written = _NUMBER.fullmatch(text) if len(text) <= _MAX_DIGITS else None
     return written[1].replace(",", "") if written is not None else None

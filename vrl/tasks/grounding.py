@@ -7,13 +7,13 @@ Several events are several such pairs (our definition; the paper has single even
 import re
 
 from vrl.errors import DataError
+from vrl.tasks.event import true_spans
 from vrl.tasks.task import EVENT_END, EVENT_START, Clip, Parsed, Task, body
 from vrl.types import Sample
 
 _MAX_SPANS = 64  # per completion; bounds the work of comparing them
-_SLACK_S = 0.5  # annotations may end a little after the last frame
 _NUMBER = r"(\d{1,4}(?:\.\d{0,8})?|\.\d{1,8})"
-_INTERVAL = re.compile(rf"\[?\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\]?")
+_INTERVAL = re.compile(rf"(\[?)\s*{_NUMBER}\s*,\s*{_NUMBER}\s*(\]?)")
 
 
 def instruction(sample: Sample, clip: Clip) -> str:
@@ -24,22 +24,19 @@ def instruction(sample: Sample, clip: Clip) -> str:
 def target(sample: Sample, clip: Clip) -> str:
     """Return the true spans as fractions of the clip's duration with two decimals.
 
-    An event that rounds to zero length is written 0.01 long, because an empty interval overlaps with nothing.
-    Raises DataError if the sample has no span, or one that does not lie inside the clip.
+    Events are clipped to the clip. One that rounds to nothing is written one hundredth long, because an empty interval
+    has no overlap with anything. Raise DataError if there is no span, or one that is empty or outside the clip.
     """
     if not sample.spans:
         raise DataError(
             f"sample {sample.sample_id}: got no spans, wanted at least one (task grounding)", reason="spans"
         )
-    duration_s = clip.duration_s
-    for start_s, end_s in sample.spans:
-        if not 0 <= start_s < end_s <= duration_s + _SLACK_S:
-            raise DataError(
-                f"sample {sample.sample_id}: got span [{start_s}, {end_s}] s, wanted 0 <= start < end <= duration "
-                f"({duration_s:.2f} s)",
-                reason="spans",
-            )
-    return " " + " ".join(_interval(start_s / duration_s, end_s / duration_s) for start_s, end_s in sample.spans)
+    spans = true_spans(sample, clip.duration_s)
+    if empty := [span_s for span_s in spans if span_s[0] == span_s[1]]:
+        raise DataError(
+            f"sample {sample.sample_id}: got the spans {empty} s, wanted start < end (task grounding)", reason="spans"
+        )
+    return " " + " ".join(_interval(start_s / clip.duration_s, end_s / clip.duration_s) for start_s, end_s in spans)
 
 
 def _interval(start: float, end: float) -> str:
@@ -51,20 +48,24 @@ def _interval(start: float, end: float) -> str:
 def parse(text: str) -> Parsed | None:
     """Return every `start, end` between an event start and the next event end; None if there is none.
 
-    Numbers are kept as written; `well_formed` and the reward judge reversed intervals and values beyond 1.
+    Numbers are taken as written: reversed or beyond 1 is for `well_formed` and the reward to judge. Tidy: the text is
+    these intervals and white space between them.
     """
+    before, *pieces = body(text).split(EVENT_START)
+    tidy = not before and len(pieces) <= _MAX_SPANS
     spans: list[tuple[float, float]] = []
-    for piece in body(text).split(EVENT_START)[1 : _MAX_SPANS + 1]:
-        inside, end_token, _ = piece.partition(EVENT_END)
+    for piece in pieces[:_MAX_SPANS]:
+        inside, end_token, rest = piece.partition(EVENT_END)
         written = _INTERVAL.fullmatch(inside.strip()) if end_token else None
+        tidy = tidy and written is not None and bool(written[1]) == bool(written[4]) and not rest.strip()
         if written is not None:
-            spans.append((float(written[1]), float(written[2])))
-    return Parsed(span_ratios=tuple(spans)) if spans else None
+            spans.append((float(written[2]), float(written[3])))
+    return Parsed(span_ratios=tuple(spans), tidy=tidy) if spans else None
 
 
 def well_formed(sample: Sample, parsed: Parsed) -> bool:
-    """Return whether every interval runs forward inside the clip."""
-    return all(0 <= start < end <= 1 for start, end in parsed.span_ratios)
+    """Return whether the completion is intervals and nothing else, each running forward inside the clip."""
+    return parsed.tidy and all(0 <= start < end <= 1 for start, end in parsed.span_ratios)
 
 
 TASK = Task(

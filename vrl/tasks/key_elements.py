@@ -1,6 +1,7 @@
 """Key elements to look for in the clip, most important first, comma-separated on one line (VideoReasoner)."""
 
 from vrl.errors import DataError
+from vrl.tasks.normal_form import normalise
 from vrl.tasks.task import Clip, Parsed, Task, body
 from vrl.types import Sample
 
@@ -30,8 +31,8 @@ def parse(text: str) -> Parsed | None:
 
 def well_formed(sample: Sample, parsed: Parsed) -> bool:
     """Return whether the elements are on one line, none twice."""
-    keys = [element.casefold() for element in parsed.elements]
-    return len(set(keys)) == len(keys) and not any("\n" in element for element in parsed.elements)
+    keys = [normalise(element) for element in parsed.elements]
+    return len(set(keys)) == len(keys) and all(len(element.splitlines()) == 1 for element in parsed.elements)
 
 
 TASK = Task(

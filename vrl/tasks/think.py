@@ -6,7 +6,7 @@ block.
 
 from vrl.errors import DataError
 from vrl.tasks.answer import is_answer, question, true_answer
-from vrl.tasks.tags import after, block, is_sequence, refuse_tags, wrap
+from vrl.tasks.tags import block, is_sequence, refuse_tags, split_thoughts, wrap
 from vrl.tasks.task import Clip, Parsed, Task, body
 from vrl.types import Sample
 
@@ -51,12 +51,11 @@ def blocks(sample: Sample, thoughts: str) -> str:
 
 
 def parse(text: str) -> Parsed | None:
-    """Return the answer after the thinking, and the thinking if any; None without an answer block."""
+    """Return the answer outside the thinking, and the thinking if there is any; None without an answer."""
     whole = body(text)
-    answer = block(after(whole, "think"), "answer")
-    if not answer:
-        return None
-    return Parsed(answer=answer, thinking=block(whole, "think") or "", tidy=is_sequence(whole, TAGS))
+    thoughts, rest = split_thoughts(whole)
+    answer = block(rest, "answer")
+    return Parsed(answer=answer, thinking=thoughts, tidy=is_sequence(whole, TAGS)) if answer else None
 
 
 def well_formed(sample: Sample, parsed: Parsed) -> bool:

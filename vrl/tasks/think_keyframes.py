@@ -11,7 +11,8 @@ import re
 from vrl.errors import DataError
 from vrl.tasks import think
 from vrl.tasks.answer import is_answer, question, true_answer
-from vrl.tasks.tags import after, block, is_sequence, refuse_tags, wrap
+from vrl.tasks.event import true_spans
+from vrl.tasks.tags import block, is_sequence, refuse_tags, split_thoughts, wrap
 from vrl.tasks.task import Clip, Parsed, Task, body
 from vrl.types import Sample
 
@@ -53,9 +54,10 @@ def evidence_frames(sample: Sample, clip: Clip) -> list[int]:
             f"some of both to cite frames from (task {sample.task})",
             reason="spans",
         )
+    spans = true_spans(sample, clip.duration_s)
     inside = [k for k, time_s in enumerate(clip.timestamps_s, start=1) if in_spans(sample, time_s)]
     if not inside:
-        middle_s = sum(sample.spans[0]) / 2
+        middle_s = sum(spans[0]) / 2
         inside = [1 + min(range(len(clip.timestamps_s)), key=lambda k: abs(clip.timestamps_s[k] - middle_s))]
     count = min(_CITED, len(inside))
     return [inside[(2 * i + 1) * len(inside) // (2 * count)] for i in range(count)]
@@ -69,14 +71,14 @@ def in_spans(sample: Sample, time_s: float) -> bool:
 def parse(text: str) -> Parsed | None:
     """Return thinking, then cited frames and answer in either order; None without an answer."""
     whole = body(text)
-    rest = after(whole, "think")
+    thoughts, rest = split_thoughts(whole)
     answer = block(rest, "answer")
     if not answer:
         return None
     keyframes, unreadable = _read_frames(block(rest, "keyframes") or "")
     return Parsed(
         answer=answer,
-        thinking=block(whole, "think") or "",
+        thinking=thoughts,
         keyframes=keyframes,
         unreadable_keyframes=unreadable,
         tidy=is_sequence(whole, TAGS) or is_sequence(whole, ("think", "answer", "keyframes")),

@@ -190,7 +190,16 @@ def test_a_missing_file_is_named():
         (["algo.epochs=2", "algo.policy_loss=reinforce"], "wanted one update a step"),
         (["algo.overlong_tokens=999"], "algo.overlong_tokens: got 999, wanted at most rollout.max_tokens=768"),
         (["algo.advantage=reinforce_batch", "algo.max_refills=1"], "a group of equal rewards carries signal"),
-        (["algo.advantage=pass_at_k", "algo.pass_k=9"], "algo.pass_k: got 9, wanted at most rollout.group_size=8"),
+        (["algo.advantage=pass_at_k", "algo.pass_k=9"], "algo.pass_k: got 9, wanted less than rollout.group_size=8"),
+        (["algo.advantage=pass_at_k", "algo.pass_k=8"], "algo.pass_k: got 8, wanted less than rollout.group_size=8"),
+        *(
+            (["rollout.group_size=1", f"algo.advantage={name}"], f"got 1 with algo.advantage={name}, wanted at least 2")
+            for name in ("grpo", "grpo_no_std", "rloo", "pass_at_k", "reinforce_plus_plus_baseline")
+        ),
+        (
+            ["rollout.group_size=1", "algo.groups_per_step=1", "algo.advantage=reinforce_batch"],
+            "algo.groups_per_step: got 1 with rollout.group_size=1",
+        ),
         (["algo.correction=token_truncate", "algo.policy_loss=gspo"], "gspo has one ratio per completion"),
         (["algo.policy_loss=reinforce", "algo.old_logprobs=rollout"], "reinforce has no ratio"),
         (["rollout.top_p=0.95"], "log-probs over the tokens it kept"),
@@ -200,6 +209,12 @@ def test_a_missing_file_is_named():
 )
 def test_objectives_that_contradict_themselves_are_refused(overrides: list[str], said: str):
     assert said in problems_of(*overrides)
+
+
+@pytest.mark.parametrize("name", ["reinforce_batch", "reinforce_plus_plus"])
+def test_a_baseline_of_the_step_allows_groups_of_one(name: str):
+    config = load(None, [*REQUIRED, "rollout.group_size=1", f"algo.advantage={name}"])
+    assert config.rollout.group_size == 1
 
 
 def test_a_correction_for_a_sequence_ratio_is_fine():

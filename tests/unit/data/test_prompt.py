@@ -1,6 +1,8 @@
+import asyncio
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,14 @@ import pytest
 from PIL import Image
 from transformers import AutoProcessor
 
-from vrl.config import FrameConfig, ModelConfig
+from vrl.config import FrameConfig, ModelConfig, RewardTermConfig, TaskConfig
 from vrl.data.prompt import PromptBuilder, clock_metadata
 from vrl.errors import ConfigError, DataError
+from vrl.reward.worker import RewardWorker
 from vrl.tasks import TASKS
+from vrl.tasks.tags import from_header
 from vrl.tasks.task import Clip
-from vrl.types import Caption, Frames, Media, Prompt, Sample
+from vrl.types import Caption, Completion, Frames, Media, Prompt, Sample, VersionSpan
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 FRAMES = FrameConfig(min_pixels=28 * 28, max_pixels=84 * 84)
@@ -211,3 +215,53 @@ def test_checkpoints_that_would_be_read_wrongly_are_refused(checkpoints: dict[st
     (folder / "processor_config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match="normalised differently"):
         builder(folder)
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_a_thought_that_the_chat_template_opens_is_read_as_thought(
+    checkpoints: dict[str, Path], tmp_path: Path, family: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoints[family], folder)
+    template = folder / "chat_template.jinja"
+    text = template.read_text()
+    template.write_text(text.replace("<|im_start|>assistant\n", "<|im_start|>assistant\n<think>\n"))
+    assert template.read_text() != text
+    prompts = builder(folder)
+    shown = [prompts.process_media(CLIP, clip(8, 0.5))]
+    for name, task in TASKS.items():
+        sample = replace(FULL, task=name)
+        rl, _ = prompts.build(sample, task, shown)
+        target = task.target(sample, Clip(duration_s=rl.duration_s, timestamps_s=rl.timestamps_s))
+        sft, _ = prompts.build_sft(sample, task, shown, train_prefix=False)
+        learnt = prompts._tokenizer.decode(sft.target_token_ids)
+        assert sft.token_ids.tolist() == rl.token_ids.tolist()
+        if not task.thinks:  # the thought ends empty before the prefix
+            assert rl.text.endswith(f"assistant\n<think>\n\n</think>\n\n{task.prefix}")
+            assert learnt == f"{target}<|im_end|>"
+            continue
+        assert rl.text.endswith("assistant\n<think>\n") and "<think>" not in learnt
+        drawn = Completion(
+            token_ids=sft.target_token_ids,
+            rollout_logprobs=np.zeros(len(sft.target_token_ids), np.float32),
+            text=learnt,
+            finish_reason="stop",
+            versions=(VersionSpan(start=0, end=len(sft.target_token_ids), policy_version=0),),
+        )
+        reward = RewardWorker([TaskConfig(task=name, rewards=[RewardTermConfig(reward="format")])])
+        assert [one.value for one in asyncio.run(reward.score(rl, [drawn]))] == [1.0]
+        parsed = task.parse(from_header(rl.text, learnt))
+        assert parsed is not None and parsed.thinking.endswith("So the answer is B.")
+
+
+def test_a_span_outside_the_clip_makes_a_bad_sample(checkpoints: dict[str, Path]) -> None:
+    prompts, task = builder(checkpoints["qwen2_vl"]), TASKS["grounding"]
+    shown = [prompts.process_media(CLIP, clip(8, 0.5))]
+    ends_late = replace(FULL, task="grounding", spans=((2.0, 9.0),))
+    prompts.build(ends_late, task, shown)
+    prompts.build_sft(ends_late, task, shown, train_prefix=False)
+    outside = replace(ends_late, spans=((1.0, 2.0), (4.0, 9.0)))
+    for prepare in (prompts.build, partial(prompts.build_sft, train_prefix=False)):
+        with pytest.raises(DataError, match=r"sample s: got span \[4, 9\] s, .* the clip's end at 4\.00 s") as caught:
+            prepare(outside, task, shown)
+        assert caught.value.reason == "spans"

@@ -6,10 +6,11 @@ import pytest
 
 from vrl.config import RewardConfig
 from vrl.reward import REWARDS
-from vrl.reward.accuracy import mean_relative_accuracy, normalise, relative_accuracy, same_number
+from vrl.reward.accuracy import mean_relative_accuracy, relative_accuracy, same_number
 from vrl.reward.grounding import interval_iou, merge
 from vrl.reward.inputs import RewardInput
 from vrl.tasks import TASKS
+from vrl.tasks.normal_form import normalise
 from vrl.tasks.task import EVENT_END, EVENT_START
 from vrl.types import Sample
 
@@ -21,13 +22,14 @@ def score(
     task: str = "vqa",
     finish_reason: str = "stop",
     config: RewardConfig | None = None,
+    duration_s: float = 10.0,
     **fields: object,
 ) -> float | None:
     sample = Sample(**{"sample_id": "s1", "task": task, "question": "?", **fields})  # type: ignore[arg-type]
     inputs = RewardInput(
         task=TASKS[task],
         sample=sample,
-        duration_s=10.0,
+        duration_s=duration_s,
         text=text,
         parsed=TASKS[task].parse(text),
         finish_reason=finish_reason,
@@ -96,6 +98,9 @@ def test_key_elements_f1() -> None:
 
 def test_text_is_compared_after_normalising() -> None:
     assert normalise("  The red,  Ball! ") == "red ball"
+    kept = ("a", "the", "...", "+", "", "vitamin a", "a b", "c++", "b", "-5", "-5", ".5", "3:4", "a b", "\u7ea2")
+    written = ("A", "the", "...", "+", "", "Vitamin A", "a, b", "C++", "B-", "-5", "\u22125", ".5", "3:4", "a-b")
+    assert [normalise(text) for text in (*written, "\u7ea2\u3002")] == list(kept)
     assert score("accuracy", " a RED ball.<|im_end|>", answer="the red ball") == 1.0
     assert score("accuracy", " red balls", answer="red ball") == 0.0
 
@@ -156,6 +161,19 @@ def test_the_best_of_the_true_moments_counts_as_in_nextgqa() -> None:
     assert score("best_iou", event(0.2, 0.3), **fields) == pytest.approx(1 / 2)
     assert score("best_iop", event(0.3, 0.2), **fields) == score("best_iou", " nothing", **fields) == 0.0
     assert score("best_iop", said, task="grounding") is None
+
+
+def test_a_true_event_is_clipped_to_its_clip() -> None:
+    fields = {"task": "grounding", "spans": ((6.0, 12.0),)}  # [0.6, 1] of 10 s
+    for name in ("iou", "tiou", "best_iou", "best_iop"):
+        assert score(name, event(0.6, 1.0), **fields) == pytest.approx(1.0)
+    assert score("tiou", event(0.6, 0.8), **fields) == pytest.approx(0.5 * 0.8)
+
+
+def test_without_a_clip_no_measure_of_time_exists() -> None:
+    for name in ("iou", "tiou", "best_iou", "best_iop"):
+        for text in (event(0.1, 0.2), " nothing"):
+            assert score(name, text, task="grounding", spans=((1.0, 2.0),), duration_s=0.0) is None
 
 
 def test_iou_without_truth_is_missing_not_zero() -> None:

@@ -71,7 +71,11 @@ def test_choice_letter(answer: str, letter: str | None) -> None:
         ("3", "3"),
         ("-2.50", "-2.50"),
         ("1,234.5", "1234.5"),
-        ("3.", "3."),
+        ("3.", "3"),
+        ("3.0.", "3.0"),
+        ("\uff13\uff0e\uff15", "3.5"),  # full-width
+        ("\u22123", "-3"),
+        ("3\u00b2", None),
         (".5", ".5"),
         ("3 balls", None),
         ("1,23", None),
@@ -87,12 +91,22 @@ def test_grounding_target_is_fractions_of_the_duration() -> None:
     assert GROUNDING.parse(two) == Parsed(span_ratios=((0.0, 0.25), (0.5, 1.0)))
 
 
+def test_an_event_that_ends_after_the_clip_is_clipped_to_it() -> None:
+    target = GROUNDING.target(sample(spans=((6.0, 11.0),)), clip(8.0))
+    assert target == f" {EVENT_START}[0.75, 1.00]{EVENT_END}"
+    assert evidence_frames(sample(spans=((9.5, 30.0),)), clip(10.0, 4)) == [4]  # between frames: 9.75 s is nearest
+    with pytest.raises(DataError, match=r"got span \[10, 30\] s.*the clip's end at 10\.00 s"):
+        evidence_frames(sample(spans=((10.0, 30.0),)), clip(10.0, 4))
+
+
 def test_an_event_that_rounds_to_nothing_still_has_a_length() -> None:
     assert GROUNDING.target(sample(spans=((50.0, 50.1),)), clip(100.0)) == f" {EVENT_START}[0.50, 0.51]{EVENT_END}"
     assert GROUNDING.target(sample(spans=((99.8, 100.0),)), clip(100.0)) == f" {EVENT_START}[0.99, 1.00]{EVENT_END}"
 
 
-@pytest.mark.parametrize("spans", [(), ((2.0, 1.0),), ((-1.0, 1.0),), ((1.0, 11.0),)])
+@pytest.mark.parametrize(
+    "spans", [(), ((2.0, 1.0),), ((-1.0, 1.0),), ((10.0, 11.0),), ((1.0, 2.0), (12.0, 13.0)), ((3.0, 3.0),)]
+)
 def test_grounding_target_refuses_spans_that_are_no_events(spans: tuple[tuple[float, float], ...]) -> None:
     with pytest.raises(DataError, match="s1"):
         GROUNDING.target(sample(spans=spans), clip(10.0))
@@ -101,7 +115,7 @@ def test_grounding_target_refuses_spans_that_are_no_events(spans: tuple[tuple[fl
 @pytest.mark.parametrize(
     ("text", "spans"),
     [
-        (f"between {EVENT_START}[0.1, 0.2]{EVENT_END}.<|im_end|>", ((0.1, 0.2),)),
+        (f" {EVENT_START}[0.1, 0.2]{EVENT_END} <|im_end|> more", ((0.1, 0.2),)),
         (f"{EVENT_START} .1,  1 {EVENT_END}", ((0.1, 1.0),)),
         (f"{EVENT_START}[0.9, 0.2]{EVENT_END}", ((0.9, 0.2),)),
         (f"{EVENT_START}[0.1, 0.2]", None),
@@ -298,8 +312,11 @@ def test_cited_frames_as_written(cited: str, frames: tuple[int, ...], unreadable
             Parsed(answer="B", thinking="<answer>A</answer>", tidy=False),
             False,
         ),
-        ("<answer>B</answer><think>a</think>", None, False),
-        ("<think>a<answer>B</answer>", Parsed(answer="B", tidy=False), False),
+        ("<answer>B</answer><think>a</think>", Parsed(answer="B", thinking="a", tidy=False), False),
+        ("<think>a<answer>B</answer>", None, False),
+        ("<think>a</think><answer>A</answer><answer>B</answer>", Parsed(answer="B", thinking="a", tidy=False), False),
+        ("a</think><answer>B</answer>", Parsed(answer="B", thinking="a", tidy=False), False),
+        ("<ans<think>a</think>wer>B</answer>", None, False),
         ("<think>a</think><answer>", None, False),
         ("<think>a</think><answer> </answer>", None, False),
     ],

@@ -5,10 +5,11 @@ Our definition throughout. It understands only `00:02 a red ball appears.` and `
 
 import re
 
-from vrl.reward.accuracy import normalise, same_number
+from vrl.reward.accuracy import same_number
 from vrl.reward.inputs import Claim
 from vrl.tasks.answer import choice_letter
 from vrl.tasks.clock import mentions
+from vrl.tasks.normal_form import normalise
 from vrl.types import Sample
 
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[\n;]")
