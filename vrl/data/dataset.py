@@ -5,6 +5,7 @@ Does not open media (vrl.data.decode.video does) and does not know the tasks.
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 
 from vrl.config import DataConfig
 from vrl.data.rows import Reading, Row, RowError, Source, read_rows
+from vrl.data.rows.row import MAX_ITEMS, MAX_TEXT
 from vrl.errors import ConfigError, DataError
 from vrl.tasks.answer import ANSWER_TYPES, number
 from vrl.types import Caption, Media, Sample
@@ -142,7 +144,7 @@ def check_media(samples: Iterable[Sample], root: Path) -> list[str]:
 def _require_version(path: Path) -> None:
     try:
         metadata = pq.read_schema(path).metadata or {}
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path}: not a parquet file: {error}", reason="dataset") from error
     version = metadata.get(_VERSION_KEY, SCHEMA_VERSION.encode()).decode()
     if version != SCHEMA_VERSION:
@@ -197,20 +199,25 @@ class _SampleReader:
 
     def _list(self, column: str, read: Callable[[str, Any], Any]) -> list[Any]:
         value = self._columns.get(column, [])
-        if not isinstance(value, list):
-            self.faults[column] = f"got {_type(value)}, wanted a list"
+        if not isinstance(value, list) or len(value) > MAX_ITEMS:
+            got = f"a list of {len(value)}" if isinstance(value, list) else _type(value)
+            self.faults[column] = f"got {got}, wanted a list of at most {MAX_ITEMS}"
             return []
         return [read(f"{column}[{index}]", item) for index, item in enumerate(value)]
 
     def _string(self, name: str, value: Any) -> str:
-        if isinstance(value, str):
+        if isinstance(value, str) and len(value) <= MAX_TEXT:
             return value
+        if isinstance(value, str):
+            self.faults[name] = f"got {len(value)} characters, wanted at most {MAX_TEXT}"
+            return ""
         self.faults[name] = f"got {_type(value)}, wanted text"
         return ""
 
     def _seconds(self, name: str, value: Any) -> float:
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
-            return float(value)
+        with suppress(OverflowError):  # of a whole number beyond 10^308
+            if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= float(value) < math.inf:
+                return float(value)
         self.faults[name] = f"got {value!r}, wanted seconds, finite and not negative"
         return 0.0
 

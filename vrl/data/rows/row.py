@@ -12,14 +12,20 @@ if TYPE_CHECKING:
     from vrl.data.rows.source import Source
 
 
+MAX_TEXT = 2**20  # characters of one value
+MAX_ITEMS = 10_000  # of one list
+_MAX_NAME, _MAX_FAULT = 80, 300  # characters of a column's name and of a fault in an error
+
+
 class RowError(DataError):
     """A row that cannot be used. `faults` maps the column at fault, "" for the whole row, to got and wanted."""
 
     def __init__(self, where: str, faults: Mapping[str, str]) -> None:
-        lines = (f"{where}: {column}: {fault}" if column else f"{where}: {fault}" for column, fault in faults.items())
-        super().__init__("\n".join(lines), reason="dataset")
         self.where = where
-        self.faults = dict(faults)
+        self.faults = {column[:_MAX_NAME]: fault[:_MAX_FAULT] for column, fault in faults.items()}
+        parts = self.faults.items()
+        lines = (f"{where}: {column}: {fault}" if column else f"{where}: {fault}" for column, fault in parts)
+        super().__init__("\n".join(lines), reason="dataset")
 
     def __reduce__(self) -> tuple[type["RowError"], tuple[str, dict[str, str]]]:
         return type(self), (self.where, self.faults)
@@ -65,6 +71,8 @@ class Row:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return str(value)
         if isinstance(value, str) and value.strip():
+            if len(value) > MAX_TEXT:
+                raise self.error(column, value, f"at most {MAX_TEXT} characters, not {len(value)}")
             return value.strip()
         if default is not None and (value is None or (isinstance(value, str) and not value.strip())):
             return default
@@ -92,8 +100,8 @@ class Row:
     def list_of(self, column: str) -> list[Any]:
         """Return a list; an absent one is empty."""
         value = self.columns.get(column)
-        if value is not None and not isinstance(value, list):
-            raise self._wrong(column, "a list")
+        if value is not None and (not isinstance(value, list) or len(value) > MAX_ITEMS):
+            raise self._wrong(column, f"a list of at most {MAX_ITEMS}")
         return value or []
 
     def inner(self, column: str) -> "Row":
@@ -137,7 +145,7 @@ class Row:
         """Return a finite number, or one that text spells, of a value that `column` holds."""
         try:
             found = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             found = math.nan
         if not math.isfinite(found):
             raise self.error(column, value, wanted)

@@ -183,7 +183,7 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[_Numbered]:
             for row in _plain(batch):
                 number += 1
                 yield number, *row
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # ValueError: of damaged names or times
         raise DataError(f"{path}: not a whole parquet file, at row {number + 1}: {error}", reason="dataset") from error
 
 
@@ -222,7 +222,10 @@ def _checked(number: int, columns: Any, *, suspicious: bool = True) -> _Numbered
     """`suspicious`: the text may hold a surrogate, so every value is looked at."""
     if not isinstance(columns, dict):
         return number, {}, f"got {type(columns).__name__}, wanted an object with columns"
-    damage = next((f"{place}: {problem}" for place, problem in _surrogates(columns)), "") if suspicious else ""
+    try:
+        damage = next((f"{place}: {problem}" for place, problem in _surrogates(columns)), "") if suspicious else ""
+    except RecursionError:
+        return number, {}, "nested too deeply"
     return number, columns, damage
 
 
