@@ -25,6 +25,11 @@ def check(config: RunConfig) -> list[str]:
         problems.append(
             f"data.frames.min_pixels: got {frames.min_pixels}, wanted at most max_pixels={frames.max_pixels}"
         )
+    if frames.image_max_pixels and frames.image_min_pixels > frames.image_max_pixels:
+        problems.append(
+            f"data.frames.image_min_pixels: got {frames.image_min_pixels}, wanted at most "
+            f"image_max_pixels={frames.image_max_pixels}"
+        )
     font = frames.overlay.font
     if font and not Path(font).is_file():
         problems.append(f"data.frames.overlay.font: got {font!r}, which is no file, wanted a TrueType file")

@@ -24,6 +24,8 @@ class FrameConfig:
     max_frames: int = at_least(2, 32, doc="Most frames of a clip; even. Longer clips are sampled more sparsely.")
     min_pixels: int = at_least(1, 128 * 28 * 28, doc="Fewest pixels of a frame after resizing.")
     max_pixels: int = at_least(1, 128 * 28 * 28, doc="Most pixels of a frame after resizing.")
+    image_min_pixels: int = at_least(0, 0, doc="Fewest pixels of a still image; 0: min_pixels.")
+    image_max_pixels: int = at_least(0, 0, doc="Most pixels of a still image; 0: max_pixels.")
     overlay: OverlayConfig = section(OverlayConfig)
 
 
@@ -66,6 +68,10 @@ class DataConfig:
         {}, doc="How often an epoch repeats the training rows of a task; 1 for tasks not named."
     )
     media: list[str] = some_of(("video", "image"), doc="Keep only rows whose media are all of these kinds; empty: all.")
+    single_span: bool = key(False, doc="Keep only rows with at most one span (VideoReasoner).")
+    shuffle_options: bool = key(
+        False, doc="Shuffle the options of each choice by `seed` and sample id; rows with thinking keep their order."
+    )
     bad_rows: str = one_of(
         "refuse", "skip", doc="A row that cannot be used ends the command, or is left out, listed and counted."
     )

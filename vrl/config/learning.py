@@ -32,6 +32,7 @@ class LearnerConfig:
     )
     lr: float = at_least(0, 1e-6, doc="Peak learning rate.")
     lr_schedule: str = one_of("constant", "cosine", "linear", doc="Learning rate after the warm-up, over all updates.")
+    schedule_updates: int = at_least(0, 0, doc="Updates over which the rate decays; 0: all updates of the run.")
     warmup_steps: int = at_least(0, 0, doc="Optimizer updates of the linear warm-up.")
     weight_decay: float = at_least(0, 0.01, doc="Weight decay of matrices; norms, biases and embeddings do not decay.")
     beta1: float = fraction(0.9, doc="AdamW's decay rate of the first moment.")

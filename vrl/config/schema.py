@@ -136,6 +136,7 @@ class RunConfig:
     steps: int = at_least(
         1, 100, doc="Number of steps; an SFT step is one optimizer update, an RL step at most mini_batches x epochs."
     )
+    epochs: float = at_least(0, 0.0, doc="Passes over the training samples, which set `steps`; 0: `steps` counts.")
     resume: str = path_key("never", doc="never, auto, must, or a checkpoint folder.")
     ray_address: str = key("", doc='Ray cluster; empty: a private local Ray, "auto": the cluster of this process.')
     model: ModelConfig = section(ModelConfig)

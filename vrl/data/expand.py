@@ -3,8 +3,11 @@
 Works on samples before they are prepared; every copy is decoded separately, though their media keys are equal.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from vrl.errors import ConfigError
 from vrl.tasks import TASKS
@@ -27,6 +30,19 @@ def expand(samples: Sequence[Sample], tasks: Mapping[str, Sequence[str]]) -> tup
         for name in dict.fromkeys(tasks[sample.task]):
             expanded.append(replace(sample, sample_id=f"{sample.sample_id}#{name}", task=name))
     return tuple(expanded)
+
+
+def shuffle_options(sample: Sample, seed: int) -> Sample:
+    """Return a choice with its options in an order that (seed, sample_id) gives, and the letter that follows.
+
+    Thinking may name letters, so a sample with thinking is returned unchanged, like one that is no choice.
+    """
+    if sample.answer_type != "choice" or sample.thinking:
+        return sample
+    digest = hashlib.blake2b(f"{seed} {sample.sample_id}".encode(), digest_size=8).digest()
+    order = np.random.default_rng(int.from_bytes(digest)).permutation(len(sample.options)).tolist()
+    letter = chr(65 + order.index(ord(sample.answer) - 65))
+    return replace(sample, options=tuple(sample.options[old] for old in order), answer=letter)
 
 
 def lacking(sample: Sample) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from vrl.config import DataConfig
 from vrl.data.dataset import read_dataset
-from vrl.data.expand import expand, lacking
+from vrl.data.expand import expand, lacking, shuffle_options
 from vrl.data.rows import Reading
 from vrl.errors import DataError
 from vrl.tasks import TASKS
@@ -43,7 +43,7 @@ class LoadedSamples:
         return f"{self.reading.summary()}{left_out}: {len(self.samples)} samples"
 
 
-def load_samples(path: Path, config: DataConfig) -> LoadedSamples:
+def load_samples(path: Path, config: DataConfig, seed: int = 0) -> LoadedSamples:
     """Read a file, keep what `config` asks for, expand it, and leave out what its task cannot be asked of.
 
     Raise DataError as `read_dataset` does, if `expand` does, and if nothing is left; ConfigError for unknown tasks.
@@ -66,6 +66,10 @@ def load_samples(path: Path, config: DataConfig) -> LoadedSamples:
         "not of data.media",
         lambda one: not config.media or all(media.kind in config.media for media in one.media),
     )
+    if config.single_span:
+        samples = only(samples, "more than one span", lambda one: len(one.spans) < 2)
+    if config.shuffle_options:
+        samples = [shuffle_options(one, seed) for one in samples]
     samples = only(expand(samples, config.expand), "task {task} cannot be asked of images alone", _askable)
     made = {name for names in config.expand.values() for name in names}
     untrue = [one for one in samples if one.task in made and lacking(one)]

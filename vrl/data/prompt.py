@@ -123,14 +123,14 @@ class PromptBuilder:
         off because we set the bounds, and its default is about to change.
         """
         share = num_frames if isinstance(self._processor.video_processor, Qwen3VLVideoProcessor) else 1
-        return {"do_sample_frames": False, "cap_pixels_per_frame": False, "size": self._size(share)}
+        size = {"shortest_edge": self._frames.min_pixels * share, "longest_edge": self._frames.max_pixels * share}
+        return {"do_sample_frames": False, "cap_pixels_per_frame": False, "size": size}
 
     def image_kwargs(self) -> dict[str, Any]:
         """Return the arguments of the image processor."""
-        return {"size": self._size(1)}
-
-    def _size(self, share: int) -> dict[str, int]:
-        return {"shortest_edge": self._frames.min_pixels * share, "longest_edge": self._frames.max_pixels * share}
+        frames = self._frames
+        least, most = frames.image_min_pixels or frames.min_pixels, frames.image_max_pixels or frames.max_pixels
+        return {"size": {"shortest_edge": least, "longest_edge": most}}
 
     def _head(self, sample: Sample, task: Task, visions: Sequence[Vision]) -> tuple[Prompt, np.ndarray]:
         """Return the prompt up to the assistant header, and its patches."""

@@ -157,7 +157,7 @@ def _text_tokens(config: RunConfig) -> int:
     tokenizer = AutoTokenizer.from_pretrained(model)
     frames = config.data.frames.max_frames
     clip = Clip(duration_s=frames / config.data.frames.fps, timestamps_s=(0.0,) * frames)
-    samples = load_samples(data, config.data).samples[:_MEASURED_ROWS]
+    samples = load_samples(data, config.data, config.seed).samples[:_MEASURED_ROWS]
     texts = [TASKS[sample.task].instruction(sample, clip) + TASKS[sample.task].prefix for sample in samples]
     return _CHAT_TOKENS + max(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
 

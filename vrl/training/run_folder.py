@@ -61,7 +61,7 @@ def open_data(config: RunConfig) -> RunData:
     Raises DataError listing all bad rows and media files, ConfigError for a task without rubric or an unknown reward.
     """
     paths = {"data.train": config.data.train, "data.val": config.data.val}
-    files = {key: load_samples(Path(path), config.data) for key, path in paths.items() if path}
+    files = {key: load_samples(Path(path), config.data, config.seed) for key, path in paths.items() if path}
     train = repeat(files["data.train"].samples, config.data.repeat)
     val = files["data.val"].samples[: config.val.samples] if config.data.val else ()
     problems = check_media((*train, *val), media_root(config.data))

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
     Raises ConfigError, DataError or CheckpointError before any actor starts.
     """
     data = open_data(config)
+    config = with_steps(config, kind, len(data.train))
     model_path = str(resolve_model(config.model.path))
     checkpoint = open_run(config)
     stored_state(checkpoint)
@@ -60,6 +61,8 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
     _set_gauges(config)
     write_bad_rows(config.run_dir, data)
     log.say(f"{config.name}: {len(data.train)} training and {len(data.val)} validation samples, model {model_path}")
+    if config.epochs:
+        log.say(f"{config.epochs:g} epochs are {config.steps} steps")
     for key, loaded in data.files.items():
         if loaded.reading.bad or loaded.left_out:
             log.say(f"{key}: {loaded.summary()}")
@@ -80,6 +83,14 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
                     session.prefetcher.close()
     finally:
         log.close()
+
+
+def with_steps(config: RunConfig, kind: str, num_samples: int) -> RunConfig:
+    """Return the configuration with the steps that `epochs` passes over the samples take, rounded down, at least 1."""
+    if not config.epochs:
+        return config
+    per_step = config.algo.groups_per_step if kind == "rl" else config.sft.batch_size
+    return replace(config, steps=max(1, int(config.epochs * num_samples / per_step)))
 
 
 def _set_gauges(config: RunConfig) -> None:

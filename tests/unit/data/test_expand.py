@@ -1,8 +1,10 @@
 """Rows used for several tasks, and repeated rows."""
 
+from dataclasses import replace
+
 import pytest
 
-from vrl.data.expand import expand, lacking, repeat
+from vrl.data.expand import expand, lacking, repeat, shuffle_options
 from vrl.errors import ConfigError
 from vrl.types import Sample
 
@@ -33,3 +35,23 @@ def test_rows_of_a_task_come_as_often_as_it_says() -> None:
     for wrong in ({"grounding": 0}, {"think": 2}):
         with pytest.raises(ConfigError, match=r"data.repeat: got .*, wanted 1 or more for .* \['grounding', 'vqa'\]"):
             repeat([EVENT, QA], wrong)
+
+
+CHOICE = Sample(
+    sample_id="c", task="vqa", question="?", answer="C", answer_type="choice", options=tuple("vwxyz"), source="s"
+)
+
+
+def test_shuffled_options_take_the_answer_with_them() -> None:
+    shuffled = [shuffle_options(replace(CHOICE, sample_id=str(number)), seed=0) for number in range(200)]
+    for sample in shuffled:
+        assert sorted(sample.options) == sorted(CHOICE.options)
+        assert sample.options[ord(sample.answer) - 65] == "x"
+    assert {sample.answer for sample in shuffled} == set("ABCDE")
+    assert shuffled == [shuffle_options(replace(CHOICE, sample_id=str(number)), seed=0) for number in range(200)]
+    assert shuffled != [shuffle_options(replace(CHOICE, sample_id=str(number)), seed=1) for number in range(200)]
+
+
+def test_options_that_thinking_may_name_keep_their_order() -> None:
+    thought = replace(CHOICE, thinking="Not A, so C.")
+    assert shuffle_options(thought, seed=0) is thought and shuffle_options(QA, seed=0) is QA

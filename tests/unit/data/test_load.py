@@ -81,3 +81,20 @@ def test_bad_rows_are_refused_with_what_to_set_or_skipped(tmp_path):
     loaded = load_samples(path, DataConfig(train=str(path), bad_rows="skip"))
     assert loaded.summary() == "2 rows read, 1 kept, 1 skipped (task 1): 1 samples"
     assert loaded.account() == {"rows": 2, "bad_rows": {"task": 1}, "left_out": {}, "samples": 1}
+
+
+def test_rows_with_several_spans_can_be_left_out(tmp_path):
+    several = replace(QA, sample_id="two", spans=((1.0, 2.0), (3.0, 4.0)))
+    write_parquet([*SAMPLES, several], tmp_path / "train.parquet")
+    kept, left_out = ids(tmp_path / "train.parquet", single_span=True)
+    assert kept == ["clip", "image", "both", "text", "event"] and left_out == {"more than one span": 1}
+
+
+def test_copies_of_a_question_have_its_options_in_one_order(tmp_path):
+    options = tuple(str(number) for number in range(9))
+    asked = [replace(QA, sample_id=str(i), answer="A", answer_type="choice", options=options) for i in range(20)]
+    write_parquet(asked, tmp_path / "train.parquet")
+    config = DataConfig(train="", shuffle_options=True, expand={"vqa": ["vqa", "think"]})
+    samples = load_samples(tmp_path / "train.parquet", config, seed=3).samples
+    assert [one.options for one in samples[::2]] == [one.options for one in samples[1::2]]
+    assert len({one.options for one in samples}) == 20

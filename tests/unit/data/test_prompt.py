@@ -140,6 +140,16 @@ FULL = replace(
 )
 
 
+def test_images_may_have_a_pixel_budget_of_their_own(checkpoints: dict[str, Path]) -> None:
+    shown = [(CLIP, clip(4, 1.0, 112, 112)), (IMAGE, image(112, 112))]
+    sample = replace(SAMPLE, media=tuple(media for media, _ in shown))
+    frames = replace(
+        FRAMES, min_pixels=56 * 56, max_pixels=56 * 56, image_min_pixels=28 * 28, image_max_pixels=112 * 112
+    )
+    prompt, _ = build(builder(checkpoints["qwen2_vl"], frames), sample, [frame for _, frame in shown])
+    assert [grid.grid_thw[1:] for grid in prompt.vision] == [(4, 4), (8, 8)]  # patches of 14 x 14
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", sorted(TASKS))
 def test_sft_prompt_and_target_join_into_the_rl_prompt_and_its_answer(

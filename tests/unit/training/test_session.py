@@ -9,12 +9,12 @@ from support.fakes import FakeEngines, FakeRewards, prepare
 
 from vrl.algo.packing import LIKE_TOKENS
 from vrl.checkpoint import Checkpoint, newest
-from vrl.config import CheckpointConfig, DataConfig, ModelConfig, PushConfig, RunConfig
+from vrl.config import AlgoConfig, CheckpointConfig, DataConfig, ModelConfig, PushConfig, RunConfig, SftConfig
 from vrl.errors import CheckpointError, ConfigError, LostCallError, StorageError
 from vrl.lifecycle import Stop
 from vrl.training.progress import RunProgress
 from vrl.training.run_folder import RunData
-from vrl.training.session import Session, stored_state
+from vrl.training.session import Session, stored_state, with_steps
 from vrl.training.sft import train_sft
 from vrl.types import Sample
 
@@ -152,3 +152,18 @@ def test_a_validation_whose_kept_samples_died_with_a_node_prepares_them_anew(tmp
             await session.validate()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "samples", "steps"),
+    [
+        ("rl", {}, 1000, 100),  # no epochs: steps counts
+        ("rl", {"epochs": 1.0, "algo": AlgoConfig(groups_per_step=16)}, 6038, 377),  # VideoReasoner, stage 2
+        ("sft", {"epochs": 1.0, "sft": SftConfig(batch_size=32)}, 10467, 327),  # Video-R2, stage 1
+        ("rl", {"epochs": 1.0, "algo": AlgoConfig(groups_per_step=1)}, 4804, 4804),  # Video-R2, stage 2
+        ("sft", {"epochs": 3.0, "sft": SftConfig(batch_size=16)}, 3003, 563),  # VideoReasoner, stage 1
+        ("sft", {"epochs": 0.5, "sft": SftConfig(batch_size=32)}, 7, 1),
+    ],
+)
+def test_epochs_set_the_steps(kind: str, keys: dict, samples: int, steps: int):
+    assert with_steps(RunConfig(name="x", **keys), kind, samples).steps == steps
