@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from vrl.config import RewardConfig, RewardTermConfig, TaskConfig
+from vrl.data.rows import Reading
 from vrl.errors import ConfigError
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.evaluation.config import BenchmarkConfig, EvalConfig
 from vrl.evaluation.item import Benchmark, Item
 from vrl.evaluation.metrics import summarise
+from vrl.evaluation.results import make_results
 from vrl.evaluation.score import score_items
 from vrl.evaluation.scored import read_scores, write_scores
 from vrl.inference.answer import Answer
@@ -79,10 +81,31 @@ def test_numbers_score_by_the_configured_rule():
     assert scored(sample, said(" 9"), reward=RewardConfig(regression="mra_inclusive")).score == pytest.approx(0.9)
 
 
+def test_an_event_that_ends_after_its_clip_is_clipped_to_it():
+    late = replace(EVENT, spans=((6.0, 14.0),))
+    assert scored(late, said("<|event_start|>[0.60, 1.00]<|event_end|>", "g")).score == pytest.approx(1.0)
+
+
+def test_an_event_without_a_clip_has_no_score_and_is_counted():
+    """A row with spans whose media are pictures: its duration is 0."""
+    pictures = replace(EVENT, media=(Media(kind="image", path="a/b.png"),))
+    text = "<|event_start|>[0.20, 0.40]<|event_end|>"
+    unclipped = Prediction(sample_id="g", answer=Answer(text=text, finish_reason="stop", duration_s=0.0))
+    found = scored(pictures, unclipped)
+    assert (found.score, found.values["iou"], found.values["format"]) == (None, None, 1.0)
+    config = EvalConfig(name="x")
+    rows = [found, scored(EVENT, said(text, "g"))]
+    reading = Reading(kept=(), num_rows=2, bad=(), notes={})
+    results = make_results(config, ANY, rows, summarise(rows, ANY, config.bootstrap, seed=0), reading)
+    assert (results["unscored"], results["overall"]["count"], results["overall"]["value"]) == (1, 1, pytest.approx(0.5))
+
+
 def test_written_words_have_an_error_rate():
     sample = replace(CHOICE, answer="open the door", answer_type="ocr", options=())
     found = scored(sample, said(" open a door now"))
     assert found.values["wer"] == pytest.approx(2 / 3) and found.score == pytest.approx(1 / 3)
+    raw = RewardConfig(wer_words="raw")
+    assert scored(sample, said(" Open the door."), reward=raw).values["wer"] == pytest.approx(2 / 3)
 
 
 def test_consistency_and_evidence_come_from_the_judge_by_rules():
