@@ -7,7 +7,7 @@ that have changed. Decodes in processes that can be killed, as training does. Re
 import json
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from vrl.config import DataConfig, MediaLimitsConfig
 from vrl.data.dataset import read_samples, resolve_media, write_parquet
 from vrl.data.decode.process import DecodeProcess
 from vrl.errors import ConfigError, DataError
+from vrl.tasks.event import true_spans
 from vrl.types import Media, Sample
 
 
@@ -55,6 +56,7 @@ class CheckReport:
     samples: int
     clean_samples: int
     looked_at: int  # files decoded in this call; the others are known from an earlier one
+    outside: tuple[str, ...]  # why rows are not clean whose media are: a span is outside the clip
     findings: tuple[Finding, ...]
     clean: Path
     report: Path
@@ -74,8 +76,9 @@ def check_dataset(
 ) -> CheckReport:
     """Check all media of a dataset NAME.* and write three files into `out` (default: the dataset's folder).
 
-    NAME.clean.parquet holds the rows whose media are all good, NAME.check.json the report, and NAME.check.jsonl the
-    findings, from which a later call resumes. `timeout_s` bounds the wall and CPU time to decode one file.
+    NAME.clean.parquet holds the rows whose media are all good and contain their spans, NAME.check.json the report, and
+    NAME.check.jsonl the findings, from which a later call resumes. `timeout_s` bounds the wall and CPU time to decode
+    one file.
     Raises DataError if the dataset cannot be read.
     """
     if workers < 1 or timeout_s <= 0:
@@ -93,11 +96,14 @@ def check_dataset(
             stream.flush()
             known[finding.media] = finding
     findings = tuple(known[media] for media in wanted)
-    clean = [sample for sample in samples if not any(known[media].reason for media in sample.media)]
+    whole = [sample for sample in samples if not any(known[media].reason for media in sample.media)]
+    wrong = {sample.sample_id: fault for sample in whole if (fault := _span_fault(sample, known))}
+    clean = [sample for sample in whole if sample.sample_id not in wrong]
     report = CheckReport(
         samples=len(samples),
         clean_samples=len(clean),
         looked_at=len(todo),
+        outside=tuple(wrong.values()),
         findings=findings,
         clean=stem.with_name(f"{stem.name}.clean.parquet"),
         report=stem.with_name(f"{stem.name}.check.json"),
@@ -114,10 +120,12 @@ def print_report(report: CheckReport, console: Console) -> None:
             value = "  ".join(f"{key} {number:g}" for key, number in value.items())
         table.add_row(name.replace("_", " "), str(value))
     console.print(table)
-    for finding in report.bad[:20]:
-        console.print(f"[red]{finding.reason}[/] {finding.message}", highlight=False, soft_wrap=True)
-    if len(report.bad) > 20:
-        console.print(f"... and {len(report.bad) - 20} more in {report.report}", highlight=False)
+    faults = [(finding.reason, finding.message) for finding in report.bad]
+    faults += [("spans", fault) for fault in report.outside]
+    for reason, message in faults[:20]:
+        console.print(f"[red]{reason}[/] {message}", highlight=False, soft_wrap=True)
+    if len(faults) > 20:
+        console.print(f"... and {len(faults) - 20} more in {report.report}", highlight=False)
     console.print(f"{report.clean}: {report.clean_samples} of {report.samples} rows", highlight=False)
 
 
@@ -129,6 +137,7 @@ def summarise(report: CheckReport) -> dict[str, int | dict[str, int] | dict[str,
         "bad": len(report.bad),
         "samples": report.samples,
         "clean_samples": report.clean_samples,
+        "spans_outside": len(report.outside),
         "reasons": dict(Counter(finding.reason for finding in report.bad).most_common()),
         "codecs": dict(Counter(finding.codec for finding in good if finding.codec).most_common()),
         "duration_s": _spread([finding.duration_s for finding in good if finding.kind == "video"]),
@@ -136,6 +145,18 @@ def summarise(report: CheckReport) -> dict[str, int | dict[str, int] | dict[str,
         "short_side_pixels": _spread([min(finding.width, finding.height) for finding in good]),
         "megabytes": _spread([finding.num_bytes / 1e6 for finding in good]),
     }
+
+
+def _span_fault(sample: Sample, known: Mapping[Media, Finding]) -> str:
+    """Return why training would refuse the sample's spans for its first clip, which is good; empty if it would not."""
+    clip = next((media for media in sample.media if media.kind == "video"), None)
+    try:
+        if clip is not None:
+            file_s = known[clip].duration_s
+            true_spans(sample, min(file_s, file_s if clip.end_s is None else clip.end_s) - clip.start_s)
+    except DataError as error:
+        return error.message
+    return ""
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
@@ -209,4 +230,5 @@ def _read(journal: Path) -> list[Finding]:
 def _write(report: CheckReport, clean: Sequence[Sample]) -> None:
     write_parquet(clean, report.clean)
     bad = [asdict(finding) for finding in report.bad]
-    report.report.write_text(json.dumps(summarise(report) | {"bad_media": bad}, indent=1) + "\n")
+    lists = {"bad_media": bad, "bad_spans": report.outside}
+    report.report.write_text(json.dumps(summarise(report) | lists, indent=1) + "\n")

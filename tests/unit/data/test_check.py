@@ -140,7 +140,12 @@ def test_a_dataset_with_twenty_bad_files_is_sorted_though_the_check_was_killed(
     seen = [json.loads(line) for line in journal.read_text().splitlines()]
     decoded = [(line["path"], line["end_s"]) for line in seen if line["reason"] != "empty"]
     assert 5 <= before < len(decoded) == len(set(decoded)) == 90 - 2 * 4  # four files are empty, each of two parts
-    good = [row.sample_id for row in read_samples(dataset) if row.media[0].path not in clips[::2]]
+    good = [
+        row.sample_id
+        for row in read_samples(dataset)
+        if row.media[0].path not in clips[::2]
+        and not any(row.media[0].end_s == 1.0 <= start_s for start_s, _ in row.spans)  # the part ends before the event
+    ]
     assert [row.sample_id for row in read_samples(dataset.with_name("train.clean.parquet"))] == good
 
 
@@ -157,6 +162,19 @@ def killed_at(num_lines: int, dataset: Path) -> Path:
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     return journal
+
+
+def test_a_row_whose_event_is_outside_its_clip_is_not_clean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_clip(tmp_path / "a.mp4", TIMES_S)  # five seconds
+    spans = {"inside": ((1.0, 2.0),), "late": ((4.0, 9.0),), "outside": ((1.0, 2.0), (5.0, 6.0)), "cut": ((1.0, 2.0),)}
+    rows = [replace(sample(name, clip("a.mp4")), spans=own) for name, own in spans.items()]
+    rows[-1] = replace(rows[-1], media=(clip("a.mp4", start_s=1.0, end_s=2.0),))  # one second long
+    write_parquet(rows, tmp_path / "train.parquet")
+    assert main(["data", "check", str(tmp_path / "train.parquet"), "--workers", "1"]) == 0
+    assert [row.sample_id for row in read_samples(tmp_path / "train.clean.parquet")] == ["inside", "late"]
+    report = json.loads((tmp_path / "train.check.json").read_text())
+    assert (report["bad"], report["spans_outside"], len(report["bad_spans"])) == (0, 2, 2)
+    assert "sample outside: got span [5, 6] s" in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_a_dataset_that_cannot_be_read_is_no_bad_media(tmp_path: Path) -> None:
