@@ -8,6 +8,7 @@ import math
 import string
 
 from vrl.reward.inputs import RewardInput
+from vrl.reward.text import is_unspaced
 from vrl.tasks.think_keyframes import in_spans
 
 _MAX_WORDS = 8000  # words of the thinking that are checked for repetition
@@ -66,13 +67,13 @@ def anti_repetition(inputs: RewardInput) -> float:
 def repetition(text: str, n: int) -> float:
     """Return 1 - distinct / all word n-grams; 0 for a text of fewer than n words.
 
-    Ours: case folded, ASCII punctuation stripped from word ends, at most 8000 words; a text without spaces is split
-    into n-grams of six characters.
+    Ours: case folded, ASCII punctuation stripped from word ends, at most 8000 words; a text without spaces, or in
+    a script that has none between words, is split into n-grams of six characters.
     """
     pieces = [stripped for word in text.casefold().split() if (stripped := word.strip(string.punctuation))]
     units: list[str] = pieces[:_MAX_WORDS]
-    if len(pieces) == 1:
-        units, n = list(pieces[0][:_MAX_WORDS]), _CHARACTER_GRAM
+    if len(pieces) == 1 or is_unspaced(text):
+        units, n = list("".join(pieces)[:_MAX_WORDS]), _CHARACTER_GRAM
     grams = [tuple(units[i : i + n]) for i in range(len(units) - n + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 

@@ -14,6 +14,7 @@ _UNSPACED = "".join(
     for script in ("Han", "Hiragana", "Katakana", "Bopomofo", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan")
 )
 _WORD = regex.compile(rf"(?V1)[{_UNSPACED}]|[[\w\p{{M}}]--[{_UNSPACED}]]+")
+_UNSPACED_CHARACTER, _CHARACTER = regex.compile(f"[{_UNSPACED}]"), regex.compile(r"\w")
 _MAX_WORDS = 2000  # compared words of a text
 
 
@@ -24,6 +25,11 @@ def words(text: str) -> list[str]:
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
     return [found[0] for found in islice(_WORD.finditer(folded), _MAX_WORDS)]
+
+
+def is_unspaced(text: str) -> bool:
+    """Return whether most letters and digits of the text are of a script that puts no spaces between words."""
+    return 2 * len(_UNSPACED_CHARACTER.findall(text)) > len(_CHARACTER.findall(text))
 
 
 def word_error_rate(answer: str, truth: str, *, raw: bool = False) -> float:

@@ -87,6 +87,11 @@ def test_video_r1_compares_eight_draws_with_four_on_permuted_frames(name: str, t
     assert again == prompt + 4 * config.rollout.max_tokens
 
 
+def test_video_r1_compares_texts_as_its_code_does(toy_model: Path):
+    reward = load_run(Path("conf/papers/video_r1.yaml"), f"model.path={toy_model}").reward
+    assert (reward.rouge_words, reward.wer_words) == ("stems", "raw")
+
+
 @pytest.mark.parametrize("name", ["papers/videoreasoner_rl.yaml", "toy/videoreasoner_rl.yaml"])
 def test_videoreasoner_rewards_each_task_separately(name: str):
     assert {reward: term.weight for reward, term in terms(name, "vqa").items()} == {"accuracy": 1.0}

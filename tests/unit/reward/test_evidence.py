@@ -95,6 +95,8 @@ def test_repetition() -> None:
     assert repetition("Go, go! GO go.", 3) == pytest.approx(1 / 2)
     assert repetition("a b", 3) == repetition("", 3) == 0.0
     assert repetition("看" * 12, 3) == pytest.approx(6 / 7)  # seven grams of six characters, one kind
+    assert repetition("看看看看\n看看看看 看看看看", 3) == pytest.approx(6 / 7)  # spaces hide no repetition
+    assert repetition("看 a b c a b c", 3) == pytest.approx(1 / 5)  # mostly English: 看ab abc bca cab abc
     assert REWARDS["anti_repetition"](inputs(Parsed(answer="B", thinking="a b c a b c"))) == pytest.approx(-1 / 4)
     assert REWARDS["anti_repetition"](inputs(None)) == 0.0
 

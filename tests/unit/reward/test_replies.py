@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vrl.reward import REWARDS
 from vrl.reward.inputs import RewardInput
 from vrl.tasks import TASKS
+from vrl.tasks.answer import choice_letter
 from vrl.types import Sample
 
 S, E = "<|event_start|>", "<|event_end|>"
@@ -554,6 +557,39 @@ def test_a_reply_that_ran_out_of_tokens_has_no_format(task: str) -> None:
                 finish_reason="length",
             )  # fmt: skip
             assert REWARDS["format"](cut) == 0.0
+
+
+OPTIONS = ("red", "blue", "green")
+FORMS = ("{letter}", "({letter})", "{letter}.", "{letter}. {text}", "({letter}) {text}", "{text}", "{letter}: {text}")
+BETWEEN = (", ", " ", "\n", " or ", " and ", "/", "; ", ". ", ") (", " not ", "")
+
+
+@given(
+    st.permutations(range(3)),
+    st.integers(2, 3),
+    st.lists(st.sampled_from(FORMS), min_size=3, max_size=3),
+    st.sampled_from(BETWEEN),
+    st.sampled_from(("{}", "{}.", "({})", "not {}", "{}, I think")),
+)
+def test_no_reply_that_names_two_options_is_an_answer(
+    order: list[int], count: int, forms: list[str], between: str, around: str
+) -> None:
+    named = [form.format(letter=chr(65 + k), text=OPTIONS[k]) for k, form in zip(order[:count], forms, strict=False)]
+    assert choice_letter(around.format(between.join(named)), OPTIONS) is None
+
+
+@given(st.text("AB<>/ \n", max_size=30), st.sampled_from(["A", "B"]))
+def test_nothing_in_a_closed_thought_changes_the_answer(thought: str, answer: str) -> None:
+    for inside in (
+        thought,
+        f"<answer>{thought}</answer>",
+        f"{thought}<answer>",
+        f"</answer>{thought}",
+        f"<think>{thought}",
+    ):
+        parsed = TASKS["think"].parse(f"<think>{inside}</think><answer>{answer}</answer>")
+        assert parsed is not None and parsed.answer == answer
+        assert TASKS["think"].parse(f"<think>{inside}<answer>{answer}</answer>") is None  # cut off
 
 
 PIECES = (
