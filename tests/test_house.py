@@ -15,6 +15,7 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_TOP_MODULES = 400, 80, 10
 ORDER = [
     "types",
     "errors",
+    "files",
     "network",
     "_compat",
     "config",

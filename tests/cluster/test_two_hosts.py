@@ -12,7 +12,7 @@ import pytest
 from cluster.conftest import BIN, RAY
 from cluster.hosts import Host, two_hosts
 
-from vrl.observability.run_log import read_rows
+from vrl.files import read_json_lines
 from vrl.toyworld.make import make_toy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(880)]
@@ -90,7 +90,7 @@ def train(hosts: tuple[Host, Host], folder: Path, *overrides: str) -> subprocess
 
 
 def rows(folder: Path) -> list[dict]:
-    return read_rows(folder / "runs" / "two" / "metrics.jsonl")
+    return read_json_lines(folder / "runs" / "two" / "metrics.jsonl")
 
 
 def wait_for_step(folder: Path, step: int, driver: subprocess.Popen) -> None:

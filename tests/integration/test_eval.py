@@ -86,7 +86,7 @@ def killed_and_finished(asked: list[str]) -> Path:
     assert 5 <= len(before) < 40 and not (run_dir / "results.json").exists()
     code, output = run(*asked)
     assert code == 0, output
-    assert f"40 questions, {len(before)} answered before" in output and "| **score** |" in output
+    assert f"40 questions, {len(before)} answered" in output and "| **score** |" in output
     after = predictions(run_dir)
     assert after[: len(before)] == before
     assert len({json.loads(line)["sample_id"] for line in after}) == len(after) == 40

@@ -87,7 +87,7 @@ def test_a_killed_infer_resumes_and_repeats_nothing(world: Path):
     assert after[: len(before)] == before
     asked = [json.loads(line)["sample_id"] for line in after]
     assert len(asked) == len(set(asked)) > len(before)
-    assert f"{len(asked)} questions, {len(before)} answered before" in output
+    assert f"{len(asked)} questions, {len(before)} answered" in output
     assert all(json.loads(line)["num_candidates"] == 3 for line in after)
 
 

@@ -18,9 +18,9 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from vrl.files import read_json_lines
 from vrl.observability.boards import PANELS
 from vrl.observability.catalogue import CATALOGUE, find
-from vrl.observability.run_log import read_rows
 from vrl.observability.series import SERIES
 from vrl.toyworld.make import make_toy
 
@@ -78,7 +78,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def rows(run_dir: Path) -> list[dict[str, float]]:
-    return read_rows(run_dir / "metrics.jsonl")
+    return read_json_lines(run_dir / "metrics.jsonl")
 
 
 def targets(run_dir: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vrl.errors import MediaError
+from vrl.files import write_atomically
 from vrl.types import Media, MediaWork, Prompt, Sample
 
 Prepare = Callable[[Sample], Awaitable[tuple[Prompt, Any]]]
@@ -44,9 +45,7 @@ class MediaTracker:
         self._path = path
         self._bad: dict[str, list[BadMedia]] = {}
         known = _read(path)
-        tmp = path.with_suffix(".tmp")
-        tmp.write_text("".join(_line(bad) for bad in known))
-        os.replace(tmp, path)
+        write_atomically(path, "".join(_line(bad) for bad in known))
         for bad in known:
             self._bad.setdefault(bad.path, []).append(bad)
 

@@ -4,14 +4,12 @@ The data is one JSON block that the script turns into text nodes, and the page's
 text written by a model stays inert.
 """
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from vrl.evaluation.scored import Scored
-from vrl.report.page import evenly
+from vrl.report.page import evenly, fill_page
 
 MAX_ITEMS = 2000  # on the page; larger benchmarks show an even choice, and the page says so
 
@@ -20,15 +18,8 @@ def render(results: Mapping[str, Any], scored: Sequence[Scored]) -> str:
     """Return the page that shows results and items."""
     numbers = evenly(len(scored), MAX_ITEMS)
     data = {"results": results, "items": [_item(scored[i]) for i in numbers], "omitted": len(scored) - len(numbers)}
-    ours = files("vrl.evaluation") / "assets"
-    pieces = {
-        "page.css": (files("vrl.report") / "assets" / "page.css").read_text(encoding="utf-8"),
-        "eval.js": (ours / "eval.js").read_text(encoding="utf-8"),
-        # No '<' in the block, so that text of a model can neither close the script element nor open a comment.
-        "data": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
-    }
-    page = (ours / "eval.html").read_text(encoding="utf-8")
-    return re.sub(r"@@([\w.]+)@@", lambda mark: pieces[mark[1]], page)
+    ours, style = files("vrl.evaluation") / "assets", files("vrl.report") / "assets" / "page.css"
+    return fill_page(ours / "eval.html", [style, ours / "eval.js"], data)
 
 
 def _item(item: Scored) -> dict[str, Any]:

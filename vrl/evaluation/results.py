@@ -1,7 +1,6 @@
 """The results of an evaluation as results.json, a Markdown table and a page. Computes nothing."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from vrl.evaluation.item import Benchmark, Item
 from vrl.evaluation.metrics import Summary, metrics_of
 from vrl.evaluation.page import render
 from vrl.evaluation.scored import Scored
+from vrl.files import write_atomically
 
 _MAX_LISTED = 50  # failed items in the Markdown table; results.json has all
 
@@ -71,9 +71,7 @@ def write_results(run_dir: Path, results: Mapping[str, Any], scored: Sequence[Sc
         "eval.html": render(results, scored),
     }
     for name, text in contents.items():
-        tmp = run_dir / f"{name}.tmp"
-        tmp.write_text(text, encoding="utf-8")
-        os.replace(tmp, run_dir / name)
+        write_atomically(run_dir / name, text)
 
 
 def markdown(results: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ from vrl.inference.config import MediaConfig, data_config
 from vrl.inference.predictions import PredictionFile, fingerprint, in_order
 from vrl.lifecycle import Stop
 from vrl.observability.progress import ProgressBar
+from vrl.report.page import dotted
 from vrl.reward.judge import require_judge
 from vrl.types import Sample
 
@@ -76,17 +77,7 @@ def _settings(config: EvalConfig, samples: Sequence[Sample], model_path: str) ->
         "frames": asdict(config.media.frames),
         "strategy": asdict(config.strategy),
         "rollout": {key: getattr(config.rollout, key) for key in ("max_tokens", "top_p", "top_k")},
-        "questions": {
-            "benchmark": config.benchmark.name,
-            "count": len(samples),
-            "fingerprint": fingerprint(samples),
-        },
+        "questions": {"benchmark": config.benchmark.name, "count": len(samples), "fingerprint": fingerprint(samples)},
         "seed": config.seed,
     }
-    return dict(_flat(parts, ""))
-
-
-def _flat(value: Any, key: str) -> list[tuple[str, Any]]:
-    if not isinstance(value, dict):
-        return [(key, value)]
-    return [leaf for name, inner in value.items() for leaf in _flat(inner, f"{key}.{name}" if key else name)]
+    return dotted(parts)

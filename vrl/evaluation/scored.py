@@ -1,12 +1,12 @@
 """A scored item: question, answer and score. A row of scores.jsonl."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vrl.errors import DataError
+from vrl.files import write_atomically
 
 RIGHT = 0.5  # score from which an item counts as right, as in vrl.reward.consistency
 STAGE = "latency/"  # prefix of a stage's name in the values of an item; seconds
@@ -35,9 +35,8 @@ class Scored:
 
 def write_scores(run_dir: Path, scored: Sequence[Scored]) -> None:
     """Write `run_dir/scores.jsonl` atomically."""
-    tmp = run_dir / f"{_SCORES}.tmp"
-    tmp.write_text("".join(json.dumps(asdict(item), allow_nan=False) + "\n" for item in scored), encoding="utf-8")
-    os.replace(tmp, run_dir / _SCORES)
+    lines = (json.dumps(asdict(item), allow_nan=False) + "\n" for item in scored)
+    write_atomically(run_dir / _SCORES, "".join(lines))
 
 
 def read_scores(run_dir: Path) -> list[Scored]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vrl.errors import ConfigError, DataError
+from vrl.files import write_atomically
 from vrl.inference.answer import Answer
 from vrl.types import Sample
 
@@ -63,9 +64,7 @@ def _claim(path: Path, settings: Mapping[str, Any]) -> None:
     """Store the settings, or compare them with the stored ones."""
     wanted = json.loads(json.dumps(settings))
     if not path.is_file():
-        tmp = path.with_suffix(".tmp")
-        tmp.write_text(json.dumps(wanted, indent=1) + "\n")
-        os.replace(tmp, path)
+        write_atomically(path, json.dumps(wanted, indent=1) + "\n")
         return
     stored = json.loads(path.read_text())
     changed = [

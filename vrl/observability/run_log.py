@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from vrl.config import LogConfig
+from vrl.files import read_json_lines, write_atomically
 from vrl.observability.catalogue import Metric, find
 from vrl.observability.charts import Charts
 from vrl.observability.progress import ProgressBar
@@ -126,21 +127,6 @@ _LINE = (
 )
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a metrics.jsonl, without a torn last line."""
-    if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
-
-
 def _truncate(path: Path, first_step: int) -> None:
-    rows = [row for row in read_rows(path) if row["step"] <= first_step]
-    tmp = path.with_suffix(".tmp")
-    tmp.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    os.replace(tmp, path)
+    rows = [row for row in read_json_lines(path) if row["step"] <= first_step]
+    write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))

@@ -18,6 +18,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vrl.files import read_json_lines
 from vrl.observability.series import observe
 
 _FILE_BYTES = 16 * 2**20  # per file; the previous file is kept as well
@@ -107,11 +108,7 @@ def read_spans(run_dir: Path) -> list[Span]:
     spans = []
     for path in sorted((run_dir / "spans").glob("*.jsonl*")):
         role, rank, _ = path.name.split(".")[0].rsplit("-", 2)
-        for line in path.read_text().splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                break
+        for entry in read_json_lines(path):
             name, start_s, end_s = entry.pop("name"), entry.pop("start_s"), entry.pop("end_s")
             spans.append(Span(role=role, rank=int(rank), name=name, start_s=start_s, end_s=end_s, detail=entry))
     return sorted(spans, key=lambda one: one.start_s)

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from vrl.config import LogConfig
 from vrl.errors import ConfigError
+from vrl.files import write_atomically
 from vrl.network import own_address
 from vrl.observability.series import close_series, open_series
 from vrl.observability.spans import close_spans, open_spans
@@ -126,6 +127,4 @@ def _publish(config: TelemetryConfig, address: str) -> None:
     labels = {"run": run_dir.name, "role": config.role, "rank": str(config.rank)}
     path = run_dir.parent / _TARGETS / f"{run_dir.name}@{config.role}-{config.rank}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_suffix(".tmp")
-    tmp.write_text(json.dumps([{"targets": [address], "labels": labels}]) + "\n")
-    os.replace(tmp, path)
+    write_atomically(path, json.dumps([{"targets": [address], "labels": labels}]) + "\n")

@@ -5,7 +5,6 @@ counted as an actor's. Timings of several machines are compared by their own clo
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vrl.errors import DataError
+from vrl.files import write_atomically
 from vrl.observability.spans import Span, read_spans
 
 _ROLES = ("driver", "data", "rollout", "reward", "learner")  # from top to bottom
@@ -89,9 +89,7 @@ def merge_intervals(intervals: Sequence[Interval], window: Interval) -> list[Int
 def write_trace(run_dir: Path) -> Path:
     """Write `run_dir/trace.json` in Chrome's trace format and return its path."""
     path = run_dir / "trace.json"
-    tmp = path.with_suffix(".tmp")
-    tmp.write_text(json.dumps({"displayTimeUnit": "ms", "traceEvents": events(read_spans(run_dir))}))
-    os.replace(tmp, path)
+    write_atomically(path, json.dumps({"displayTimeUnit": "ms", "traceEvents": events(read_spans(run_dir))}))
     return path
 
 

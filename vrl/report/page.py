@@ -6,10 +6,10 @@ any request, so text written by a model stays inert. Does not decide what is mea
 
 import base64
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from vrl.errors import ConfigError
+from vrl.files import read_json_lines, write_atomically
 from vrl.observability.catalogue import CATALOGUE
-from vrl.observability.run_log import read_rows
 from vrl.observability.spans import read_spans
 from vrl.report.samples import SampleRow, read_samples
 from vrl.report.timeline import timeline
@@ -38,21 +38,23 @@ def write_report(run_dir: Path, *others: Path) -> Path:
         if not (folder / "config.yaml").is_file():
             raise ConfigError(f"{folder}: got no config.yaml, wanted the folder of a run (runs/<name>)")
     path = run_dir / "report.html"
-    tmp = path.with_suffix(".tmp")
     data = run_data(run_dir) | {"others": [_other(folder, run_dir) for folder in others]}
-    tmp.write_text(render(data), encoding="utf-8")
-    os.replace(tmp, path)
+    write_atomically(path, render(data))
     return path
 
 
 def render(data: dict[str, Any]) -> str:
     """Return the page for `data`: template, style, scripts and data in one string."""
     folder = files("vrl.report") / "assets"
-    pieces = {name: (folder / name).read_text(encoding="utf-8") for name in _ASSETS}
+    return fill_page(folder / "page.html", [folder / name for name in _ASSETS], data)
+
+
+def fill_page(page: Traversable, assets: Sequence[Traversable], data: Mapping[str, Any]) -> str:
+    """Return a page with each mark `@@name@@` replaced by the asset of that name, and `@@data@@` by the data."""
+    pieces = {asset.name: asset.read_text(encoding="utf-8") for asset in assets}
     # No '<' in the block, so that text of a model can neither close the script element nor open a comment.
     pieces["data"] = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    page = (folder / "page.html").read_text(encoding="utf-8")
-    return re.sub(r"@@([\w.]+)@@", lambda mark: pieces[mark[1]], page)
+    return re.sub(r"@@([\w.]+)@@", lambda mark: pieces[mark[1]], page.read_text(encoding="utf-8"))
 
 
 def run_data(run_dir: Path) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def run_data(run_dir: Path) -> dict[str, Any]:
     summary_file = run_dir / "summary.json"
     summary = json.loads(summary_file.read_text()) if summary_file.is_file() else None
     config = (run_dir / "config.yaml").read_text()
-    rows = read_rows(run_dir / "metrics.jsonl")
+    rows = read_json_lines(run_dir / "metrics.jsonl")
     groups = [list(rows) for _, rows in groupby(read_samples(run_dir), key=lambda row: (row.step, row.group_id))]
     chosen = [groups[i] for i in evenly(len(groups), MAX_GROUPS)]
     steps = re.search(r"^steps: (\d+)$", config, re.MULTILINE)
@@ -84,7 +86,7 @@ def _other(run_dir: Path, here: Path) -> dict[str, Any]:
     summary_file = run_dir / "summary.json"
     return {
         "title": run_dir.resolve().name,
-        "rows": read_rows(run_dir / "metrics.jsonl"),
+        "rows": read_json_lines(run_dir / "metrics.jsonl"),
         "summary": json.loads(summary_file.read_text()) if summary_file.is_file() else None,
         "differs": differences(_keys(run_dir), _keys(here)),
     }
@@ -102,13 +104,14 @@ def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]
 
 def _keys(run_dir: Path) -> dict[str, Any]:
     """Return the configuration of a run by dotted key."""
-    return _flat(yaml.safe_load((run_dir / "config.yaml").read_text()), "")
+    return dotted(yaml.safe_load((run_dir / "config.yaml").read_text()))
 
 
-def _flat(value: Any, prefix: str) -> dict[str, Any]:
+def dotted(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, by dotted key."""
     if not isinstance(value, dict) or not value:
         return {prefix.removesuffix("."): value}
-    return {key: leaf for name, part in value.items() for key, leaf in _flat(part, f"{prefix}{name}.").items()}
+    return {key: leaf for name, part in value.items() for key, leaf in dotted(part, f"{prefix}{name}.").items()}
 
 
 def evenly(total: int, count: int) -> list[int]:

@@ -3,7 +3,6 @@
 The driver writes them; the report and any parquet reader can read them. Does not choose which groups are kept.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vrl.files import replacing
 from vrl.report.frames import frames_of, jpeg
 from vrl.types import Prompt, Rollout, RolloutGroup
 
@@ -93,9 +93,9 @@ def write_samples(
     ]
     path = run_dir / "samples" / f"step_{step:06d}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_suffix(".tmp")
-    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=_SCHEMA), tmp, compression="zstd")
-    os.replace(tmp, path)
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=_SCHEMA)
+    with replacing(path) as tmp:
+        pq.write_table(table, tmp, compression="zstd")
     return path
 
 

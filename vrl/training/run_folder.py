@@ -1,7 +1,6 @@
 """Opens a run's folder, checkpoint and samples; writes its configuration and summary."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from vrl.data.dataset import check_media, media_root
 from vrl.data.expand import repeat
 from vrl.data.load import LoadedSamples, load_samples
 from vrl.errors import DataError
+from vrl.files import write_atomically
 from vrl.reward import add_modules
 from vrl.reward.rubric import build_rubric
 from vrl.types import Sample
@@ -37,9 +37,7 @@ def open_run(config: RunConfig) -> Checkpoint | None:
 
 def write_summary(run_dir: Path, summary: dict[str, Any]) -> None:
     """Write summary.json atomically."""
-    tmp = run_dir / "summary.json.tmp"
-    tmp.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    os.replace(tmp, run_dir / "summary.json")
+    write_atomically(run_dir / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
