@@ -253,9 +253,9 @@ def _config(args: argparse.Namespace) -> int:
     from vrl.config.load import as_yaml, load
 
     if args.list:
-        reference.print_names(args.list, Console())
+        reference.print_rows(reference.LIST_COLUMNS, reference.names(args.list), Console())
     elif args.keys is not None:
-        reference.print_keys(args.schema, args.keys, Console())
+        reference.print_rows(reference.KEY_COLUMNS, reference.keys(args.schema, args.keys), Console())
     else:
         schema, check = reference.SCHEMAS[args.schema]
         print(as_yaml(load(args.config, args.overrides, schema=schema, check=check)), end="")

