@@ -70,8 +70,8 @@ class LearnerEngine:
     def __init__(self, policy: GroupedPolicy, config: LearnerConfig, *, total_steps: int) -> None:
         self._config = config
         self._total_steps = total_steps
-        self._steps = 0
-        self._skipped = 0
+        self.steps = 0  # optimizer steps applied so far
+        self.skipped = 0  # and those dropped, because a loss or gradient was not finite
         self._skipped_in_a_row = 0
         self._policy = policy
         if config.gradient_checkpointing:
@@ -92,16 +92,6 @@ class LearnerEngine:
         self._grad_norm = 0.0
         if _clips_gradients(config, policy.hf.dtype):
             self._engine.optimizer.register_step_pre_hook(lambda *_: self._clip(trained))
-
-    @property
-    def steps(self) -> int:
-        """Number of optimizer steps applied so far."""
-        return self._steps
-
-    @property
-    def skipped(self) -> int:
-        """Number of optimizer steps dropped so far because a loss or gradient was not finite."""
-        return self._skipped
 
     def forward(self, row: PackedRow, patches: Tensor) -> TokenScores:
         """Score a packed row; see GroupedPolicy.forward. Dropout is active only with gradient."""
@@ -131,7 +121,7 @@ class LearnerEngine:
         A dropped step changes neither weights nor optimizer state nor the step count. Raises LearnerError on every
         rank if `max_nonfinite_steps` in a row were dropped.
         """
-        rate = learning_rate(self._steps, self._config, self._total_steps)
+        rate = learning_rate(self.steps, self._config, self._total_steps)
         for group in self._engine.optimizer.param_groups:
             group["lr"] = rate
         self._engine.step()
@@ -180,11 +170,11 @@ class LearnerEngine:
         Frozen weights are not saved, only their digest: they are at model.path.
         """
         self._engine.save_checkpoint(str(folder), tag="state", save_latest=False, exclude_frozen_parameters=True)
-        failpoint("learner.state_written", self._steps)
+        failpoint("learner.state_written", self.steps)
         torch.save(_random_state(), folder / f"rng_{distributed.get_rank()}.pt")
         layout = self._layout()
         if distributed.get_rank() == 0:
-            counts = {"steps": self._steps, "skipped": self._skipped, "skipped_in_a_row": self._skipped_in_a_row}
+            counts = {"steps": self.steps, "skipped": self.skipped, "skipped_in_a_row": self._skipped_in_a_row}
             (folder / "learner.json").write_text(json.dumps({"layout": layout, **counts}))
         distributed.barrier()
 
@@ -201,7 +191,7 @@ class LearnerEngine:
         if path is None:
             raise CheckpointError(f"{folder}: got no DeepSpeed state in it, wanted {folder / 'state'}")
         _set_random_state(torch.load(folder / f"rng_{distributed.get_rank()}.pt", weights_only=True))
-        self._steps, self._skipped = found["steps"], found["skipped"]
+        self.steps, self.skipped = found["steps"], found["skipped"]
         self._skipped_in_a_row = found["skipped_in_a_row"]
 
     def export(self, folder: Path, source: Path) -> None:
@@ -260,12 +250,12 @@ class LearnerEngine:
                 parameter.grad = None  # the optimizer skips parameters without gradient
 
     def _count(self, applied: bool) -> None:
-        self._steps += applied
-        self._skipped += not applied
+        self.steps += applied
+        self.skipped += not applied
         self._skipped_in_a_row = 0 if applied else self._skipped_in_a_row + 1
         if self._skipped_in_a_row >= self._config.max_nonfinite_steps:
             raise LearnerError(
-                f"loss or gradients after {self._steps} optimizer steps: got NaN or infinity "
+                f"loss or gradients after {self.steps} optimizer steps: got NaN or infinity "
                 f"{self._skipped_in_a_row} times in a row, wanted finite numbers; these steps changed no weight; lower "
                 "learner.lr or learner.max_grad_norm, or check the samples (the limit is learner.max_nonfinite_steps)"
             )

@@ -95,22 +95,19 @@ def close_series() -> None:
 
 def count(name: str, amount: float = 1.0, **labels: str) -> None:
     """Add to a counter of SERIES. Raise KeyError if the name is not listed."""
-    made = _find(name, labels)
-    if made is not None:
+    if (made := _find(name, labels)) is not None:
         made.inc(amount)
 
 
 def set_gauge(name: str, value: float, **labels: str) -> None:
     """Set a gauge of SERIES."""
-    made = _find(name, labels)
-    if made is not None:
+    if (made := _find(name, labels)) is not None:
         made.set(value)
 
 
 def observe(name: str, value: float, **labels: str) -> None:
     """Add a value to a histogram of SERIES."""
-    made = _find(name, labels)
-    if made is not None:
+    if (made := _find(name, labels)) is not None:
         made.observe(value)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from vrl.files import read_json_lines
 from vrl.observability.series import observe
@@ -77,18 +77,15 @@ def timed(name: str) -> Callable[[Function], Function]:
     """Decorate a method, plain or async: every call is a span and is observed in vrl_call_seconds{call=name}."""
 
     def wrap(method: Function) -> Function:
-        @wraps(method)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            with _measured(name):
-                return method(*args, **kwargs)
+        if not inspect.iscoroutinefunction(method):
+            return _measured(name)(method)
 
         @wraps(method)
-        async def call_async(*args: Any, **kwargs: Any) -> Any:
+        async def call(*args: Any, **kwargs: Any) -> Any:
             with _measured(name):
                 return await method(*args, **kwargs)
 
-        chosen: Any = call_async if inspect.iscoroutinefunction(method) else call
-        return chosen
+        return cast(Function, call)
 
     return wrap
 

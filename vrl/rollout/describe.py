@@ -41,12 +41,7 @@ def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, f
 
 def mean_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Return the mean of every reward part over the rollouts that have it."""
-    found: dict[str, list[float]] = {}
-    for rollout in rollouts:
-        for name, value in rollout.reward.breakdown.items():
-            if value is not None:
-                found.setdefault(name, []).append(value)
-    return {name: float(np.mean(values)) for name, values in sorted(found.items())}
+    return {name: float(np.mean(values)) for name, values in sorted(_part_values(rollouts).items())}
 
 
 def part_spreads(groups: Sequence[RolloutGroup]) -> dict[str, float]:
@@ -56,14 +51,18 @@ def part_spreads(groups: Sequence[RolloutGroup]) -> dict[str, float]:
     """
     found: dict[str, list[float]] = {}
     for group in groups:
-        parts: dict[str, list[float]] = {}
-        for rollout in group.rollouts:
-            for name, value in rollout.reward.breakdown.items():
-                if value is not None:
-                    parts.setdefault(name, []).append(value)
-        for name, values in parts.items():
+        for name, values in _part_values(group.rollouts).items():
             found.setdefault(name, []).append(float(np.std(values)))
     return {name: float(np.mean(values)) for name, values in sorted(found.items())}
+
+
+def _part_values(rollouts: Sequence[Rollout]) -> dict[str, list[float]]:
+    values: dict[str, list[float]] = {}
+    for rollout in rollouts:
+        for name, value in rollout.reward.breakdown.items():
+            if value is not None:
+                values.setdefault(name, []).append(value)
+    return values
 
 
 def missing_parts(rollouts: Sequence[Rollout]) -> dict[str, float]:

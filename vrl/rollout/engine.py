@@ -21,8 +21,7 @@ from vrl.observability.series import count, set_gauge
 from vrl.observability.spans import timed
 from vrl.observability.telemetry import start_telemetry
 from vrl.rollout.inputs import Observation, Rendering, media_spans, media_tensors, read_media
-from vrl.rollout.llm import start_llm
-from vrl.rollout.rpc_dir import RpcDir
+from vrl.rollout.llm import RpcDir, start_llm
 from vrl.rollout.shuffled import in_order
 from vrl.types import Completion, Prompt, RawPrompt, VersionSpan
 from vrl.weights.sender import differences

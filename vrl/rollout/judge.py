@@ -10,8 +10,7 @@ from typing import Any
 from vrl.config import JudgeConfig, ModelConfig, RolloutConfig
 from vrl.errors import JudgeError
 from vrl.observability.telemetry import start_telemetry
-from vrl.rollout.llm import start_llm
-from vrl.rollout.rpc_dir import RpcDir
+from vrl.rollout.llm import RpcDir, start_llm
 
 
 class JudgeEngine:

@@ -1,9 +1,11 @@
-"""Translates our configuration into vLLM's and starts its AsyncLLM."""
+"""Translates our configuration into vLLM's and starts its AsyncLLM, whose sockets get a folder of their own."""
 
 import os
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from vrl.config import ModelConfig, RolloutConfig
+from vrl.network import socket_folder
 from vrl.rollout.parent_watchdog import record_engine_pid
 
 _MIN_BATCH_TOKENS = 8192  # of one forward; at least a whole prompt, so that any clip fits the encoder cache
@@ -65,3 +67,23 @@ def start_llm(
         **device,
     )
     return AsyncLLM.from_engine_args(args)
+
+
+class RpcDir:
+    """A private folder for the unix sockets of the next engine that this process starts.
+
+    By default vLLM binds them in /tmp and leaves one file per engine. A connected socket needs no file, so the folder
+    is removed while the engine runs and nothing remains even after a kill. Only its owner can enter it.
+    """
+
+    def __init__(self) -> None:
+        self._folder = TemporaryDirectory(prefix="vrl-", dir=socket_folder(), ignore_cleanup_errors=True)
+        self._removed = False
+        os.environ["VLLM_RPC_BASE_PATH"] = self._folder.name
+
+    async def remove(self, llm: Any) -> None:
+        """Remove the folder on the first call; an answer from the engine shows that all sockets are connected."""
+        if not self._removed:
+            await llm.is_paused()
+            self._folder.cleanup()
+            self._removed = True

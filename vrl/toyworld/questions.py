@@ -42,12 +42,7 @@ def ask(scene: Scene, *, clip_id: str, path: str, rng: np.random.Generator) -> t
     visual = [replace(row, key_elements=_named(row.question)) for row in _visual_questions(scene, rng)]
     rows = (*visual, *_events(scene), elements)
     return tuple(
-        replace(
-            row,
-            sample_id=f"{clip_id}-{number:02d}",
-            media=(Media(kind="video", path=path),),
-            captions=sentences,
-        )
+        replace(row, sample_id=f"{clip_id}-{number:02d}", media=(Media(kind="video", path=path),), captions=sentences)
         for number, row in enumerate(rows)
     )
 
@@ -147,14 +142,7 @@ def _named(question: str) -> tuple[str, ...]:
 
 
 def _event(kind: str, question: str, ticks: tuple[int, int]) -> Sample:
-    return Sample(
-        sample_id="",
-        task="grounding",
-        question=question,
-        answer_type="span",
-        spans=_seconds([ticks]),
-        source=f"{SOURCE}/{kind}",
-    )
+    return replace(_vqa(kind, question, "", "span", [ticks]), task="grounding")
 
 
 def _colour(

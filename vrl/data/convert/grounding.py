@@ -2,15 +2,13 @@
 
 from vrl.types import Media, Sample
 
-ASK = "When does this happen in the video: {sentence}"
-
 
 def grounding_sample(sample_id: str, sentence: str, span_s: tuple[float, float], media: Media, source: str) -> Sample:
     """Return the sample that asks when `sentence` happens; `span_s` is [start, end] in seconds."""
     return Sample(
         sample_id=sample_id,
         task="grounding",
-        question=ASK.format(sentence=sentence),
+        question=f"When does this happen in the video: {sentence}",
         answer_type="span",
         media=(media,),
         spans=(span_s,),
