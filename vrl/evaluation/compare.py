@@ -5,9 +5,10 @@ resamples.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,7 @@ class Comparison:
     unscored: int  # items without a score in one of the runs
     score: Compared
     metrics: tuple[Compared, ...]
+    readings: tuple[str, str]  # benchmark.reading of each run
     right: Discordance | None  # score >= 0.5 is right; None if scores are graded
 
 
@@ -51,8 +53,8 @@ def compare(first_dir: Path, second_dir: Path) -> Comparison:
 
     Raise DataError if a folder holds no finished evaluation, or if the items of the runs differ.
     """
-    results = json.loads(_results(second_dir).read_text())
-    if (other := json.loads(_results(first_dir).read_text())["benchmark"]) != results["benchmark"]:
+    before, results = (json.loads(_results(folder).read_text()) for folder in (first_dir, second_dir))
+    if (other := before["benchmark"]) != results["benchmark"]:
         raise DataError(
             f"{second_dir}: got benchmark {results['benchmark']}, wanted that of {first_dir}: {other}", reason="compare"
         )
@@ -73,6 +75,7 @@ def compare(first_dir: Path, second_dir: Path) -> Comparison:
         unscored=count - len(both),
         score=_compared("score", "share", (a, node), (b, node), counts, settings["level"]),
         metrics=tuple(_metrics(first, second, counts, settings["level"])),
+        readings=(_reading(before), _reading(results)),
         right=None if graded else mcnemar(a >= RIGHT, b >= RIGHT),
     )
 
@@ -88,6 +91,8 @@ def as_markdown(found: Comparison) -> str:
         "|---|---:|---:|---:|---:|---:|---:|",
         *(_line(one) for one in (found.score, *found.metrics)),
     ]
+    if len(set(found.readings)) > 1:
+        lines += ["", f"Replies were read differently: {' in the first run, '.join(found.readings)} in the second."]
     if found.right is not None:
         lines += [
             "",
@@ -95,6 +100,11 @@ def as_markdown(found: Comparison) -> str:
             f"McNemar's exact p = {found.right.p_value:.4f}.",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _reading(results: Mapping[str, Any]) -> str:
+    """Return the rule by which replies were read; runs without one are older than the rules."""
+    return results.get("reading", {"rule": "strict"})["rule"]
 
 
 def _line(one: Compared) -> str:

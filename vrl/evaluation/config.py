@@ -20,6 +20,9 @@ class BenchmarkConfig:
     name: str = one_of("dataset", *(name for name in BENCHMARKS if name != "dataset"), doc="Benchmark.")
     path: str = path_key(MISSING, doc="Folder as its authors publish it (see the benchmark's module); dataset: a file.")
     keep: dict[str, list[str]] = key({}, doc="Keep only items of these groups, such as {duration: [short, medium]}.")
+    keep_in: dict[str, dict[str, list[str]]] = key(
+        {}, doc="`keep` of single benchmarks by name, for a preset; `keep` overrides it group by group."
+    )
     limit: int = at_least(0, 0, doc="Number of items to sample by `seed`; 0: all.")
     bad_rows: str = one_of(
         "exclude",
@@ -27,7 +30,17 @@ class BenchmarkConfig:
         "fail",
         doc="A row that holds no question (see docs/evaluation.md) is left out, scores 0, or ends the command.",
     )
+    reading: str = one_of(
+        "published",
+        "strict",
+        doc="How replies are read: as the benchmark's authors do (see docs/evaluation.md), or as in training.",
+    )
     measure: str = key("", doc="Reward that scores questions with an answer; empty: the benchmark's own.")
+
+    @property
+    def kept(self) -> dict[str, list[str]]:
+        """The groups of which items are kept, by key."""
+        return {**self.keep_in.get(self.name, {}), **self.keep}
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,8 @@ def check_eval(config: EvalConfig) -> list[str]:
     asking = sorted(name for name, task in TASKS.items() if "answer" in task.needs)
     if config.task and config.task not in asking:
         problems.append(f"task: got {config.task!r}, wanted one of {asking}, or nothing")
+    unknown = sorted(config.benchmark.keep_in.keys() - BENCHMARKS.keys())
+    problems += [f"benchmark.keep_in: got {name!r}, wanted one of {sorted(BENCHMARKS)}" for name in unknown]
     chosen = [("measures", name) for name in config.measures]
     chosen += [("benchmark.measure", config.benchmark.measure)] if config.benchmark.measure else []
     try:

@@ -1,10 +1,11 @@
 """What a benchmark is: rows that become questions, the groups they count in, and how its one number is made of them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 
 from vrl.data.rows import Row
+from vrl.evaluation.reading.rule import ReplyRule
 from vrl.evaluation.scored import Scored
 from vrl.types import Media, Sample
 
@@ -37,8 +38,9 @@ class Benchmark:
     overall: tuple[str, ...] = ()  # group keys, outermost first, over whose groups means are averaged; (): pooled
     among: Mapping[str, str] = field(default_factory=dict)  # key -> group: only those items make the one number
     measures: tuple[str, ...] = ()  # rewards that are measured in addition to the score
-    join: Callable[[Sequence[Scored]], list[Scored]] = list  # adds what only several items together have
-    measure: str = ""  # reward that is an item's score; empty: by its answer type (vrl.evaluation.score)
+    join: Callable[[Sequence[Scored]], list[Scored]] = list  # adds what only several items together have, or makes one
+    measure: str = ""  # reward that is the score of answers in words; empty: accuracy
+    reply: ReplyRule | None = None  # how its authors read replies; None: strictly, for nothing is published
 
 
 def choice(row: Row, *, sample_id: str, options: Sequence[str], answer: str, media: Media, source: str) -> Sample:
@@ -59,6 +61,18 @@ def choice(row: Row, *, sample_id: str, options: Sequence[str], answer: str, med
         media=(media,),
         source=source,
     )
+
+
+def with_suffix(*suffixes: str) -> Callable[[Sample, Path], Sample]:
+    """Return a `locate` that shows the first file that is there of the clip under its own suffix and under others."""
+
+    def locate(sample: Sample, folder: Path) -> Sample:
+        (media,) = sample.media
+        others = (str(PurePosixPath(media.path).with_suffix(suffix)) for suffix in suffixes)
+        there = next((path for path in (media.path, *others) if (folder / path).is_file()), media.path)
+        return replace(sample, media=(replace(media, path=there),))
+
+    return locate
 
 
 def open_question(row: Row, *, sample_id: str, answer: str, answer_type: str, media: Media, source: str) -> Sample:

@@ -75,6 +75,7 @@ METRICS = (
     ItemMetric("iop@0.5", "share", "IoP >= 0.5", _reaches("best_iop", 0.5)),
     ItemMetric("acc@gqa", "share", "right answers with a found moment, IoP >= 0.5", _of("grounded_accuracy")),
     ItemMetric("element_f1", "share", "F1 of key elements", _of("element_f1")),
+    ItemMetric("read", "share", "replies in which the reading finds a letter or number; others are wrong", _of("read")),
     ItemMetric("format", "share", "completions in the required format", _of("format")),
     ItemMetric("tac", "share", "right answers whose thinking is also right", _of("think_answer_consistency")),
     ItemMetric("agreement", "share", "answer and thinking both right or both wrong", _agreement),

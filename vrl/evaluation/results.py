@@ -12,9 +12,11 @@ from vrl.evaluation.config import EvalConfig
 from vrl.evaluation.item import Benchmark, Item
 from vrl.evaluation.metrics import Summary, metrics_of
 from vrl.evaluation.page import render
+from vrl.evaluation.score import reply_rule
 from vrl.evaluation.scored import Scored
 from vrl.files import write_atomically
 
+STRICT = "vrl/tasks/answer.py"  # what reads replies where no rule does
 _MAX_LISTED = 50  # failed items in the Markdown table; results.json has all
 
 
@@ -23,6 +25,7 @@ def make_results(
 ) -> dict[str, Any]:
     """What results.json holds: shares within [0, 1], every estimate with its interval and count."""
     failed = [item for item in scored if item.failure]
+    rule = reply_rule(benchmark, config)
     known = {metric.name: metric for metric in metrics_of(scored)}
     return {
         "name": config.name,
@@ -30,6 +33,8 @@ def make_results(
         "model": config.model.path,
         "strategy": config.strategy.name,
         "task": config.task or "as the benchmark has it",
+        "kept": config.benchmark.kept,
+        "reading": {"rule": config.benchmark.reading, "source": rule.source if rule is not None else STRICT},
         "items": len(scored),
         "rows": {
             "read": reading.num_rows,
@@ -89,6 +94,9 @@ def markdown(results: Mapping[str, Any]) -> str:
         f"Rows: {rows['read']} read, {rows['askable']} askable, {rows['read'] - rows['askable']} not"
         + (f" ({not_askable}; rule: {rows['rule']})." if not_askable else "."),
         "",
+        f"Replies: read by the {results['reading']['rule']} rule ({results['reading']['source']})."
+        + (f" Kept: {kept}." if (kept := _groups(results["kept"])) else ""),
+        "",
         "| metric | value | low | high | items | meaning |",
         "|---|---:|---:|---:|---:|---|",
         _line("**score**", results["overall"], "share", results["overall"]["by"]),
@@ -105,6 +113,10 @@ def markdown(results: Mapping[str, Any]) -> str:
             len(failures["listed"]) > len(listed)
         )
     return "\n".join(lines) + "\n"
+
+
+def _groups(kept: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{key} {', '.join(groups)}" for key, groups in kept.items())
 
 
 def _line(name: str, found: Mapping[str, Any], unit: str, meaning: str | None = None) -> str:

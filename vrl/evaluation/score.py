@@ -1,25 +1,30 @@
-"""Scores predictions with the parsers and reward functions of training. Needs no engine.
+"""Scores predictions with the reward functions of training and the benchmark's rule of reading. Needs no engine.
 
-Scoring is separate from answering: other measures, another judge or another rule for failures need no new answers.
+Scoring is separate from answering: other measures, another judge, reading or rule for failures need no new answers.
 """
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from vrl.config import RewardTermConfig, TaskConfig
 from vrl.evaluation.config import EvalConfig
 from vrl.evaluation.item import Benchmark, Item
+from vrl.evaluation.reading.rule import ReplyRule, reply_of
 from vrl.evaluation.scored import STAGE, Scored
 from vrl.inference.answer import Answer
 from vrl.inference.predictions import Prediction
+from vrl.reward.format import format_reward
 from vrl.reward.inputs import RewardInput, Values
 from vrl.reward.text import word_error_rate
 from vrl.reward.worker import RewardWorker
 from vrl.tasks import TASKS
+from vrl.tasks.answer import ANSWER_TYPES, is_answer
 from vrl.tasks.task import Parsed
 from vrl.types import Sample
 
 _SCORES = {"span": "iou", "elements": "element_f1"}  # answer type -> its score; no other type has this reward
+_EXACT = ("choice", "number", "regression")  # answer types whose answers are never scored in words
 _CONCURRENCY = 64  # items in progress at the judge
 
 
@@ -48,10 +53,19 @@ async def score_items(
 
 
 def score_name(sample: Sample, benchmark: Benchmark, config: EvalConfig) -> str:
-    """Return the reward that is the score of spans, of elements, or of other answers (benchmark.measure first)."""
+    """Return the reward that is the score of spans, of elements, or of other answers (benchmark.measure first).
+
+    A benchmark's own measure is for answers in words.
+    """
     if sample.answer_type in _SCORES:
         return _SCORES[sample.answer_type]
-    return config.benchmark.measure or benchmark.measure or "accuracy"
+    own = benchmark.measure if sample.answer_type not in _EXACT else ""
+    return config.benchmark.measure or own or "accuracy"
+
+
+def reply_rule(benchmark: Benchmark, config: EvalConfig) -> ReplyRule | None:
+    """Return the rule by which replies are read; None: strictly."""
+    return benchmark.reply if config.benchmark.reading == "published" else None
 
 
 def _rubric(task: str, benchmark: Benchmark, config: EvalConfig) -> TaskConfig:
@@ -71,12 +85,18 @@ async def _score(
         values: Values = dict.fromkeys((name, "format", *extra), 0.0) if counted else {}
         score, answer_text = 0.0 if counted else None, ""
     else:
-        inputs = _input(sample, answer)
+        strict = _input(sample, answer)
+        inputs, right = _as_read(strict, reply_rule(benchmark, config))
         ((measured, _),) = await worker.measure([inputs])
+        form = {"format": format_reward(strict)} if "format" in measured else {}  # strict in any reading
+        measured = {**measured, **form} | ({"accuracy": float(right)} if right is not None else {})
         asked = {key: value for key, value in measured.items() if key == name or key not in _SCORES.values()}
-        values = {**asked, **_costs(answer), "wer": _word_errors(sample, inputs.parsed, config)}
+        errors = _word_errors(sample, inputs.parsed, config)
+        values = {**asked, **_costs(answer), "wer": errors, "read": _found(inputs)}
         score = measured[name]
-        answer_text = _predicted_spans(inputs) if sample.answer_type == "span" else answer.answer
+        read = sample.answer_type in _EXACT and inputs is not strict and inputs.parsed is not None
+        found = inputs.parsed.answer if read and inputs.parsed is not None else ""
+        answer_text = _predicted_spans(inputs) if sample.answer_type == "span" else found or answer.answer
     return Scored(
         sample_id=sample.sample_id,
         question=sample.question,
@@ -106,6 +126,27 @@ def _input(sample: Sample, answer: Answer) -> RewardInput:
         finish_reason=answer.finish_reason,
         num_tokens=answer.num_tokens,
     )
+
+
+def _as_read(inputs: RewardInput, rule: ReplyRule | None) -> tuple[RewardInput, bool | None]:
+    """Return a completion with the answer that `rule` reads in it, and whether that is right where the rule says so.
+
+    Words that the rule finds right become the true answer, so that measures which depend on the answer agree with it.
+    """
+    sample = inputs.sample
+    if rule is None or sample.answer_type not in ANSWER_TYPES:
+        return inputs, None
+    read = rule.read(reply_of(inputs), sample)
+    right = rule.same(read, sample.answer) if rule.same is not None and sample.answer_type not in _EXACT else None
+    parsed = inputs.parsed or Parsed(tidy=False)
+    return replace(inputs, parsed=replace(parsed, answer=sample.answer if right else read)), right
+
+
+def _found(inputs: RewardInput) -> float | None:
+    """Return whether an answer that takes a form was found; None for words, of which any are an answer."""
+    if inputs.sample.answer_type not in _EXACT:
+        return None
+    return float(inputs.parsed is not None and is_answer(inputs.sample, inputs.parsed.answer))
 
 
 def _costs(answer: Answer) -> dict[str, float]:

@@ -15,17 +15,16 @@ Candidate = Item | Scored
 
 
 def select(candidates: Sequence[Candidate], config: BenchmarkConfig, seed: int) -> list[Candidate]:
-    """Select the candidates of benchmark.keep, at most benchmark.limit, in their order.
+    """Select the candidates of benchmark.keep and keep_in, at most benchmark.limit, in their order.
 
     Raise ConfigError for groups that the benchmark lacks and if nothing is left.
     """
-    problems = [problem for key, groups in config.keep.items() for problem in _unknown(candidates, key, groups)]
+    keep = config.kept
+    problems = [problem for key, groups in keep.items() for problem in _unknown(candidates, key, groups)]
     if problems:
         raise ConfigError(*problems)
     kept = [
-        one
-        for one in candidates
-        if all(set(groups) & set(one.groups.get(key, ())) for key, groups in config.keep.items())
+        one for one in candidates if all(set(groups) & set(one.groups.get(key, ())) for key, groups in keep.items())
     ]
     if not kept:
         raise ConfigError(f"benchmark: got no item of {config.name} after benchmark.keep, wanted some")

@@ -1,6 +1,8 @@
 """Every benchmark from small files of the layout that its authors publish."""
 
+import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,13 @@ from vrl.errors import DataError
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.evaluation.benchmarks.mlvu import TASKS as MLVU_TASKS
 from vrl.evaluation.benchmarks.mvbench import FOLDERS
+from vrl.evaluation.config import BootstrapConfig, EvalConfig
 from vrl.evaluation.item import Item
+from vrl.evaluation.metrics import summarise
 from vrl.evaluation.read import read_items, unasked
+from vrl.evaluation.score import score_items, score_name
+from vrl.inference.answer import Answer
+from vrl.inference.predictions import Prediction
 from vrl.types import Media, Sample
 
 
@@ -239,6 +246,9 @@ def test_videommmu(tmp_path):
     opened_item = items["Adaptation-test_Math_1"]
     assert (opened_item.sample.answer, opened_item.sample.answer_type) == ("24", "text")
     assert opened_item.groups == {"track": ("adaptation",), "discipline": ("Science",)}
+    listed = row | {"id": "test_Math_2", "options": [], "answer": ["3", "three"]}
+    write_rows(tmp_path / "Adaptation" / "test-00000-of-00001.parquet", [listed])
+    assert read("videommmu", tmp_path)["Adaptation-test_Math_2"].sample.answer == "['3', 'three']"
     write_rows(tmp_path / "Perception" / "test-00000-of-00001.parquet", [row | {"id": "validation_Dance_1"}])
     with pytest.raises(DataError, match="id: got 'validation_Dance_1'"):
         read("videommmu", tmp_path)
@@ -296,6 +306,116 @@ def test_tempcompass(tmp_path):
         items["1021488277-action-1"], "What is happening?", ("drops", "lifts", "rotates"), "B", "1021488277.mp4"
     )
     assert items["1021488277-speed-0"].groups == {"aspect": ("speed",)}
+
+
+def test_tempcompass_complete(tmp_path):
+    row = {"uuid": "u1", "video_id": "10", "question": "Up?", "options": ["A. yes", "B. no"], "answer": "B"}
+    write_rows(tmp_path / "tempcompass_combined.parquet", [row | {"dim": None}, row | {"dim": "speed"}])
+    write(tmp_path / "videos" / "10.webm", "clip")
+    items = read("tempcompass_complete", tmp_path)
+    assert is_choice(items["u1-0"], "Up?", ("yes", "no"), "B", "10.webm")
+    assert (items["u1-0"].groups, items["u1-1"].groups) == ({}, {"dim": ("speed",)})
+
+
+VIDEOMATHQA = {
+    "videoID": "abc",
+    "question_id": 7,
+    "category": "Chart",
+    "question": "How many?",
+    "options": ["A. 1", "B. 2", "C. 3", "D. 4", "E. 5"],
+    "answer": "D",
+    "steps": "...",
+    "length": "short",
+}
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "MP4", "mkv"])
+def test_videomathqa(tmp_path, suffix):
+    write_rows(tmp_path / "videomathqa_mcq_test.parquet", [VIDEOMATHQA])
+    write(tmp_path / "videos" / f"abc.{suffix}", "clip")
+    (item,) = read("videomathqa", tmp_path).values()
+    assert is_choice(item, "How many?", ("1", "2", "3", "4", "5"), "D", f"abc.{suffix}")
+    assert item.sample.sample_id == "7" and item.groups == {"category": ("Chart",), "length": ("short",)}
+
+
+def test_videomathqa_mbin(tmp_path):
+    pairs = [VIDEOMATHQA | {"options": [f"A. {i}", "B. 4"], "answer": "B"} for i in range(3)]
+    rows = [*pairs, *(pair | {"question_id": 8} for pair in pairs)]
+    write_rows(tmp_path / "videomathqa_mbin_test.parquet", rows)
+    items = list(read("videomathqa_mbin", tmp_path).values())
+    assert [item.sample.sample_id for item in items] == ["7-0", "7-1", "7-2", "8-3", "8-4", "8-5"]
+    replies = ["B", "(B)", "The answer is B", "B", "A", "B"]
+    said = [
+        Prediction(sample_id=item.sample.sample_id, answer=Answer(text=text, answer=text, finish_reason="stop"))
+        for item, text in zip(items, replies, strict=True)
+    ]
+    config = EvalConfig(name="x")
+    found = asyncio.run(score_items(items, said, BENCHMARKS["videomathqa_mbin"], config, ""))
+    assert [(one.sample_id, one.score) for one in found] == [("7", 1.0), ("8", 0.0)]
+    assert [one.values["accuracy"] for one in found] == [1.0, pytest.approx(2 / 3)]
+    assert (found[1].answer, found[1].options) == ("B, A, B", ("0", "4", "1", "2"))
+    summary = summarise(found, BENCHMARKS["videomathqa_mbin"], BootstrapConfig(resamples=100), seed=0)
+    assert (summary.overall.value, summary.overall.count) == (0.5, 2)
+    lost = [*said[:5], Prediction(sample_id="8-5", failure="decode", message="broken")]
+    excluded = replace(config, failures="excluded")
+    failed = asyncio.run(score_items(items, lost, BENCHMARKS["videomathqa_mbin"], excluded, ""))
+    assert [(one.score, one.failure) for one in failed] == [(1.0, ""), (None, "decode")]
+
+
+def test_scivideobench(tmp_path):
+    letters = "ABCDEFGHIJ"
+    row = {
+        "video_id": "58827",
+        "question_id": "1",
+        "question": "Why between 02:22 and 02:33?",
+        "options": {letter: f"to {letter}" for letter in reversed(letters)},
+        "answer": "D",
+        "question_type": "Conceptual Reasoning",
+        "discipline": "Chemistry",
+    }
+    write(tmp_path / "scivideobench_1k.jsonl", lines([row, row | {"question_id": "2", "options": ["A. x", "B. y"],
+                                                                   "answer": "B", "category": "Physics"}]))  # fmt: skip
+    write(tmp_path / "videos" / "jove_58827.MP4", "clip")
+    items = read("scivideobench", tmp_path)
+    options = tuple(f"to {letter}" for letter in letters)
+    assert is_choice(items["58827-1"], "Why between 02:22 and 02:33?", options, "D", "jove_58827.MP4")
+    assert items["58827-1"].groups == {"question_type": ("Conceptual Reasoning",), "discipline": ("Chemistry",)}
+    assert items["58827-2"].sample.options == ("x", "y") and items["58827-2"].groups["category"] == ("Physics",)
+    write(tmp_path / "scivideobench_1k.jsonl", lines([row | {"options": {"A": "x", "C": "y"}}]))
+    with pytest.raises(DataError, match=r"row 1: options: got \['A', 'C'\], wanted the letters from A on"):
+        read("scivideobench", tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["videos", "videos_filtered", "videos/videos_filtered"])
+def test_videoeval_pro(tmp_path, folder):
+    row = {
+        "video": "x.mp4",
+        "question": "What is lifted?",
+        "options": ["A. a cup", "B. a book"],
+        "answer": "B",
+        "answer_text": "A book.",
+        "meta": "{}",
+        "source": "mlvu",
+        "qa_type": "Local Perception",
+        "qa_subtype": "Object",
+    }
+    write_rows(tmp_path / "data" / "test-00000-of-00001.parquet", [row])
+    write(tmp_path / folder / "x.mp4", "clip")
+    items = read("videoeval_pro", tmp_path)
+    assert is_choice(items["0-choice"], "What is lifted?", ("a cup", "a book"), "B", f"{folder}/x.mp4")
+    opened = items["0-open"]
+    assert (opened.sample.answer, opened.sample.answer_type, opened.sample.options) == ("A book.", "free", ())
+    assert opened.groups == {
+        "source": ("mlvu",), "qa_type": ("Local Perception",), "qa_subtype": ("Object",), "form": ("open",)
+    }  # fmt: skip
+    config = EvalConfig(name="x", measures=[])
+    asked = [opened, items["0-choice"]]
+    said = [Prediction(sample_id=one.sample.sample_id, answer=Answer(text=text, finish_reason="stop"))
+            for one, text in zip(asked, ["a book", "the answer is b"], strict=True)]  # fmt: skip
+    found = asyncio.run(score_items(asked, said, BENCHMARKS["videoeval_pro"], config, ""))
+    assert [one.score for one in found] == [1.0, 1.0]  # by the judge, by the letter
+    assert score_name(opened.sample, BENCHMARKS["videoeval_pro"], config) == "judged_accuracy"
+    assert score_name(items["0-choice"].sample, BENCHMARKS["videoeval_pro"], config) == "accuracy"
 
 
 def test_minerva(tmp_path):

@@ -57,6 +57,11 @@ def test_items_scored_in_both_are_compared_in_pairs(tmp_path):
     assert found.score.difference.low > 0 and found.score.difference.p_value < 0.05
     assert "| score | 25.0 % | 87.5 % | 62.5 % |" in as_markdown(found)
     assert [one.name for one in found.metrics] == ["accuracy"]
+    assert found.readings == ("published", "published") and "read differently" not in as_markdown(found)
+    old = json.loads((first / "results.json").read_text())
+    (first / "results.json").write_text(json.dumps({key: old[key] for key in old if key != "reading"}))
+    line = "Replies were read differently: strict in the first run, published in the second."
+    assert line in as_markdown(compare(first, second))
 
 
 def test_graded_scores_have_no_right_and_wrong(tmp_path):

@@ -46,6 +46,22 @@ def test_groups_are_kept_and_a_seed_draws_the_rest():
         chosen(config(keep={"duration": ["tiny"]}))
 
 
+def test_a_preset_keeps_groups_of_single_benchmarks():
+    preset = {"videomme": {"duration": ["short"]}, "mmvu": {"question_type": ["multiple-choice"]}}
+    assert ids(chosen(config(name="videomme", keep_in=preset))) == ["0", "1", "2", "3"]
+    assert len(chosen(config(name="mlvu", keep_in=preset))) == 10
+    assert ids(chosen(config(name="videomme", keep_in=preset, keep={"duration": ["long"]}))) == list("456789")
+    assert "benchmark.keep_in: got 'mvbnch'" in "\n".join(check_eval(config(keep_in={"mvbnch": {}})))
+
+
+@pytest.mark.parametrize("paper", ["video_r1", "video_r2"])
+def test_presets_count_the_multiple_choice_questions_of_mmvu(paper):
+    typed = ["benchmark.path=x", "model.path=x", "benchmark.name=mmvu"]
+    preset = load(Path(f"conf/eval/{paper}.yaml"), typed, schema=EvalConfig, check=check_eval)
+    assert preset.benchmark.kept == {"question_type": ["multiple-choice"]}
+    assert preset.benchmark.reading == ("strict" if paper == "video_r1" else "published")
+
+
 def test_only_questions_with_an_answer_change_their_form():
     assert {asked_as(item, "think").sample.task for item in ITEMS} == {"think", "grounding"}
 

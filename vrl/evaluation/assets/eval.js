@@ -58,7 +58,8 @@ function drawNumbers() {
   status.classList.add(failed ? "bad" : "good");
   const metrics = Object.entries(results.metrics).map(([name, m]) => row(name, m, m.unit, m.meaning));
   const overall = row("score", results.overall, "share", results.overall.by);
-  const about = `Model ${results.model}, strategy ${results.strategy}, questions asked ${results.task}.`;
+  const about = `Model ${results.model}, strategy ${results.strategy}, questions asked ${results.task}, ` +
+    `replies read by the ${results.reading.rule} rule (${results.reading.source}).`;
   document
     .getElementById("numbers")
     .append(...table("Numbers", "metric", [overall, ...metrics]), node("p", { class: "quiet" }, about));

@@ -2,6 +2,8 @@
 
 Reads `charades_sta_test.txt` (repository `jiyanggao/TALL`), a line a query: `<clip> <start> <end>##<sentence>` in
 seconds. Clips are `Charades_v1_480/<clip>.mp4`. An event that is annotated beyond the end of its clip ends with it.
+
+Replies are read strictly: a span in the form of the task.
 """
 
 from collections.abc import Iterable

@@ -3,6 +3,9 @@
 Reads `lvb_val.json` (Hugging Face `longvideobench/LongVideoBench`), a list of objects with id, video_path, question,
 candidates, correct_choice (an index from 0), question_category, duration_group (seconds). Clips are
 `videos/<video_path>`. The subtitles that its authors put between the frames are not shown.
+
+Replies: the first capital A to E behind a few phrases, as `longvideobench/utils.py` of lmms-eval, which follows the
+authors' own. Both draw a letter at random where there is none; here such a reply is wrong.
 """
 
 from collections.abc import Iterable
@@ -10,6 +13,8 @@ from pathlib import Path
 
 from vrl.data.rows import Row, Source
 from vrl.evaluation.item import Benchmark, Groups, choice
+from vrl.evaluation.reading.letters import OPENINGS, first_capital
+from vrl.evaluation.reading.rule import LMMS_EVAL, ReplyRule
 from vrl.types import Media, Sample
 
 
@@ -31,4 +36,7 @@ def groups(row: Row) -> Groups:
     return {"duration": (f"{row.text('duration_group')} s",), "task": (row.text("question_category"),)}
 
 
-BENCHMARK = Benchmark(name="longvideobench", rows=rows, samples=samples, groups=groups, media="videos")
+BENCHMARK = Benchmark(
+    name="longvideobench", rows=rows, samples=samples, groups=groups, media="videos",
+    reply=ReplyRule(source=f"{LMMS_EVAL}/longvideobench/utils.py", choice=first_capital("ABCDE", OPENINGS)),
+)  # fmt: skip

@@ -3,6 +3,9 @@
 Reads `video_info.meta.jsonl` (its repository and Hugging Face `THUDM/LVBench`): a clip a line with key, type, and qa, a
 list of uid, question (options in it, `(A) ...` a line), answer (a letter), question_type (a list). Clips are
 `videos/<key>.mp4`.
+
+Replies: the first character of what stands before the first `)`, behind the first `(` if there is one, as
+`lvbench/utils/answer_util.py` of `THUDM/LVBench`.
 """
 
 from collections.abc import Iterator
@@ -11,6 +14,8 @@ from pathlib import Path
 from vrl.data.rows import Row, Source
 from vrl.data.rows.options import split_options
 from vrl.evaluation.item import Benchmark, Groups, choice
+from vrl.evaluation.reading.letters import offered
+from vrl.evaluation.reading.rule import ReplyRule
 from vrl.types import Media, Sample
 
 
@@ -43,4 +48,14 @@ def groups(row: Row) -> Groups:
     return {"task": row.texts("question_type"), "clip_type": (row.text("type"),)}
 
 
-BENCHMARK = Benchmark(name="lvbench", rows=rows, samples=samples, groups=groups, media="videos")
+def letter(reply: str, sample: Sample) -> str:
+    """Return the letter by the rule above."""
+    before = reply.strip().partition(")")[0].strip()
+    parts = before.split("(")
+    return offered((parts[1] if len(parts) > 1 else before).strip()[:1], sample)
+
+
+BENCHMARK = Benchmark(
+    name="lvbench", rows=rows, samples=samples, groups=groups, media="videos",
+    reply=ReplyRule(source="THUDM/LVBench, lvbench/utils/answer_util.py", choice=letter),
+)  # fmt: skip

@@ -2,14 +2,19 @@
 
 Reads `minerva.json` (the authors' release, also Hugging Face `lmms-lab-eval/minerva`), a list of objects with key,
 video_id, question, answer_choice_0 .. answer_choice_4, answer_id (an index from 0) and, where given, category and
-question_type. Clips are `videos/<video_id>.mp4`.
+question_type. Clips are `videos/<video_id>.mp4`, `.MP4`, `.mkv` or `.webm`.
+
+Replies: the first capital A to E behind a few phrases, as `minverva/utils.py` of Video-R2's copy of lmms-eval
+(`mbzuai-oryx/Video-R2`); its authors publish prompts, no reading.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from vrl.data.rows import Row, Source
-from vrl.evaluation.item import Benchmark, Groups, choice
+from vrl.evaluation.item import Benchmark, Groups, choice, with_suffix
+from vrl.evaluation.reading.letters import first_capital
+from vrl.evaluation.reading.rule import LMMS_EVAL, ReplyRule
 from vrl.types import Media, Sample
 
 _OPTIONS = tuple(f"answer_choice_{i}" for i in range(5))
@@ -33,4 +38,8 @@ def groups(row: Row) -> Groups:
     return {key: row.texts(key) for key in ("category", "question_type") if key in row}
 
 
-BENCHMARK = Benchmark(name="minerva", rows=rows, samples=samples, groups=groups, media="videos")
+BENCHMARK = Benchmark(
+    name="minerva", rows=rows, samples=samples, groups=groups, media="videos",
+    locate=with_suffix(".MP4", ".mkv", ".webm"),
+    reply=ReplyRule(source=f"{LMMS_EVAL}/minverva/utils.py", choice=first_capital("ABCDE")),
+)  # fmt: skip

@@ -2,6 +2,9 @@
 
 Reads `json/1_plotQA.json` .. `json/7_topic_reasoning.json` (Hugging Face `MLVU/MVLU`), each a list of objects with
 video, question, candidates, answer (the text of a candidate), question_type. Clips are `video/<file name>/<video>`.
+
+Replies: the leading letter (`vrl.evaluation.reading.letters`), as `mlvu_think/utils.py` of Video-R2's copy of lmms-eval
+(`mbzuai-oryx/Video-R2`). The authors' own rule, the character before the first `)`, is for prompts that end in `(`.
 """
 
 from collections.abc import Iterator
@@ -10,6 +13,8 @@ from pathlib import Path
 from vrl.data.rows import Row, Source
 from vrl.data.rows.options import letter_of
 from vrl.evaluation.item import Benchmark, Groups, choice
+from vrl.evaluation.reading.letters import leading_letter
+from vrl.evaluation.reading.rule import LMMS_EVAL, ReplyRule
 from vrl.types import Media, Sample
 
 TASKS = ("1_plotQA", "2_needle", "3_ego", "4_count", "5_order", "6_anomaly_reco", "7_topic_reasoning")
@@ -34,4 +39,7 @@ def groups(row: Row) -> Groups:
     return {"task": (row.text("question_type"),)}
 
 
-BENCHMARK = Benchmark(name="mlvu", rows=rows, samples=samples, groups=groups, media="video", overall=("task",))
+BENCHMARK = Benchmark(
+    name="mlvu", rows=rows, samples=samples, groups=groups, media="video", overall=("task",),
+    reply=ReplyRule(source=f"{LMMS_EVAL}/mlvu_think/utils.py", choice=leading_letter),
+)  # fmt: skip

@@ -3,7 +3,11 @@
 Reads `validation.json` (Hugging Face `yale-nlp/MMVU`), a list of objects with id, video (a URL that ends in
 `videos/<subject>/<number>.mp4`), question_type (multiple-choice or open-ended), question, choices (letter -> text),
 answer, metadata.subject. Clips are `videos/<subject>/<number>.mp4`. Open answers are compared as text unless
-`benchmark.measure=judged_accuracy`; Video-R1 reports `benchmark.keep.question_type=[multiple-choice]` only.
+`benchmark.measure=judged_accuracy`. Video-R1 and Video-R2 report the multiple-choice questions alone, which is what
+`benchmark.keep.question_type=[multiple-choice]` and their presets ask for.
+
+Replies: an option's own text, else the first capital A to E behind a few phrases, as `mmvu_think/utils.py` of
+Video-R2's copy of lmms-eval (`mbzuai-oryx/Video-R2`). The authors themselves ask a judge.
 """
 
 from collections.abc import Iterable
@@ -11,6 +15,8 @@ from pathlib import Path
 
 from vrl.data.rows import Row, Source
 from vrl.evaluation.item import Benchmark, Groups, choice, open_question
+from vrl.evaluation.reading.letters import first_capital
+from vrl.evaluation.reading.rule import LMMS_EVAL, ReplyRule
 from vrl.types import Media, Sample
 
 
@@ -38,4 +44,16 @@ def groups(row: Row) -> Groups:
     return {"question_type": (row.text("question_type"),), "subject": (row.inner("metadata").text("subject"),)}
 
 
-BENCHMARK = Benchmark(name="mmvu", rows=rows, samples=samples, groups=groups, media="videos")
+_first = first_capital("ABCDE")
+
+
+def letter(reply: str, sample: Sample) -> str:
+    """Return the letter of the option whose text is the whole reply, else the first capital."""
+    texts = [option.strip() for option in sample.options]
+    return chr(65 + texts.index(reply)) if reply in texts else _first(reply, sample)
+
+
+BENCHMARK = Benchmark(
+    name="mmvu", rows=rows, samples=samples, groups=groups, media="videos",
+    reply=ReplyRule(source=f"{LMMS_EVAL}/mmvu_think/utils.py", choice=letter),
+)  # fmt: skip

@@ -6,8 +6,13 @@ folder being that of the table, or the one that its authors repaired, `video/dat
 segment of the branch `video`, the second folder of the table, which is shown whole. Episodic reasoning is published as
 folders of frames at 3 a second: its clip is `video/tvqa/frames_fps3_hq/<video>.mp4`, which the user makes of them, or
 that of the branch. The clips of `nturgbd` were withdrawn; without a copy of them fine-grained pose cannot be asked.
+
+Replies: a letter and a period at the start, else the first A to E of either case that stands alone once punctuation is
+taken out, as `mvbench/utils.py` of lmms-eval: the article of `a dog` is option A. Empty replies, which lmms-eval leaves
+out of the mean, are wrong.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -16,6 +21,8 @@ from vrl.data.rows import Row, Source
 from vrl.data.rows.options import letter_of
 from vrl.errors import DataError
 from vrl.evaluation.item import Benchmark, Groups, choice
+from vrl.evaluation.reading.letters import offered
+from vrl.evaluation.reading.rule import LMMS_EVAL, ReplyRule
 from vrl.types import Media, Sample
 
 _FRAMES = "tvqa/frames_fps3_hq"
@@ -51,6 +58,13 @@ _SEGMENTS = {  # where the branch `video` differs (lmms-eval's mvbench)
     _FRAMES: "tvqa/video_fps3_hq_segment",
 }
 _WITHDRAWN = "nturgbd"
+
+_LETTERED = re.compile(r"([A-E])\.\s*.+$", re.IGNORECASE)
+_MARKS = tuple(';/[]"{}()=+\\_-><@`,?!')
+_GROUPED = re.compile(r"\d,\d")
+_PERIOD = re.compile(r"\.(?!\d)")
+_MAX_PERIODS = int(re.UNICODE)  # lmms-eval passes this flag where a count belongs
+_ALONE = re.compile(r"\b[A-E]\b", re.IGNORECASE)
 
 
 def rows(path: Path) -> Iterator[Row]:
@@ -97,6 +111,21 @@ def locate(sample: Sample, folder: Path) -> Sample:
     return sample
 
 
+def letter(reply: str, sample: Sample) -> str:
+    """Return the letter by the rule above. A mark that stands next to a space vanishes, any other becomes a space."""
+    written = _LETTERED.match(reply.strip())
+    if written is not None:
+        return offered(written[1].upper(), sample)
+    text = reply.replace("\n", " ").replace("\t", " ").strip()
+    grouped, original = _GROUPED.search(text) is not None, text
+    for mark in _MARKS:
+        apart = f"{mark} " in original or f" {mark}" in original or grouped
+        text = text.replace(mark, "" if apart else " ")
+    alone = _ALONE.search(_PERIOD.sub("", text, count=_MAX_PERIODS))
+    return offered(alone[0].upper(), sample) if alone is not None else ""
+
+
 BENCHMARK = Benchmark(
-    name="mvbench", rows=rows, samples=samples, groups=groups, media="video", locate=locate, overall=("task",)
-)
+    name="mvbench", rows=rows, samples=samples, groups=groups, media="video", locate=locate, overall=("task",),
+    reply=ReplyRule(source=f"{LMMS_EVAL}/mvbench_think/utils.py", choice=letter),
+)  # fmt: skip

@@ -6,6 +6,8 @@ Reads `test.csv` (video_id, qid, type, question, answer as text, a0 .. a4), `gsu
 location: qid -> list of [start, end] in seconds) and `map_vid_vidorID.json` (video_id -> folder/name) of repository
 `doc-doc/NExT-GQA`. Clips are `videos/<folder>/<name>.mp4`. VideoReasoner trains on the validation split: only test is
 read.
+
+Replies: by our own rule (`vrl.evaluation.reading.ours`). The authors' models score the options and write none.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,6 +17,7 @@ from pathlib import Path
 from vrl.data.convert import next_gqa
 from vrl.data.rows import Row, Source
 from vrl.evaluation.item import Benchmark, Groups
+from vrl.evaluation.reading.ours import OURS
 from vrl.evaluation.scored import RIGHT, Scored, reaches
 from vrl.types import Sample
 
@@ -65,5 +68,5 @@ def _grounded(asked: Scored, searched: Scored | None) -> Scored:
 
 BENCHMARK = Benchmark(
     name="nextgqa", rows=rows, samples=samples, groups=groups, forms=forms, media="videos",
-    among={"form": "qa"}, measures=("best_iou", "best_iop"), join=join,
+    among={"form": "qa"}, measures=("best_iou", "best_iop"), join=join, reply=OURS,
 )  # fmt: skip

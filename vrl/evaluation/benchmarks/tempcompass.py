@@ -1,10 +1,14 @@
 """TempCompass, its multiple-choice questions; pooled accuracy over five temporal aspects.
 
 Reads `questions/multi-choice.json` (repository `llyx97/TempCompass`): clip id -> aspect -> list of question (options in
-it, `A. ...` a line) and answer (`A. ...`). Clips are `videos/<id>.mp4`. Its yes/no, caption matching and captioning
-questions are not read.
+it, `A. ...` a line) and answer (`A. ...`). Clips are `videos/<id>.mp4`. Video-R2 counts its other kinds of
+questions too: see `tempcompass_complete`.
+
+Replies: `B`, or a reply that begins with `B.` or `B)`, as `eval_multi-choice.py` of `llyx97/TempCompass`; there any
+other reply goes to a language model, or is wrong with `--disable_llm`, as here.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +16,8 @@ from vrl.data.rows import Row, Source, read_json
 from vrl.data.rows.options import choice_of, split_options
 from vrl.errors import DataError
 from vrl.evaluation.item import Benchmark, Groups, choice
+from vrl.evaluation.reading.letters import offered
+from vrl.evaluation.reading.rule import ReplyRule
 from vrl.types import Media, Sample
 
 
@@ -43,4 +49,16 @@ def groups(row: Row) -> Groups:
     return {"aspect": (row.text("aspect"),)}
 
 
-BENCHMARK = Benchmark(name="tempcompass", rows=rows, samples=samples, groups=groups, media="videos")
+_WRITTEN = re.compile(r"([A-D])(?:[.)]|\Z)")
+
+
+def letter(reply: str, sample: Sample) -> str:
+    """Return the letter by the rule above."""
+    written = _WRITTEN.match(reply)
+    return offered(written[1], sample) if written is not None else ""
+
+
+BENCHMARK = Benchmark(
+    name="tempcompass", rows=rows, samples=samples, groups=groups, media="videos",
+    reply=ReplyRule(source="llyx97/TempCompass, eval_multi-choice.py", choice=letter),
+)  # fmt: skip

@@ -2,7 +2,8 @@
 
 Reads `Data/data.jsonl` (repository `zli12321/VideoHallu`), columns RowID, Model, video_path (`./<model>/<file>`),
 Question, Answer, Categorization-1, Categorization-2. Clips are `<model>/<file>`. A judge compares an answer with the
-true one; set reward.judge, for the judge by rules knows only equal words.
+true one; set reward.judge, for the judge by rules knows only equal words. The judge
+reads the whole reply, as the authors' does.
 """
 
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from vrl.data.rows import Row, Source
 from vrl.evaluation.item import Benchmark, Groups, open_question
+from vrl.evaluation.reading.rule import ReplyRule
 from vrl.types import Media, Sample
 
 
@@ -39,4 +41,7 @@ def groups(row: Row) -> Groups:
     return {"category": (row.text("Categorization-1").casefold(),), "detail": (detail,)}
 
 
-BENCHMARK = Benchmark(name="videohallu", rows=rows, samples=samples, groups=groups, measure="judged_accuracy")
+BENCHMARK = Benchmark(
+    name="videohallu", rows=rows, samples=samples, groups=groups, measure="judged_accuracy",
+    reply=ReplyRule(source="zli12321/VideoHallu: a judge reads the whole reply"),
+)  # fmt: skip

@@ -2,6 +2,9 @@
 
 Reads `videomme/test-*.parquet` (Hugging Face `lmms-lab/Video-MME`), columns question_id, videoID, duration, domain,
 task_type, question, options (`A. ...`), answer (a letter). Clips are `data/<videoID>.mp4`. Subtitles are not shown.
+
+Replies: the first capital A to D behind a few phrases, as `evaluation/eval_your_results.py` of `BradyFU/Video-MME`.
+That script leaves replies without such a letter out of the mean; here they are wrong.
 """
 
 from collections.abc import Iterator
@@ -9,7 +12,9 @@ from pathlib import Path
 
 from vrl.data.rows import Row, shards
 from vrl.data.rows.options import plain_options
-from vrl.evaluation.item import Benchmark, Groups, choice
+from vrl.evaluation.item import Benchmark, Groups, choice, with_suffix
+from vrl.evaluation.reading.letters import first_capital
+from vrl.evaluation.reading.rule import ReplyRule
 from vrl.types import Media, Sample
 
 _GROUPS = ("duration", "domain", "task_type")
@@ -34,4 +39,9 @@ def groups(row: Row) -> Groups:
     return {key: (row.text(key),) for key in _GROUPS}
 
 
-BENCHMARK = Benchmark(name="videomme", rows=rows, samples=samples, groups=groups, media="data")
+BENCHMARK = Benchmark(
+    name="videomme", rows=rows, samples=samples, groups=groups, media="data", locate=with_suffix(".MP4", ".mkv"),
+    reply=ReplyRule(
+        source="BradyFU/Video-MME, evaluation/eval_your_results.py", choice=first_capital("ABCD")
+    ),
+)  # fmt: skip

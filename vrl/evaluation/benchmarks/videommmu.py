@@ -4,6 +4,10 @@ Reads `Perception/test-*.parquet`, `Comprehension/test-*.parquet`, `Adaptation/t
 `lmms-lab/VideoMMMU`), columns id, question, options, answer, question_type. Clips are `videos/<discipline>/<id>.mp4`,
 the discipline being that of the subject in the id (`validation_Clinical_Medicine_3`). The image of an adaptation
 question is shown at the end of its clip, as published; it is not shown a second time.
+
+Replies: as MMMU reads them, by `videommmu/utils.py` of lmms-eval (`vrl.evaluation.reading.mmmu`): marked letters; open
+answers by a text that the reply contains or a number that it has. An open answer may be a list, of which any counts.
+Empty replies, which lmms-eval leaves out of the mean, are wrong.
 """
 
 from collections.abc import Iterator
@@ -12,6 +16,8 @@ from pathlib import Path
 from vrl.data.rows import Row, shards
 from vrl.data.rows.options import plain_options
 from vrl.evaluation.item import Benchmark, Groups, choice, open_question
+from vrl.evaluation.reading import mmmu
+from vrl.evaluation.reading.rule import LMMS_EVAL, ReplyRule
 from vrl.types import Media, Sample
 
 TRACKS = ("Perception", "Comprehension", "Adaptation")
@@ -40,9 +46,11 @@ def samples(row: Row) -> list[Sample]:
     sample_id = f"{_track(row)}-{row.text('id')}"
     options = plain_options(row.texts("options")) if "options" in row else ()
     if not options:
+        answers = row.columns.get("answer")
+        opened = row.extended(answer=repr(answers)) if isinstance(answers, list) else row
         return [
             open_question(
-                row, sample_id=sample_id, answer="answer", answer_type="text", media=media, source="videommmu"
+                opened, sample_id=sample_id, answer="answer", answer_type="text", media=media, source="videommmu"
             )
         ]
     answer = row.text("answer")
@@ -65,4 +73,7 @@ def _discipline(row: Row) -> str:
     return _DISCIPLINES[subject]
 
 
-BENCHMARK = Benchmark(name="videommmu", rows=rows, samples=samples, groups=groups, media="videos")
+BENCHMARK = Benchmark(
+    name="videommmu", rows=rows, samples=samples, groups=groups, media="videos",
+    reply=ReplyRule(source=f"{LMMS_EVAL}/videommmu_think/utils.py", choice=mmmu.letter, same=mmmu.same),
+)  # fmt: skip
