@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vrl.data.rows.row import Row
+from vrl.tasks import tags
 from vrl.tasks.answer import choice_letter, number
+from vrl.tasks.normal_form import normalise
 
 _LETTERED = re.compile(r"\s*\(?([A-Z])[.):]\)?\s*(.*?)\s*", re.DOTALL)
+_LABEL = re.compile(r"(?<![\w.])\(?[A-Z][.):](?!\w)")  # not `U.S.`
 _PLACEHOLDERS = re.compile(r"\s*<(?:image|video)>\s*")
 
 
@@ -27,9 +30,8 @@ def without_placeholders(text: str) -> str:
 
 
 def block(text: str, tag: str) -> str:
-    """Return the content of the last `<tag> ... </tag>`, stripped; '' if there is none."""
-    found = re.findall(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
-    return found[-1].strip() if found else ""
+    """Return the content of the last complete block of this tag, as completions are read; '' if there is none."""
+    return tags.block(text, tag) or ""
 
 
 def plain_options(options: Sequence[str]) -> tuple[str, ...]:
@@ -54,10 +56,24 @@ def letter_of(row: Row, column: str, options: Sequence[str]) -> str:
 
 def choice_of(row: Row, column: str, answer: str, options: Sequence[str]) -> str:
     """Return the letter of the option that `answer`, read from `column`, names. Raise RowError for none."""
-    letter = choice_letter(answer, tuple(options))
+    letter = stated_letter(answer, tuple(options))
     if letter is None:
         raise row.error(column, answer, f"one of the options {list(options)}")
     return letter
+
+
+def stated_letter(answer: str, options: tuple[str, ...]) -> str | None:
+    """Return the letter that an annotation states: as a completion's is read, or before text that is no option's.
+
+    Annotations shorten and reword their options; a completion may not (`choice_letter`). None for a second letter, and
+    for the text of another option.
+    """
+    letter = choice_letter(answer, options)
+    written = _LETTERED.fullmatch(answer)
+    if letter is not None or written is None or ord(written[1]) - 65 >= len(options):
+        return letter
+    other = any(normalise(written[2]) == normalise(option) for option in options)
+    return None if other or _LABEL.search(written[2]) else written[1]
 
 
 def split_options(text: str) -> tuple[str, tuple[str, ...]]:
@@ -89,7 +105,7 @@ def take_apart(question: str, answer: str) -> Asked:
     for first, line in enumerate(lines):
         options = _run_of_options(lines[first:])
         if line.strip() and len(options) > 1:
-            letter = choice_letter(answer, options)
+            letter = stated_letter(answer, options)
             if letter is not None:
                 stem = "\n".join(lines[:first]).strip()
                 return Asked(question=stem, options=options, answer=letter, answer_type="choice")

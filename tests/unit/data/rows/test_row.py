@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from vrl.data.rows import Row, RowError, Source
-from vrl.data.rows.options import choice_of, letter_of, plain_options, split_options
+from vrl.data.rows.options import block, choice_of, letter_of, plain_options, split_options, stated_letter
 
 
 def row(**columns: Any) -> Row:
@@ -61,3 +61,27 @@ def test_a_question_is_parted_from_its_options():
     asked = "What year?\nLook well.\n(A) 1636\n(B) 1366\nor so\n(C) 1363"
     assert split_options(asked) == ("What year?\nLook well.", ("1636", "1366 or so", "1363"))
     assert split_options("What?") == ("What?", ())
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("B", "B"),
+        ("B. blue", "B"),
+        ("blue", "B"),
+        ("B. It is a blue U.S. flag.", "B"),  # not the option's own words
+        ("(B) sky blue", "B"),
+        ("B. red", None),  # the letter of one option, the text of another
+        ("A. red, B. blue", None),
+        ("A. dark red (B) sky blue", None),
+        ("D. pink", None),
+        ("sky blue", None),
+    ],
+)
+def test_an_annotation_states_one_letter(answer: str, letter: str | None):
+    assert stated_letter(answer, ("red", "blue", "green")) == letter
+
+
+def test_a_block_of_an_annotation_is_read_as_a_completion_s():
+    assert block("<answer>A</answer> no <answer> B </answer>", "answer") == "B"
+    assert block("<answer>A", "answer") == ""
