@@ -89,12 +89,16 @@ def test_equal_engines_repeat_each_other_and_die_loudly(bench: Bench):
 
     async def dies(engine: RolloutEngine) -> None:
         core = [p for p in psutil.Process().children() if p.pid not in others]
-        generating = asyncio.create_task(bench.wave(engine, range(6)))
-        await asyncio.sleep(0.2)  # until all are admitted: a core killed during admission leaves vLLM's calls pending
+        for process in core:  # stopped, so that both calls are under way when it dies
+            os.kill(process.pid, signal.SIGSTOP)
+        calls = [asyncio.create_task(call) for call in (bench.wave(engine, range(6)), engine.vision_runs())]
+        while engine._core._died is None:
+            await asyncio.sleep(0)
         for process in core:
             os.kill(process.pid, signal.SIGKILL)
-        with pytest.raises(WorkerError, match="engine 0: vLLM's core process died"):
-            await asyncio.wait_for(generating, 30)
+        for call in calls:
+            with pytest.raises(WorkerError, match="engine 0: vLLM's core process died"):
+                await asyncio.wait_for(call, 30)
         with pytest.raises(WorkerError):
             await bench.wave(engine, range(1))
 

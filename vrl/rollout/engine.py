@@ -20,6 +20,7 @@ from vrl.errors import RolloutError, VrlError, WeightPushError, WorkerError
 from vrl.observability.series import count, set_gauge
 from vrl.observability.spans import timed
 from vrl.observability.telemetry import start_telemetry
+from vrl.rollout.core_death import CoreDeath, CoreDiedError
 from vrl.rollout.inputs import Observation, Rendering, media_spans, media_tensors, read_media
 from vrl.rollout.llm import RpcDir, start_llm
 from vrl.rollout.shuffled import in_order
@@ -72,13 +73,14 @@ class RolloutEngine:
         self._llm = start_llm(
             model, rollout, seed=seed, stats=stats, push_backend=push_backend, raw_logprobs=raw_logprobs
         )
+        self._core = CoreDeath(self._llm)
         hf_config = self._llm.model_config.hf_config
         self._rule = position_rule(hf_config)
         self._banned = banned_token_ids(hf_config)
 
     async def ready(self) -> None:
         """Return once the engine can generate."""
-        await self._llm.check_health()
+        await self._guarded(self._llm.check_health())
         await self._rpc_dir.remove(self._llm)
 
     @timed("generate")
@@ -329,8 +331,8 @@ class RolloutEngine:
         from vllm.v1.engine.exceptions import EngineDeadError
 
         try:
-            return await call
-        except EngineDeadError as error:
+            return await self._core.or_result(call)
+        except (EngineDeadError, CoreDiedError) as error:
             raise WorkerError(f"engine {self._index}: vLLM's core process died; its log says why") from error
         except VLLMClientError as error:
             raise RolloutError(f"engine {self._index}: vLLM refuses the request: {error}") from error
