@@ -17,6 +17,7 @@ ORDER = [
     "errors",
     "files",
     "network",
+    "ownership",
     "_compat",
     "config",
     "tasks",

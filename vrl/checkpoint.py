@@ -25,12 +25,15 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from vrl.errors import CheckpointError
+from vrl.ownership import require_own, require_safetensors, restrict
 
 logger = logging.getLogger(__name__)
 _MANIFEST = "manifest.json"
+_DRIVER = "driver.json"
 _LATEST = "latest"
 _UNFINISHED = ".tmp"  # a save under way, or a folder that is being deleted
 _COMMITTED = re.compile(r"step_\d{6,}(?:\.old)?")
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _REPLACED = ".old"  # a complete checkpoint, until its replacement is in place
 
 
@@ -56,7 +59,8 @@ def begin(root: Path, step: int) -> Path:
     for stale in root.glob(f"step_*{_UNFINISHED}"):
         shutil.rmtree(stale)
     tmp = root / f"step_{step:06d}{_UNFINISHED}"
-    tmp.mkdir(parents=True)
+    root.mkdir(mode=0o755, parents=True, exist_ok=True)
+    tmp.mkdir()
     failpoint("checkpoint.begun", step)
     return tmp
 
@@ -68,11 +72,12 @@ def commit(tmp: Path, driver: Mapping[str, Any], *, keep_last: int) -> Checkpoin
     one has been read back. Raises CheckpointError, and deletes nothing, if that fails.
     """
     step, final = _step(tmp), tmp.with_suffix("")
-    (tmp / "driver.json").write_text(json.dumps(driver, indent=1))
+    (tmp / _DRIVER).write_text(json.dumps(driver, indent=1))
     failpoint("checkpoint.written", step)
     files = {str(file.relative_to(tmp)): _describe(file) for file in sorted(tmp.rglob("*")) if file.is_file()}
     (tmp / _MANIFEST).write_text(json.dumps({"step": step, "files": files}, indent=1))
     failpoint("checkpoint.described", step)
+    restrict(tmp)
     for file in tmp.rglob("*"):
         _fsync(file)
     _fsync(tmp)
@@ -101,20 +106,17 @@ def failpoint(name: str, step: int) -> None:
 
 def read(path: Path) -> Checkpoint:
     """Return the checkpoint at `path`. Raises CheckpointError naming the first file that is missing or altered."""
-    manifest_file = path / _MANIFEST
-    if not manifest_file.is_file():
+    if not (path / _MANIFEST).is_file():
         raise CheckpointError(f"checkpoint {path}: got no {_MANIFEST}, wanted a committed checkpoint folder")
-    try:
-        manifest = json.loads(manifest_file.read_text())
-        files = manifest["files"]
-    except (ValueError, KeyError) as error:
-        raise CheckpointError(f"checkpoint {path}: {_MANIFEST} cannot be read: {error}") from error
+    step, files = _manifest(path)
     for name, wanted in files.items():
-        file = path / name
-        got = _describe(file) if file.is_file() else None
+        try:
+            got = _describe(path / name) if (path / name).is_file() else None
+        except OSError as error:
+            raise CheckpointError(f"checkpoint {path}: {name} cannot be read: {error.strerror}") from error
         if got != wanted:
             raise CheckpointError(f"checkpoint {path}: {name}: got {got or 'no such file'}, wanted {wanted}")
-    return Checkpoint(path=path, step=manifest["step"], driver=json.loads((path / "driver.json").read_text()))
+    return Checkpoint(path=path, step=step, driver=_mapping(path, _DRIVER))
 
 
 def newest(root: Path) -> Checkpoint | None:
@@ -130,23 +132,12 @@ def newest(root: Path) -> Checkpoint | None:
     return None
 
 
-def require_own(path: Path) -> None:
+def require_trusted(found: Checkpoint) -> None:
     """Refuse a checkpoint that another user could have written: DeepSpeed's files are pickles, and loading runs them.
 
-    Raises CheckpointError for a world-writable file or one of another user; root is trusted.
+    Raises CheckpointError as `vrl.ownership.require_own` does; the manifest must name every file.
     """
-    for file in (path, *path.rglob("*")):
-        status = file.lstat()
-        if status.st_uid not in (os.getuid(), 0):
-            raise CheckpointError(
-                f"checkpoint {path}: {file.name} belongs to user {status.st_uid}, wanted your own ({os.getuid()}): "
-                "loading a checkpoint runs code in it; chown it if you trust its author"
-            )
-        if status.st_mode & 0o002 and not file.is_symlink():
-            raise CheckpointError(
-                f"checkpoint {path}: {file.name} is writable by everybody, wanted chmod -R o-w: loading a "
-                "checkpoint runs code in it"
-            )
+    require_own(found.path, {_MANIFEST, *_manifest(found.path)[1]})
 
 
 def find(root: Path, resume: str) -> Checkpoint | None:
@@ -178,34 +169,54 @@ def find(root: Path, resume: str) -> Checkpoint | None:
     return found
 
 
-def resolve_model(path: str) -> Path:
+def resolve_model(path: str, key: str = "model.path") -> Path:
     """Return the folder of a model: a Hugging Face folder, a run folder (its newest checkpoint's `hf/`), or a hub name.
 
     A hub name, such as `Qwen/Qwen2.5-VL-7B-Instruct`, is downloaded into the Hugging Face cache, which on a cluster
-    must be a folder that all nodes share. Raises CheckpointError.
+    must be a folder that all nodes share. Where a folder `Qwen` exists here, that is no hub name but a missing folder.
+    Raises CheckpointError, which names `key`, also for weights that are pickles.
     """
     folder = Path(path)
+    require_model(path, key)
     if (folder / "config.json").is_file():
         return folder
     if (folder / "checkpoints").is_dir():
         found = newest(folder / "checkpoints")
         if found is not None and (found.hf / "config.json").is_file():
+            require_safetensors(found.hf, key)
             return found.hf
         raise CheckpointError(
-            f"model.path: {path} is a run folder, but its newest checkpoint ({found.path.name if found else 'none'}) "
+            f"{key}: {path} is a run folder, but its newest checkpoint ({found.path.name if found else 'none'}) "
             "holds no hf/ folder; wanted one (checkpoint.export=true in that run)"
         )
-    if not folder.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", path):
+    if not folder.exists() and _HUB_NAME.fullmatch(path):
         try:
-            return Path(snapshot_download(path))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            folder = Path(snapshot_download(path))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
             raise CheckpointError(
-                f"model.path: {path} is no local folder, and the hub does not provide it: {error}"
+                f"{key}: {path} is no local folder, and the hub does not provide it: {error}"
             ) from error
+        require_safetensors(folder, key)
+        return folder
     raise CheckpointError(
-        f"model.path: got {path}, wanted a Hugging Face folder (config.json inside), "
+        f"{key}: got {path}, wanted a Hugging Face folder (config.json inside), "
         "a vrl run folder (checkpoints/ inside) or a hub name (owner/model)"
     )
+
+
+def require_model(path: str, key: str) -> None:
+    """Refuse a folder whose weights are pickles, and a missing folder that would be looked for on the hub.
+
+    A name such as `toy/model` is that of a folder if a folder `toy` exists here. Raises CheckpointError.
+    """
+    folder = Path(path)
+    if folder.is_dir():
+        require_safetensors(folder, key)
+    elif _HUB_NAME.fullmatch(path) and folder.absolute().parent.is_dir():
+        raise CheckpointError(
+            f"{key}: got {path}, which the folder {folder.absolute().parent} does not hold, wanted an existing folder; "
+            "to load that name from the hub, run where no such folder exists, or name the downloaded one"
+        )
 
 
 def _prune(root: Path, step: int, keep_last: int) -> None:
@@ -230,6 +241,32 @@ def _folders(root: Path) -> list[Path]:
 
 def _step(folder: Path) -> int:
     return int(folder.name.removeprefix("step_").split(".")[0])
+
+
+def _manifest(path: Path) -> tuple[int, dict[str, Any]]:
+    """Return the step of a checkpoint and the description of each of its files. Raises CheckpointError."""
+    manifest = _mapping(path, _MANIFEST)
+    step, files = manifest.get("step"), manifest.get("files")
+    named = _step(path) if _COMMITTED.fullmatch(path.name) else step
+    if type(step) is not int or step < 0 or step != named:
+        raise CheckpointError(f"checkpoint {path}: {_MANIFEST}: got step {str(step)[:50]}, wanted that of the folder")
+    if not isinstance(files, dict) or _DRIVER not in files:
+        raise CheckpointError(f"checkpoint {path}: {_MANIFEST}: got no description of {_DRIVER}, wanted all files")
+    outside = [name for name in files if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name]
+    if outside:
+        raise CheckpointError(f"checkpoint {path}: {_MANIFEST}: got {outside[0][:200]!r}, wanted files of the folder")
+    return step, files
+
+
+def _mapping(path: Path, name: str) -> dict[str, Any]:
+    """Return the JSON object in a file of a checkpoint. Raises CheckpointError for anything else."""
+    try:
+        found = json.loads((path / name).read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"checkpoint {path}: {name} cannot be read: {str(error)[:200]}") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"checkpoint {path}: {name}: got a {type(found).__name__}, wanted a JSON object")
+    return found
 
 
 def _describe(file: Path) -> dict[str, Any]:

@@ -232,7 +232,7 @@ def check_ray_auth(environ: Mapping[str, str], home: Path) -> list[Finding]:
     if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077:
         found = f"{path} is readable by others"
         findings.append(Finding("Ray token file", "warn", found, f"chmod 600 {path}"))
-    elif mode == "token" and "RAY_AUTH_TOKEN" not in environ and not path.is_file():
+    elif mode == "token" and not environ.get("RAY_AUTH_TOKEN") and not path.is_file():
         cure = "write a secret into it with mode 600 (Ray itself would make it readable by all), or set RAY_AUTH_TOKEN"
         findings.append(Finding("Ray token file", "warn", f"{path} is missing", cure))
     return findings

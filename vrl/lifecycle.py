@@ -65,7 +65,10 @@ def first_cause(group: BaseExceptionGroup) -> BaseException:
 
 
 def guard_private_ray(ray_address: str) -> None:
-    """Give a private Ray a random token that never touches the disk. Call before `import ray`, which reads these."""
-    if not ray_address and "RAY_AUTH_MODE" not in os.environ:
+    """Give a private Ray a random token that never touches the disk, unless RAY_AUTH_MODE says otherwise.
+
+    An empty variable says nothing. Call before `import ray`, which reads these.
+    """
+    if not ray_address and not os.environ.get("RAY_AUTH_MODE"):
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

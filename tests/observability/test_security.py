@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vrl.checkpoint import begin, commit, require_own
+from vrl.checkpoint import Checkpoint, begin, commit, require_trusted
 from vrl.config import ModelConfig
 from vrl.config.load import load
 from vrl.errors import CheckpointError, ConfigError
@@ -27,11 +27,11 @@ class Attack:
         return os.mkdir, (str(self.trophy),)
 
 
-def checkpoint(root: Path) -> Path:
+def checkpoint(root: Path) -> Checkpoint:
     tmp = begin(root, 3)
     (tmp / "learner").mkdir()
     (tmp / "learner" / "state.pt").write_bytes(b"weights")
-    return commit(tmp, {}, keep_last=1).path
+    return commit(tmp, {}, keep_last=1)
 
 
 def test_a_pickle_in_a_file_of_our_own_does_not_run(tmp_path: Path):
@@ -54,19 +54,19 @@ def test_nothing_of_ours_unpickles():
 
 
 def test_a_checkpoint_that_others_could_have_written_is_refused(tmp_path: Path):
-    path = checkpoint(tmp_path)
-    require_own(path)
-    (path / "learner" / "state.pt").chmod(0o666)
-    with pytest.raises(CheckpointError, match=r"state\.pt is writable by everybody"):
-        require_own(path)
+    found = checkpoint(tmp_path)
+    require_trusted(found)
+    (found.learner / "state.pt").chmod(0o666)
+    with pytest.raises(CheckpointError, match=r"state\.pt has mode 666"):
+        require_trusted(found)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
 def test_a_checkpoint_of_somebody_else_is_refused(tmp_path: Path):
-    path = checkpoint(tmp_path)
-    os.chown(path / "learner" / "state.pt", 12345, -1)
+    found = checkpoint(tmp_path)
+    os.chown(found.learner / "state.pt", 12345, -1)
     with pytest.raises(CheckpointError, match="belongs to user 12345"):
-        require_own(path)
+        require_trusted(found)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoProcessor
 
+from vrl.checkpoint import require_model
 from vrl.config import DataConfig
 from vrl.data.dataset import media_root, resolve_media
 from vrl.data.decode.process import DecodeProcess
@@ -39,8 +40,12 @@ class RetrievalWorker:
     """
 
     def __init__(self, config: BackfillConfig, data: DataConfig) -> None:
-        """Load `config.encoder`. Raises ConfigError if the folder holds no dual encoder."""
-        model: Any = AutoModel.from_pretrained(config.encoder)
+        """Load `config.encoder`.
+
+        Raises ConfigError if the folder holds no dual encoder, CheckpointError if it is missing or holds pickles.
+        """
+        require_model(config.encoder, "strategy.backfill.encoder")
+        model: Any = AutoModel.from_pretrained(config.encoder, trust_remote_code=False, use_safetensors=True)
         if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features")):
             raise ConfigError(
                 f"strategy.backfill.encoder {config.encoder}: got a {type(model).__name__}, wanted a dual encoder of "
@@ -49,7 +54,7 @@ class RetrievalWorker:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model = model.to(device).eval()
         self._device = device
-        self._processor: Any = AutoProcessor.from_pretrained(config.encoder)
+        self._processor: Any = AutoProcessor.from_pretrained(config.encoder, trust_remote_code=False)
         self._segment = config.segment_frames
         self._root = media_root(data)
         frames = replace(data.frames, fps=config.retrieval_fps, max_frames=config.retrieval_frames, min_frames=2)

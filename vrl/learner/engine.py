@@ -9,7 +9,6 @@ import json
 import math
 import os
 import random
-import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -31,11 +30,11 @@ from vrl.learner.lora import weights, without_adapters
 from vrl.learner.model import GroupedPolicy, TokenScores
 from vrl.learner.schedule import learning_rate
 from vrl.network import set_gloo_interface
+from vrl.ownership import copy_model
 from vrl.weights.wire import value_digest
 
 _COUNTS = {"steps", "skipped", "skipped_in_a_row"}  # of optimizer steps, as the learner stores them
 
-_WEIGHTS = (".safetensors", ".bin", ".index.json")  # ends of the names of files that an export does not copy
 _GENERATION = "generation_config.json"
 
 
@@ -195,7 +194,7 @@ class LearnerEngine:
         self._skipped_in_a_row = found["skipped_in_a_row"]
 
     def export(self, folder: Path, source: Path) -> None:
-        """Write a Hugging Face folder: the policy's weights (safetensors) and config, other files from `source`.
+        """Write a Hugging Face folder: the policy's weights (safetensors) and config, the processor's from `source`.
 
         The generation config is copied, not saved: transformers refuses to save some that it loads.
         """
@@ -209,9 +208,7 @@ class LearnerEngine:
                 if (source / _GENERATION).is_file():
                     self._policy.hf.generation_config = GenerationConfig()
                 self._policy.hf.save_pretrained(folder, state_dict=state)
-                for file in source.iterdir():
-                    if file.is_file() and not file.name.endswith(_WEIGHTS) and file.name != "config.json":
-                        shutil.copyfile(file, folder / file.name)
+                copy_model(source, folder, weights=False)
         finally:  # or the other ranks would wait here for a rank that failed
             distributed.barrier()
 

@@ -41,6 +41,7 @@ def load_hf_model(config: ModelConfig) -> PreTrainedModel:
         config.path,
         dtype=getattr(torch, config.dtype),
         trust_remote_code=config.trust_remote_code,
+        use_safetensors=True,
         attn_implementation={"text_config": GROUPED, "vision_config": "sdpa"},
     )
     for prefix in config.freeze:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from vrl.checkpoint import require_model
 from vrl.config import RewardConfig
-from vrl.errors import ConfigError
+from vrl.errors import CheckpointError, ConfigError
 from vrl.reward.text import words
 
 Similarity = Callable[[Sequence[str], Sequence[str]], np.ndarray]
@@ -41,9 +42,10 @@ def _embedding(model: str) -> Similarity:
     from transformers import AutoModel, AutoTokenizer  # slow to import; the lexical measure does not need it
 
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(model)
-        encoder: Any = AutoModel.from_pretrained(model).eval()
-    except (OSError, ValueError) as error:
+        require_model(model, "reward.embedding_model")
+        tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        encoder: Any = AutoModel.from_pretrained(model, trust_remote_code=False, use_safetensors=True).eval()
+    except (OSError, ValueError, CheckpointError) as error:
         raise ConfigError(
             f"reward.embedding_model: got {model!r}, which cannot be loaded; wanted a sentence encoder's folder or "
             f"name, or reward.similarity=lexical: {error}"

@@ -22,7 +22,7 @@ class JudgeEngine:
 
         stats, engine = start_telemetry(), config.engine
         self._requests = itertools.count()
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(config.model)
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(config.model, trust_remote_code=False)
         self._rpc_dir = RpcDir()
         self._llm = start_llm(
             ModelConfig(path=config.model, dtype=engine.dtype, max_context_tokens=engine.max_context_tokens),

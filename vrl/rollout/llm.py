@@ -49,6 +49,7 @@ def start_llm(
         served_model_name="policy",  # the label in vLLM's metrics; by default the path
         dtype=cast(Any, model.dtype),
         trust_remote_code=model.trust_remote_code,
+        load_format="safetensors",
         max_model_len=model.max_context_tokens,
         max_num_seqs=rollout.max_num_seqs,
         max_num_batched_tokens=max(_MIN_BATCH_TOKENS, model.max_context_tokens),

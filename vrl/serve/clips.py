@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vrl.data.dataset import resolve_media
 from vrl.errors import DataError
+from vrl.ownership import make_private
 from vrl.serve.config import UPLOADS
 from vrl.serve.errors import HttpError, http_error
 
@@ -27,7 +28,7 @@ def clip_path(url: str, root: Path) -> Iterator[str]:
         yield url
         return
     content = _content(url)
-    (root / UPLOADS).mkdir(mode=0o700, exist_ok=True)
+    make_private(root / UPLOADS)
     file = root / UPLOADS / uuid.uuid4().hex
     try:
         file.write_bytes(content)

@@ -79,7 +79,7 @@ def model_shape(path: str) -> ModelShape:
     Raises ConfigError for a name that is neither, or a family that vrl does not train.
     """
     if (Path(path) / "config.json").is_file():
-        return _shape(path, AutoConfig.from_pretrained(path))
+        return _shape(path, AutoConfig.from_pretrained(path, trust_remote_code=False))
     if path in _PUBLISHED:
         return _published(path)
     raise ConfigError(
@@ -101,7 +101,7 @@ def _shape(path: str, config: Any) -> ModelShape:
     if config.model_type not in FAMILIES:
         raise ConfigError(f"model.path: got model_type {config.model_type!r}, wanted one of {FAMILIES}")
     with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(config)
+        model = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
     text, vision = config.text_config, config.vision_config
     # Qwen2-VL calls the width of its tower embed_dim, and the language model's width hidden_size.
     vision_hidden = vision.embed_dim if config.model_type == "qwen2_vl" else vision.hidden_size

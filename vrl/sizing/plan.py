@@ -154,7 +154,7 @@ def _text_tokens(config: RunConfig) -> int:
     model, data = Path(config.model.path), Path(config.data.train)
     if not (data.is_file() and (model / "tokenizer.json").is_file()):
         return _TEXT_TOKENS
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=config.model.trust_remote_code)
     frames = config.data.frames.max_frames
     clip = Clip(duration_s=frames / config.data.frames.fps, timestamps_s=(0.0,) * frames)
     samples = load_samples(data, config.data, config.seed).samples[:_MEASURED_ROWS]

@@ -11,28 +11,33 @@ from dataclasses import replace
 from pathlib import Path
 
 from vrl.actors.placement import Placement, Role, roles
-from vrl.checkpoint import Checkpoint, newest, resolve_model
+from vrl.checkpoint import Checkpoint, newest, require_trusted, resolve_model
 from vrl.config import RunConfig
 from vrl.errors import CheckpointError
 from vrl.learner.group import LearnerGroup
+from vrl.ownership import copy_model, require_own_file
 
 
 def export(config: RunConfig, run_dir: Path, out: Path) -> Checkpoint:
     """Write `out`: weights (safetensors), config, tokenizer and processor. Return the exported checkpoint.
 
     `config` is the run's own. On a cluster all nodes must reach `out`. Raises CheckpointError if `out` exists or
-    `run_dir` has no checkpoint that verifies.
+    `run_dir` has no checkpoint that verifies, or the newest could have been written by another user.
     """
     if out.exists():
         raise CheckpointError(f"export: got {out}, which exists, wanted the name of a new folder")
     checkpoint = newest(run_dir / "checkpoints")
     if checkpoint is None:
         raise CheckpointError(f"export: {run_dir} holds no checkpoint that verifies, wanted one (checkpoint.every)")
+    require_trusted(checkpoint)
+    if (run_dir / "config.yaml").exists():
+        require_own_file(run_dir / "config.yaml")  # it may name a model whose code runs
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(f"{out.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     if (checkpoint.hf / "config.json").is_file():
-        shutil.copytree(checkpoint.hf, unfinished)
+        unfinished.mkdir()
+        copy_model(checkpoint.hf, unfinished, weights=True)
     else:
         asyncio.run(_write(config, checkpoint, unfinished))
     os.rename(unfinished, out)

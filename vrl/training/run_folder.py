@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vrl.checkpoint import Checkpoint, find, require_own
+from vrl.checkpoint import Checkpoint, find, require_trusted
 from vrl.config import RunConfig
 from vrl.config.load import as_yaml
 from vrl.data.dataset import check_media, media_root
@@ -22,13 +22,13 @@ from vrl.types import Sample
 def open_run(config: RunConfig) -> Checkpoint | None:
     """Create the run folder, write the resolved config and return the checkpoint to resume from.
 
-    Raises CheckpointError as `vrl.checkpoint.find` does.
+    Raises CheckpointError as `vrl.checkpoint.find` does, and for a checkpoint that another user could have written.
     """
     checkpoints = config.run_dir / "checkpoints"
     found = find(checkpoints, config.resume)
     if found is not None:
-        require_own(found.path)
-    checkpoints.mkdir(parents=True, exist_ok=True)
+        require_trusted(found)
+    checkpoints.mkdir(mode=0o755, parents=True, exist_ok=True)
     if config.resume == "never":
         (config.run_dir / "bad_media.jsonl").unlink(missing_ok=True)
     (config.run_dir / "config.yaml").write_text(as_yaml(config))

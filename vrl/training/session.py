@@ -27,6 +27,7 @@ from vrl.observability.run_log import RunLog
 from vrl.observability.series import set_gauge
 from vrl.observability.spans import span
 from vrl.observability.telemetry import telemetry_config
+from vrl.ownership import require_publishable
 from vrl.reward.judge import require_judge
 from vrl.rollout.buffer import GroupCounts
 from vrl.rollout.prefetch import BadSample, PromptPrefetcher
@@ -49,6 +50,8 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
     data = open_data(config)
     config = with_steps(config, kind, len(data.train))
     model_path = str(resolve_model(config.model.path))
+    if config.checkpoint.export:
+        require_publishable(Path(model_path))
     checkpoint = open_run(config)
     stored_state(checkpoint)
     await require_judge(config.reward.judge)

@@ -19,9 +19,9 @@ def test_a_missing_file_is_created_for_its_owner_only(tmp_path: Path):
 
 def test_a_file_that_others_read_or_that_is_empty_is_refused(tmp_path: Path):
     path = tmp_path / "token"
-    path.write_text("secret")
+    path.write_text("a-secret-of-sixteen")
     path.chmod(0o640)
-    with pytest.raises(ConfigError, match=r"got mode 640, wanted 600"):
+    with pytest.raises(ConfigError, match=r"has mode 640, which lets others read it"):
         read_token(path)
     path.chmod(0o600)
     path.write_text(" \n")
