@@ -11,9 +11,9 @@ from vrl.data.rows import Reading
 from vrl.errors import DataError
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.evaluation.compare import as_markdown, compare
-from vrl.evaluation.config import BootstrapConfig, EvalConfig
+from vrl.evaluation.config import BenchmarkConfig, BootstrapConfig, EvalConfig
 from vrl.evaluation.metrics import summarise
-from vrl.evaluation.results import make_results, write_results
+from vrl.evaluation.results import make_results, markdown, write_results
 from vrl.evaluation.scored import Scored, write_scores
 
 BENCHMARK = BENCHMARKS["dataset"]
@@ -110,3 +110,15 @@ def test_nothing_that_a_model_wrote_can_act_in_the_page(tmp_path):
     assert "alert(1)" in page and "<script>alert" not in page
     assert page.count("</script>") == 2 and "default-src 'none'" in page
     assert not re.search(r"@@[\w.]+@@", page)
+
+
+def test_results_say_how_replies_were_read_and_which_items_were_kept():
+    preset = {"dataset": {"form": ["vqa", "think"]}}
+    config = EvalConfig(name="x", benchmark=BenchmarkConfig(keep_in=preset), bootstrap=BootstrapConfig(resamples=100))
+    scored = [item(0, 1.0), item(1, 0.0)]
+    results = make_results(config, BENCHMARK, scored, summarise(scored, BENCHMARK, config.bootstrap, seed=0), READING)
+    assert results["reading"] == {"rule": "published", "source": "no published rule: ours"}
+    assert "Replies: read by the published rule (no published rule: ours). Kept: form vqa, think." in markdown(results)
+    strict = replace(config, benchmark=BenchmarkConfig(reading="strict"))
+    results = make_results(strict, BENCHMARK, scored, summarise(scored, BENCHMARK, config.bootstrap, seed=0), READING)
+    assert results["reading"] == {"rule": "strict", "source": "vrl/tasks/answer.py"} and "Kept" not in markdown(results)

@@ -59,7 +59,6 @@ _SEGMENTS = {  # where the branch `video` differs (lmms-eval's mvbench)
 }
 _WITHDRAWN = "nturgbd"
 
-_LETTERED = re.compile(r"([A-E])\.\s*.+$", re.IGNORECASE)
 _MARKS = tuple(';/[]"{}()=+\\_-><@`,?!')
 _GROUPED = re.compile(r"\d,\d")
 _PERIOD = re.compile(r"\.(?!\d)")
@@ -113,9 +112,9 @@ def locate(sample: Sample, folder: Path) -> Sample:
 
 def letter(reply: str, sample: Sample) -> str:
     """Return the letter by the rule above. A mark that stands next to a space vanishes, any other becomes a space."""
-    written = _LETTERED.match(reply.strip())
-    if written is not None:
-        return offered(written[1].upper(), sample)
+    first, text = reply.strip()[:2], reply.strip()[2:].lstrip()
+    if first[:1].upper() in tuple("ABCDE") and first[1:] == "." and text and "\n" not in text:
+        return offered(first[0].upper(), sample)
     text = reply.replace("\n", " ").replace("\t", " ").strip()
     grouped, original = _GROUPED.search(text) is not None, text
     for mark in _MARKS:

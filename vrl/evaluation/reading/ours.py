@@ -70,8 +70,9 @@ def _leading(text: str, sample: Sample) -> list[str]:
 
 
 def _plain(reply: str) -> str:
-    """Return a reply without markup and full-width forms."""
-    return _MARKUP.sub("", fold_width(reply)).strip()
+    """Return a reply without markup, full-width forms and runs of white space, so that patterns take linear time."""
+    text = _MARKUP.sub("", fold_width(reply))
+    return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
 
 
 OURS = ReplyRule(source="no published rule: ours", choice=letter, number=number)
