@@ -76,7 +76,7 @@ DOORS = {
         "vrl/observability/telemetry.py",
     },
     "grafana_foundation_sdk": {"vrl/observability/dashboards.py"},
-    "openai": {"vrl/reward/judge/endpoint.py"},
+    "httpx": {"vrl/reward/judge/endpoint.py"},
     "starlette": {"vrl/serve/app.py"},
     "pydantic": {"vrl/serve/request.py"},
     "wandb": {"vrl/observability/charts.py"},

@@ -108,3 +108,11 @@ class StorageError(VrlError):
 
 class ParityError(VrlError):
     """Engine and learner disagree; the message names the first tensor that differs."""
+
+
+def excerpt(foreign: object, most: int = 200) -> str:
+    """Return a stranger's text as errors and log lines quote it: at most `most` characters on one line, control
+    characters escaped."""
+    text = str(foreign)
+    head = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:most])
+    return head if len(text) <= most and len(head) <= most else f"{head[: most - 3]}..."

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 import ray
 from support.fakes import FakeEngines, FakeLearner, prepare
+from support.hostile_replies import REPLIES, hostile_endpoint
 from support.judge_cases import down, endpoint, honest, nonsense, slow
 
 from vrl.actors.pool import ActorPool
@@ -147,6 +148,14 @@ def test_training_continues_and_what_is_missing_is_counted(
         # all of the weight goes to what is there: half of the answers are right
         assert row["reward/mean"] == pytest.approx(1.5 if answer is honest else 1.0)
         assert ("reward/temporal" in row) == (answer is honest)
+
+
+def test_training_continues_through_every_hostile_reply(local_ray: None, tmp_path: Path) -> None:
+    with hostile_endpoint(list(REPLIES.values())) as (url, seen):
+        rows = train(tmp_path, url, timeout_s=2.0)
+    assert [row["step"] for row in rows] == [1, 2, 3] and len(seen) == 48
+    assert [row["judge/failures"] for row in rows] == [16] * 3
+    assert all(row["reward/missing/temporal"] == 1.0 and row["reward/accuracy"] == 0.5 for row in rows)
 
 
 def test_an_engine_of_our_own_answers_and_comes_back_after_it_was_killed(local_ray: None, tmp_path: Path) -> None:

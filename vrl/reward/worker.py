@@ -1,13 +1,14 @@
 """The reward worker: scores the completions of a group. A plain class; the pool makes it an actor.
 
 Asks the judge first, all questions of a group concurrently, then computes pure functions. A judge that fails leaves
-values missing; a reward function that raises fails the group.
+values missing; anything else that raises fails the group.
 """
 
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from vrl.config import RewardConfig, TaskConfig
-from vrl.errors import ConfigError, JudgeError, RewardError
+from vrl.errors import ConfigError, RewardError, excerpt
+from vrl.observability.faults import FaultLog
 from vrl.observability.series import count, observe
 from vrl.observability.spans import timed
 from vrl.observability.telemetry import start_telemetry
@@ -28,7 +30,7 @@ from vrl.reward.rubric import Rubric, build_rubric
 from vrl.reward.similarity import make_similarity
 from vrl.tasks import TASKS
 from vrl.tasks.tags import from_header
-from vrl.types import Completion, Prompt, Reward
+from vrl.types import Completion, Prompt, Reward, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class RewardWorker:
         self._judge: Any = make_judge(self._config.judge, judge_engines) if asks else None
         self._similarity: Any = make_similarity(self._config) if "claims" in asks else None
         self._tokenizer = _tokenizer(model_path) if self._rubric.counts_tokens() else None
+        self._faults = FaultLog(logger)
 
     @timed("score")
     async def score(
@@ -76,13 +79,17 @@ class RewardWorker:
         Raises RewardError, with reward, sample and cause, if a reward function raises or returns a non-finite number,
         if every value of a completion is missing, or if the sample's task has no rubric.
         """
+        with self._one_item(prompt.sample):
+            return await self._score(self._watched if diagnose else self._rubric, prompt, completions, shuffled)
+
+    async def _score(
+        self, rubric: Rubric, prompt: Prompt, completions: Sequence[Completion], shuffled: Sequence[Completion]
+    ) -> tuple[Reward, ...]:
         sample = prompt.sample
-        if sample.task not in self._rubric.terms:
+        if sample.task not in rubric.terms:
             raise RewardError(
-                f"sample {sample.sample_id}: got task {sample.task!r}, wanted one with a rubric: "
-                f"{sorted(self._rubric.terms)}"
+                f"sample {sample.sample_id}: got task {sample.task!r}, wanted one with a rubric: {sorted(rubric.terms)}"
             )
-        rubric = self._watched if diagnose else self._rubric
         inputs = [self._read(prompt, completion) for completion in completions]
         measured = await self._measure(rubric, inputs, [self._read(prompt, completion) for completion in shuffled])
         rewards = tuple(
@@ -105,7 +112,22 @@ class RewardWorker:
 
         Raises RewardError as `score` does.
         """
-        return await self._measure(self._rubric, inputs, shuffled)
+        with self._one_item(inputs[0].sample if inputs else None):
+            return await self._measure(self._rubric, inputs, shuffled)
+
+    @contextmanager
+    def _one_item(self, sample: Sample | None) -> Iterator[None]:
+        """Make any failure the sample's, a RewardError; the first of each kind leaves its traceback in the log."""
+        try:
+            yield
+        except RewardError as error:
+            if error.__cause__ is not None:
+                self._faults.add("reward", error)
+            raise
+        except Exception as error:
+            self._faults.add("reward", error)
+            where = f"sample {sample.sample_id} (task {sample.task})" if sample is not None else "no sample"
+            raise RewardError(f"{where}: {type(error).__name__}: {excerpt(error)}") from error
 
     async def _measure(
         self, rubric: Rubric, inputs: Sequence[RewardInput], shuffled: Sequence[RewardInput]
@@ -153,7 +175,7 @@ class RewardWorker:
                 "visual": lambda: self._judge.visual(sample, thinking),
             }
         asked = sorted(rubric.asks(inputs.task.name) & questions.keys())
-        replies = await asyncio.gather(*(_answered(questions[name]()) for name in asked))
+        replies = await asyncio.gather(*(self._answered(questions[name]()) for name in asked))
         found = dict(zip(asked, replies, strict=True))
         claims: tuple[Claim, ...] | None = found.get("claims")
         similarity: np.ndarray | None = None
@@ -162,6 +184,17 @@ class RewardWorker:
             similarity = await asyncio.to_thread(self._similarity, [claim.text for claim in claims], captions)
         judgement = Judgement(**found, similarity=similarity)
         return replace(inputs, judgement=judgement), sum(reply is None for reply in replies)
+
+    async def _answered(self, question: Awaitable[Any]) -> Any:
+        """Return the judge's answer, or None if it has none."""
+        try:
+            answer = await question
+        except Exception as error:  # a judge may raise anything
+            self._faults.add("judge", error)
+            count("vrl_reward_judge_questions_total", outcome="failed")
+            return None
+        count("vrl_reward_judge_questions_total", outcome="answered")
+        return answer
 
     def _values(
         self, rubric: Rubric, inputs: list[RewardInput], shuffled: list[RewardInput]
@@ -187,23 +220,11 @@ def _value(name: str, inputs: RewardInput) -> float | None:
     where = f"reward {name}, sample {inputs.sample.sample_id} (task {inputs.sample.task})"
     try:
         value = REWARDS[name](inputs)
-    except Exception as error:  # a reward may raise anything
-        raise RewardError(f"{where}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # a reward may raise anything
+        raise RewardError(f"{where}: {type(error).__name__}: {excerpt(error)}") from error
     if value is not None and not math.isfinite(value):
         raise RewardError(f"{where}: got {value}, wanted a finite number, or None for a missing value")
     return value
-
-
-async def _answered(question: Awaitable[Any]) -> Any:
-    """Return the judge's answer, or None if it has none."""
-    try:
-        answer = await question
-    except JudgeError as error:
-        logger.warning("judge: %s", error)
-        count("vrl_reward_judge_questions_total", outcome="failed")
-        return None
-    count("vrl_reward_judge_questions_total", outcome="answered")
-    return answer
 
 
 def _tokenizer(model_path: str) -> Tokenizer:

@@ -5,10 +5,12 @@ Independent of the policy: its weights never change. Does not write the question
 
 import itertools
 import os
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vrl.config import JudgeConfig, ModelConfig, RolloutConfig
-from vrl.errors import JudgeError
+from vrl.errors import JudgeError, excerpt
 from vrl.observability.telemetry import start_telemetry
 from vrl.rollout.llm import RpcDir, start_llm
 
@@ -51,7 +53,6 @@ class JudgeEngine:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        ids = self._tokenizer.apply_chat_template(request["messages"], add_generation_prompt=True)["input_ids"]
         params = SamplingParams(
             temperature=request["temperature"],
             seed=request["seed"],
@@ -59,13 +60,36 @@ class JudgeEngine:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         try:
+            ids = chat_ids(self._tokenizer, request["messages"])
             async for output in self._llm.generate({"prompt_token_ids": ids}, params, str(next(self._requests))):
                 return output.outputs[0].text
         except Exception as error:  # any failure of vLLM: the question stays unanswered, the run continues
-            raise JudgeError(f"{type(error).__name__}: {error}") from error
+            raise JudgeError(f"{type(error).__name__}: {excerpt(error)}") from error
         raise JudgeError("got no output")
 
     def shutdown(self) -> None:
         """Stop vLLM's processes; the engine cannot be used afterwards."""
         self._llm.shutdown()
         del self._llm
+
+
+def chat_ids(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    """Return the token ids of a chat: special tokens from the chat template alone, contents as plain text.
+
+    The template is rendered with a placeholder for each content, so that text that spells a special token stays text.
+    Raises JudgeError if a content still holds one.
+    """
+    blank = [{**message, "content": f"vrlcontent{i}x"} for i, message in enumerate(messages)]
+    rendered = tokenizer.apply_chat_template(blank, add_generation_prompt=True, tokenize=False)
+    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    ids: list[int] = []
+    for i, piece in enumerate(re.split(r"vrlcontent(\d+)x", rendered)):
+        if i % 2 == 0:
+            ids += tokenizer.encode(piece, add_special_tokens=False)
+            continue
+        content = messages[int(piece)]["content"]
+        plain = tokenizer.encode(content, add_special_tokens=False, split_special_tokens=True)
+        if special & set(plain):
+            raise JudgeError(f"got a special token in the text '{excerpt(content)}', wanted plain text")
+        ids += plain
+    return ids

@@ -1,18 +1,21 @@
 """One wave of groups, from prepared prompts to rewarded rollouts.
 
 Engines admit a wave together: one group if rollouts and learning overlap, all groups of a step if they alternate, so
-that equal seeds give equal batches and bit-equal results. A group that cannot be generated or scored is dropped with a
-reason; the run ends when all workers of a role are dead.
+that equal seeds give equal batches and bit-equal results. A group that cannot be generated or scored, for any cause, is
+dropped with a reason; the run ends when all workers of a role are dead, or when too many groups in a row fail.
 """
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from vrl.actors.interfaces import Workers
-from vrl.errors import LostCallError, RewardError, RolloutError
+from vrl.errors import LostCallError, RewardError, RolloutError, WorkerError, excerpt
+from vrl.observability.faults import FaultLog
 from vrl.rollout.buffer import RolloutBuffer
 from vrl.rollout.prefetch import PreparedPrompt
 from vrl.rollout.shuffled import ShuffledDraws
@@ -41,6 +44,7 @@ class Runner:
         self._rewards = rewards
         self._buffer = buffer
         self._failures = 0
+        self._faults = FaultLog(logger)
 
     async def run_wave(self, prepared: Sequence[PreparedPrompt], group_ids: Sequence[int]) -> None:
         """Generate and score every prompt of the wave; put its groups into the buffer and drop those that fail.
@@ -57,6 +61,8 @@ class Runner:
         try:
             completions, shuffled = await self._draw(jobs)
         except (RolloutError, LostCallError) as error:
+            if isinstance(error, RolloutError) and len(jobs) > 1:  # one prompt fails the call: draw for each alone
+                return [group for job in jobs for group in await self._run_share([job])]
             for group_id, _ in jobs:
                 await self._drop(group_id, "rollout", error)
             return []
@@ -74,9 +80,11 @@ class Runner:
         twins = [self._shuffled.twin(job, group_id) for group_id, job in jobs]
         again = [twin for twin in twins if twin is not None]
         if not again:
-            return await generate(self._engines, [job for _, job in jobs]), [()] * len(jobs)
+            with _failing_as(RolloutError):
+                return await generate(self._engines, [job for _, job in jobs]), [()] * len(jobs)
         sizes = [self._shuffled.group_size] * len(jobs) + [self._shuffled.draws] * len(again)
-        drawn = await generate(self._engines, [*(job for _, job in jobs), *again], group_size=sizes)
+        with _failing_as(RolloutError):
+            drawn = await generate(self._engines, [*(job for _, job in jobs), *again], group_size=sizes)
         rest = iter(drawn[len(jobs) :])
         return drawn[: len(jobs)], [() if twin is None else next(rest) for twin in twins]
 
@@ -91,7 +99,9 @@ class Runner:
         """Score a group; return None if that fails. `sampled`: monotonic seconds at start and end of its sampling."""
         started = time.monotonic()
         try:
-            rewards: tuple[Reward, ...] = await self._rewards.call("score", prepared.prompt, completions, shuffled)
+            with _failing_as(RewardError):
+                rewards = await self._rewards.call("score", prepared.prompt, completions, shuffled)
+                _require_rewards(rewards, len(completions))
         except (RewardError, LostCallError) as error:
             await self._drop(group_id, "reward", error)
             return None
@@ -114,13 +124,33 @@ class Runner:
     async def _drop(self, group_id: int, role: str, error: RolloutError | RewardError | LostCallError) -> None:
         lost = isinstance(error, LostCallError)  # on two workers; the restart budgets limit how often
         reason = f"{role}_lost" if lost else role
-        logger.warning("group %d dropped (%s): %s", group_id, reason, error)
+        self._faults.add(f"group {group_id} dropped ({reason})", error)
         await self._buffer.drop(group_id, reason)
         if lost:
             return
         self._failures += 1
         if self._failures >= _MAX_FAILURES_IN_A_ROW:
             raise type(error)(f"{self._failures} groups in a row failed, the last with: {error}") from error
+
+
+@contextmanager
+def _failing_as(kind: type[RolloutError] | type[RewardError]) -> Iterator[None]:
+    """Make any failure of a worker's method an error of its role; dead workers stay dead."""
+    try:
+        yield
+    except (WorkerError, kind):
+        raise
+    except Exception as error:
+        raise kind(f"{type(error).__name__}: {excerpt(error)}") from error
+
+
+def _require_rewards(rewards: Any, num_completions: int) -> None:
+    """Raise RewardError unless these are finite rewards, one for each completion."""
+    if not isinstance(rewards, tuple) or len(rewards) != num_completions:
+        raise RewardError(f"got {excerpt(rewards)}, wanted {num_completions} rewards")
+    wrong = [one for one in rewards if not (isinstance(one, Reward) and math.isfinite(one.value))]
+    if wrong:
+        raise RewardError(f"got {excerpt(wrong[0])}, wanted a finite reward")
 
 
 async def generate(

@@ -56,6 +56,6 @@ def make_judge(config: JudgeConfig, engines: Sequence[Any] = ()) -> Judge:
         from vrl.reward.judge.engines import OwnEngines
 
         return ServiceJudge(config, OwnEngines(engines))
-    from vrl.reward.judge.endpoint import Endpoint  # loads the openai client
+    from vrl.reward.judge.endpoint import Endpoint  # loads the HTTP client
 
     return ServiceJudge(config, Endpoint(config))

@@ -18,7 +18,7 @@ class ReplyCache:
         """Return the reply to exactly this request, or None if there is none or its file cannot be parsed."""
         try:
             stored = json.loads(self._path(request).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, RecursionError):
             return None
         return stored["reply"] if isinstance(stored, dict) and isinstance(stored.get("reply"), str) else None
 

@@ -10,9 +10,9 @@ from contextlib import suppress
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
-from vrl.errors import JudgeError
+from vrl.errors import JudgeError, excerpt
 from vrl.reward.judge.service import Request
 
 
@@ -27,7 +27,8 @@ class OwnEngines:
         try:
             return await next(self._turn).chat.remote(request)
         except RayError as error:
-            raise JudgeError(f"{type(error).__name__}: {error}") from error
+            cause = error.cause if isinstance(error, RayTaskError) else error  # without Ray's report around it
+            raise JudgeError(f"{type(cause).__name__}: {excerpt(cause)}") from error
 
     async def close(self) -> None:
         """Do nothing: the run ends the actors."""

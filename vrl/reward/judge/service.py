@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from vrl.config import JudgeConfig
-from vrl.errors import JudgeError
+from vrl.errors import JudgeError, excerpt
 from vrl.reward.inputs import Claim
 from vrl.reward.judge import prompts
 from vrl.reward.judge.cache import ReplyCache
@@ -20,6 +20,7 @@ from vrl.types import Sample
 T = TypeVar("T")
 Request = dict[str, Any]  # as in the OpenAI protocol: model, messages, temperature, seed, max_tokens
 _SEED = 0
+_MAX_REPLY = 2**16  # characters
 
 
 def make_request(config: JudgeConfig, messages: prompts.Messages) -> Request:
@@ -42,7 +43,7 @@ class Chat(Protocol):
 
 
 class ServiceJudge:
-    """A `Judge` that raises JudgeError if its model is unreachable, too slow, or replies in another form."""
+    """A `Judge` that raises JudgeError if its model is unreachable, too slow, or replies in another form than asked."""
 
     def __init__(self, config: JudgeConfig, chat: Chat) -> None:
         self._config = config
@@ -79,20 +80,21 @@ class ServiceJudge:
     async def _ask(self, messages: prompts.Messages, read: Callable[[str], T]) -> T:
         config = self._config
         request = make_request(config, messages)
-        stored = self._cache.get(request) if self._cache is not None else None
         try:
+            stored = self._cache.get(request) if self._cache is not None else None
             reply = stored if stored is not None else await self._send(request)
             answer = read(reply)
-        except (JudgeError, TimeoutError, ValueError) as error:
-            cause = error if isinstance(error, JudgeError) else f"{type(error).__name__}: {error}"
+            if self._cache is not None and stored is None:
+                self._cache.put(request, reply)
+        except Exception as error:  # a stranger's reply may be anything
+            cause = str(error) if isinstance(error, JudgeError) else f"{type(error).__name__}: {excerpt(error)}"
             raise JudgeError(f"{config.base_url} {config.model}: {cause}".strip()) from error
-        if self._cache is not None and stored is None:
-            self._cache.put(request, reply)
         return answer
 
     async def _send(self, request: Request) -> str:
         async with asyncio.timeout(self._config.timeout_s), self._slots:
             content = await self._chat(request)
-        if not content:
-            raise ValueError("got an empty reply")
+        if not 0 < len(content) <= _MAX_REPLY:
+            raise ValueError(f"got a reply of {len(content)} characters, wanted 1 to {_MAX_REPLY}")
+        content.encode()  # half of a surrogate pair is no text
         return content
