@@ -21,7 +21,7 @@ from vrl.rollout.engine import RolloutEngine
 from vrl.toyworld.model import build_family
 from vrl.types import Prompt, Sample
 from vrl.weights.sender import WeightSender
-from vrl.weights.wire import value_digest
+from vrl.weights.wire import Digest, digest_of
 
 PUSH = PushConfig(timeout_s=60.0)
 ENV = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "HF_HUB_OFFLINE": "1"}
@@ -92,7 +92,8 @@ def test_two_ranks_push_to_two_engines(fleet: Engines, zero_stage: int, freeze: 
 
         with pytest.raises(WeightPushError, match=rf"engine 0: got policy version {zero_stage}, wanted 9"):
             await fleet.engines[0].verify_weights.remote(9, digests)
-        off = digests | {"model.visual.blocks.1.mlp.fc1.weight": digests["model.visual.blocks.1.mlp.fc1.weight"] + 1}
+        name = "model.visual.blocks.1.mlp.fc1.weight"
+        off = digests | {name: digests[name]._replace(value=digests[name].value + 1)}
         with pytest.raises(WeightPushError, match=r"1 of \d+ parameters differ .* visual\.blocks\.1\.mlp\.fc1\.weight"):
             await fleet.engines[1].verify_weights.remote(zero_stage, off)
 
@@ -124,7 +125,7 @@ def test_trained_adapters_are_sent_merged_and_score_as_in_the_learner(fleet: Eng
             learner.close()
         np.testing.assert_allclose(scored, completion.rollout_logprobs, atol=2e-5)
         weights = AutoModelForImageTextToText.from_pretrained(fleet.learner_model.path).named_parameters()
-        moved = {name for name, weight in weights if digests[name] != value_digest(weight)}
+        moved = {name for name, weight in weights if digests[name] != digest_of(weight)}
         assert moved and all("language_model" in name and "proj" in name for name in moved)
 
     fleet.run(go())
@@ -148,7 +149,7 @@ class PlainLearner:
     def full_parameters(self) -> Iterator[tuple[str, torch.Tensor]]:
         yield from self.weights.items()
 
-    def push(self, version: int) -> dict[str, int]:
+    def push(self, version: int) -> dict[str, Digest]:
         self.sender.send(version)
         return self.sender._outgoing.digests
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
@@ -22,6 +22,9 @@ from vrl.algo.packing import PatchCost
 from vrl.config import AlgoConfig, LearnerConfig, ModelConfig, PushConfig
 from vrl.errors import LearnerError, LearnerLostError, VrlError
 from vrl.types import PackedBatch, StepCounts, Update
+
+if TYPE_CHECKING:
+    from vrl.weights.wire import Digest
 
 _DEATH_S = 10.0  # time for Ray to notice that a process has exited
 _PORTS = range(20_000, 32_768)  # above Ray's workers, below the ephemeral ones
@@ -136,7 +139,7 @@ class LearnerGroup:
         """Return the cost of a vision patch for the learner, in units of a language token."""
         return (await self._all("patch_cost"))[0]
 
-    async def checksums(self) -> dict[str, int]:
+    async def checksums(self) -> "dict[str, Digest]":
         """Return a digest of every full parameter."""
         return (await self._all("checksums"))[0]
 

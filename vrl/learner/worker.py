@@ -31,7 +31,7 @@ from vrl.sizing.costs import patch_cost
 from vrl.sizing.model_shape import model_shape
 from vrl.types import MicroBatch, StepCounts, Update
 from vrl.weights.sender import WeightSender
-from vrl.weights.wire import value_digest
+from vrl.weights.wire import Digest, digest_of
 
 
 class LearnerWorker:
@@ -174,9 +174,9 @@ class LearnerWorker:
         """Write the policy as a Hugging Face folder, with the tokenizer and processor files of model.path."""
         self._engine.export(folder, Path(self._model_config.path))
 
-    def checksums(self) -> dict[str, int]:
+    def checksums(self) -> dict[str, Digest]:
         """Return a digest of every full parameter; equal on all ranks."""
-        return {name: value_digest(tensor) for name, tensor in self._engine.full_parameters()}
+        return {name: digest_of(tensor) for name, tensor in self._engine.full_parameters()}
 
     def patch_cost(self) -> PatchCost:
         """Return the cost of a vision patch in language tokens; computed on a rank, which has loaded transformers."""

@@ -26,6 +26,7 @@ from vrl.rollout.llm import RpcDir, start_llm
 from vrl.rollout.shuffled import in_order
 from vrl.types import Completion, Prompt, RawPrompt, VersionSpan
 from vrl.weights.sender import differences
+from vrl.weights.wire import Digest
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -172,8 +173,8 @@ class RolloutEngine:
         self._calls.clear()
 
     @timed("verify")
-    async def verify_weights(self, policy_version: int, digests: Mapping[str, int]) -> None:
-        """Compare every parameter of the live model with the learner's digests (value_digest, by sent name).
+    async def verify_weights(self, policy_version: int, digests: Mapping[str, Digest]) -> None:
+        """Compare every parameter of the live model with the learner's digests (by sent name, in the order sent).
 
         Raises WeightPushError naming the first parameter that differs, or the version if the engine holds another.
         """

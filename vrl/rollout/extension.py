@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
+from vllm.model_executor.layers.linear import ColumnParallelLinear, RowParallelLinear
+from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
 from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
 
 from vrl.rollout.parent_watchdog import watch_parent
 from vrl.weights.receiver import parameter_names
-from vrl.weights.wire import row_digest, value_digest
+from vrl.weights.wire import row_digest, shard_digest, value_digest
 
 _ROWS = 1024  # of the identity matrix that reads packed weights back
 
@@ -41,11 +43,13 @@ class EngineExtension:
         """
         model = self.model_runner.get_model()
         plain = {name: parameter for name, parameter in model.named_parameters() if parameter.numel()}
-        digests = {name: value_digest(parameter) for name, parameter in plain.items()}
+        owners = {name: model.get_submodule(name.rpartition(".")[0]) for name in plain}
+        digests = {name: _digest(owners[name], parameter) for name, parameter in plain.items()}
         names = {id(parameter): name for name, parameter in plain.items()}  # a tied head is named after its embedding
         for prefix, module in model.named_modules():
             if hasattr(module, "cpu_linear"):
-                name, packed = names.get(id(module.weight), f"{prefix}.weight"), value_digest(_packed_weight(module))
+                name = names.get(id(module.weight), f"{prefix}.weight")
+                packed = _digest(module, _packed_weight(module))
                 digests[name] = packed if digests.get(name, packed) == packed else -1
         return digests
 
@@ -111,6 +115,16 @@ class _ParityTap:
 
     def _record_pixels(self, _module: Any, _inputs: Any, output: torch.Tensor) -> None:
         self.rows.append(output.detach().float().cpu())
+
+
+def _digest(module: Any, tensor: torch.Tensor) -> int:
+    """Return the digest of a parameter of `module`; a shard is hashed at its place in the full tensor."""
+    rank, world_size = getattr(module, "tp_rank", 0), getattr(module, "tp_size", 1)
+    if world_size > 1 and isinstance(module, ColumnParallelLinear | VocabParallelEmbedding):
+        return shard_digest(tensor, module.output_partition_sizes, rank, world_size)
+    if world_size > 1 and isinstance(module, RowParallelLinear) and tensor.dim() == 2:  # its bias is whole
+        return value_digest(tensor, column=rank * tensor.shape[1])
+    return value_digest(tensor)
 
 
 def _packed_weight(module: Any) -> torch.Tensor:

@@ -22,6 +22,7 @@ class GlooInitInfo(WeightTransferInitInfo):
 
     address: str
     port: int
+    name: str  # of the group in the store
     world_size: int
     rank_offset: int
     timeout_s: float
@@ -48,7 +49,7 @@ class GlooTransferEngine(WeightTransferEngine[GlooInitInfo, GlooUpdateInfo]):
         rank = init_info.rank_offset + self.parallel_config.rank
         store = join_store(init_info.address, init_info.port, init_info.timeout_s)
         self._group = PacketGroup(
-            store, "weights", rank=rank, world_size=init_info.world_size, timeout_s=init_info.timeout_s
+            store, init_info.name, rank=rank, world_size=init_info.world_size, timeout_s=init_info.timeout_s
         )
 
     def start_weight_update(self) -> None:

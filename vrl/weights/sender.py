@@ -6,6 +6,7 @@ whose receiving half is vrl.weights.receiver. Does not pause or resume engines: 
 vLLM for nccl and ipc only.
 """
 
+import secrets
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ import torch
 
 from vrl.config import PushConfig
 from vrl.errors import ConfigError, WeightPushError
-from vrl.weights.wire import PacketGroup, add_digests, open_store, pack, value_digest
+from vrl.weights.wire import Digest, PacketGroup, add_digests, digest_of, open_store, pack
 
 
 class ParameterSource(Protocol):
@@ -159,11 +160,10 @@ class GlooSender:
         self._outgoing = outgoing
         store = open_store(address, timeout_s)
         world_size = 1 + client.num_workers
+        name = secrets.token_hex(16)  # keys of the store that a stranger on the network cannot guess
         group = {"address": address, "port": store.port, "world_size": world_size, "timeout_s": timeout_s}
-        joining = client.begin_init({**group, "rank_offset": 1})
-        self._group: PacketGroup | None = PacketGroup(
-            store, "weights", rank=0, world_size=world_size, timeout_s=timeout_s
-        )
+        joining = client.begin_init({**group, "name": name, "rank_offset": 1})
+        self._group: PacketGroup | None = PacketGroup(store, name, rank=0, world_size=world_size, timeout_s=timeout_s)
         client.wait(joining)
 
     def send_weights(self) -> None:
@@ -207,7 +207,7 @@ class _Outgoing:
     def __init__(self, source: ParameterSource, dtype: torch.dtype, *, digest: bool) -> None:
         self.source = source
         self.dtype = dtype
-        self.digests: dict[str, int] = {}
+        self.digests: dict[str, Digest] = {}
         self.num_bytes = 0
         self._digest = digest
 
@@ -221,7 +221,7 @@ class _Outgoing:
                 )
             self.num_bytes += tensor.nbytes
             if self._digest:
-                self.digests[name] = value_digest(tensor)
+                self.digests[name] = digest_of(tensor)
             yield name, tensor
 
 
@@ -254,21 +254,21 @@ def _vllm_sender(backend: str, client: EngineClient, outgoing: _Outgoing, rank: 
 
 
 def differences(
-    expected: Mapping[str, int], engine_names: Mapping[str, str], held: Sequence[Mapping[str, int]]
+    expected: Mapping[str, Digest], engine_names: Mapping[str, str], held: Sequence[Mapping[str, int]]
 ) -> list[str]:
     """Return the engine parameters that differ from what the learner sent, in name order.
 
-    `expected`: digest of each sent tensor; `engine_names`: sent name -> the engine parameter that holds it, possibly
-    fused with others; `held`: digest of each engine parameter on every worker. Workers either all hold a full
-    parameter or together hold its shards. A parameter that only one side has is a difference.
+    `expected`: digest of each sent tensor, in the order sent; `engine_names`: sent name -> the engine parameter that
+    holds it, possibly below others sent before it; `held`: digest of each engine parameter on every worker. Workers
+    either all hold a full parameter or together hold its shards. A parameter that only one side has is a difference.
     """
-    wanted: dict[str, int] = {}
+    wanted: dict[str, Digest] = {}
     for name, digest in expected.items():
-        wanted[engine_names[name]] = add_digests((wanted.get(engine_names[name], 0), digest))
+        wanted[engine_names[name]] = wanted.get(engine_names[name], Digest(0, 0)).above(digest)
     wrong = []
     for name in sorted({*wanted, *(name for worker in held for name in worker)}):
         parts = [worker[name] for worker in held if name in worker]
-        full = wanted.get(name)
+        full = wanted[name].value if name in wanted else None
         if not parts or full is None or (add_digests(parts) != full and any(part != full for part in parts)):
             wrong.append(name)
     return wrong

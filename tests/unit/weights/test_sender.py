@@ -2,10 +2,12 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+import torch
 
 from vrl.config import PushConfig
 from vrl.errors import ConfigError, WeightPushError
 from vrl.weights.sender import EngineClient, choose_backend, differences
+from vrl.weights.wire import digest_of, value_digest
 
 
 def test_backend_follows_the_hardware_unless_configured():
@@ -16,20 +18,26 @@ def test_backend_follows_the_hardware_unless_configured():
         choose_backend(PushConfig(backend="ipc"), has_gpus=False)
 
 
-SENT = {"q": 5, "k": 7, "norm": 11}
+Q, K, NORM = torch.randn(4, 6), torch.randn(2, 6), torch.randn(3)
+SENT = {"q": digest_of(Q), "k": digest_of(K), "norm": digest_of(NORM)}
+QKV, HELD_NORM = value_digest(torch.cat([Q, K])), value_digest(NORM)
 NAMES = {"q": "qkv", "k": "qkv", "norm": "norm"}
 
 
 def test_fused_and_sharded_parameters_add_up():
-    assert differences(SENT, NAMES, [{"qkv": 12, "norm": 11}]) == []
-    assert differences(SENT, NAMES, [{"qkv": 4, "norm": 11}, {"qkv": 8, "norm": 11}]) == []  # qkv in two parts
+    assert differences(SENT, NAMES, [{"qkv": QKV, "norm": HELD_NORM}]) == []
+    parts = value_digest(Q), value_digest(K, row=4)
+    assert differences(SENT, NAMES, [{"qkv": part, "norm": HELD_NORM} for part in parts]) == []
+    swapped = value_digest(torch.cat([K, Q]))
+    assert differences(SENT, NAMES, [{"qkv": swapped, "norm": HELD_NORM}]) == ["qkv"]
 
 
 def test_every_kind_of_difference_is_named():
-    assert differences(SENT, NAMES, [{"qkv": 13, "norm": 11}]) == ["qkv"]
-    assert differences(SENT, NAMES, [{"qkv": 12, "norm": 11}, {"qkv": 12, "norm": 12}]) == ["norm"]
-    assert differences(SENT, NAMES, [{"qkv": 12}]) == ["norm"]
-    assert differences(SENT, NAMES, [{"qkv": 12, "norm": 11, "head": 3}]) == ["head"]
+    good = {"qkv": QKV, "norm": HELD_NORM}
+    assert differences(SENT, NAMES, [{"qkv": QKV + 1, "norm": HELD_NORM}]) == ["qkv"]
+    assert differences(SENT, NAMES, [good, good | {"norm": HELD_NORM + 1}]) == ["norm"]
+    assert differences(SENT, NAMES, [{"qkv": QKV}]) == ["norm"]
+    assert differences(SENT, NAMES, [good | {"head": 3}]) == ["head"]
 
 
 class Handle:

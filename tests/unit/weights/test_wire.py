@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from vrl.errors import WeightPushError
-from vrl.weights.wire import PacketGroup, add_digests, join_store, open_store, pack, unpack, value_digest
+from vrl.weights.wire import (
+    PacketGroup,
+    add_digests,
+    digest_of,
+    join_store,
+    open_store,
+    pack,
+    shard_digest,
+    unpack,
+    value_digest,
+)
 
 
 def tensors() -> list[tuple[str, torch.Tensor]]:
@@ -18,10 +28,15 @@ def tensors() -> list[tuple[str, torch.Tensor]]:
 
 def test_digest_is_invariant_to_how_engines_store_weights():
     q, k = torch.randn(4, 6), torch.randn(2, 6)
-    parts = add_digests((value_digest(q), value_digest(k)))
+    fused = digest_of(q).above(digest_of(k))
     padded = torch.cat([torch.cat([q, k]), torch.zeros(2, 6)])
-    assert value_digest(padded.t()) == parts
-    assert value_digest(torch.tensor([-0.0, 1.5])) == value_digest(torch.tensor([1.5, 0.0]))
+    assert value_digest(padded) == fused.value and fused.rows == 6
+    assert value_digest(padded.t().contiguous().t()) == fused.value
+    assert value_digest(torch.tensor([-0.0, 1.5])) == value_digest(torch.tensor([0.0, 1.5]))
+    convolution = torch.randn(5, 3, 2, 4, 4)  # engines keep it as a matrix
+    assert value_digest(convolution) == value_digest(convolution.flatten(1))
+    assert value_digest(torch.zeros(0, 4)) == value_digest(torch.zeros(0)) == 0
+    assert value_digest(torch.tensor(2.5)) == value_digest(torch.tensor([2.5]))
     half = torch.randn(64).to(torch.bfloat16)
     assert value_digest(half) == value_digest(half.float())
 
@@ -38,8 +53,23 @@ def test_digest_detects_the_smallest_change_of_one_value():
 def test_digest_in_chunks_is_the_digest_of_the_whole(monkeypatch: pytest.MonkeyPatch):
     weights = torch.randn(100)
     whole = value_digest(weights)
-    monkeypatch.setattr("vrl.weights.wire._CHUNK", 7)
+    monkeypatch.setattr("vrl.weights.wire._CPU_CHUNK", 7)
     assert value_digest(weights) == whole
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_digests_of_tensor_parallel_shards_add_up_to_that_of_the_whole(workers: int):
+    q, k, v, out = torch.randn(16, 6), torch.randn(8, 6), torch.randn(8, 6), torch.randn(5, 16)
+    whole = digest_of(q).above(digest_of(k)).above(digest_of(v)).value
+    rows = [torch.cat([part.chunk(workers)[rank] for part in (q, k, v)]) for rank in range(workers)]
+    sizes = [part.shape[0] // workers for part in (q, k, v)]
+    shards = [shard_digest(shard, sizes, rank, workers) for rank, shard in enumerate(rows)]
+    assert add_digests(shards) == whole
+    if workers > 1:
+        assert add_digests([shard_digest(shard, sizes, 0, workers) for shard in rows]) != whole
+        assert add_digests(shard_digest(s, sizes, r, workers) for r, s in enumerate(reversed(rows))) != whole
+    columns = list(enumerate(out.chunk(workers, dim=1)))
+    assert add_digests(value_digest(s, column=rank * s.shape[1]) for rank, s in columns) == value_digest(out)
 
 
 def test_packets_are_bounded_and_unpack_bit_for_bit():
