@@ -1,6 +1,7 @@
 """Attacks by model folders: code of their own, pickled weights, and names that lead elsewhere."""
 
 import ast
+import asyncio
 import builtins
 import json
 from pathlib import Path
@@ -10,14 +11,17 @@ import pytest
 import torch
 
 from vrl import checkpoint
-from vrl.config import DataConfig, ModelConfig, RewardConfig
+from vrl.config import DataConfig, JudgeConfig, ModelConfig, RewardConfig, RunConfig
 from vrl.data.prompt import PromptBuilder
 from vrl.errors import CheckpointError, ConfigError
 from vrl.inference.config import BackfillConfig
 from vrl.inference.retrieval import RetrievalWorker
 from vrl.learner.model import load_hf_model
+from vrl.lifecycle import Stop
 from vrl.reward.similarity import make_similarity
 from vrl.sizing.model_shape import model_shape
+from vrl.training import session
+from vrl.training.run_folder import RunData
 
 LOADERS = ("from_pretrained", "from_config")
 PICKLES = ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "model.pt", "weights.pth", "model.ckpt", "m.pkl"]
@@ -117,6 +121,28 @@ def test_a_missing_folder_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypat
     for load, key in (("similarity", "reward.embedding_model"), ("retrieval", "strategy.backfill.encoder")):
         with pytest.raises((CheckpointError, ConfigError), match=f"{key}: got {path}, which the folder"):
             LOADS[load](path)
+
+
+@pytest.mark.parametrize("problem", ["missing", "pickled"])
+def test_a_run_does_not_start_with_such_a_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str):
+    (tmp_path / "toy").mkdir()
+    if problem == "pickled":
+        (tmp_path / "toy" / "judge").mkdir()
+        (tmp_path / "toy" / "judge" / "pytorch_model.bin").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(session, "open_data", lambda config: RunData(train=(), val=(), files={}))
+    monkeypatch.setattr(session, "with_steps", lambda config, *_: config)
+    monkeypatch.setattr(session, "resolve_model", lambda path: tmp_path)
+    judge = JudgeConfig(kind="vllm", model="toy/judge")
+    config = RunConfig(name="run", model=ModelConfig(path="m"), reward=RewardConfig(judge=judge), runs_dir="runs")
+
+    async def start() -> None:
+        async with session.open_session(config, Stop(asyncio.current_task()), kind="rl"):  # pyright: ignore[reportArgumentType]
+            raise AssertionError("started")
+
+    with pytest.raises(CheckpointError, match=r"reward\.judge\.model: .*(does not hold|no safetensors)"):
+        asyncio.run(start())
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("path", ["-a/b", "a--b/c", "a/b.git", "a../b"])

@@ -16,7 +16,7 @@ from typing import Any
 from vrl import __version__
 from vrl.actors.placement import Placement, roles
 from vrl.algo.packing import PatchCost
-from vrl.checkpoint import Checkpoint, begin, commit, resolve_model
+from vrl.checkpoint import Checkpoint, begin, commit, require_model, resolve_model
 from vrl.config import RunConfig
 from vrl.data.media_tracker import MediaTracker
 from vrl.data.preparer import SamplePreparer
@@ -52,6 +52,8 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
     model_path = str(resolve_model(config.model.path))
     if config.checkpoint.export:
         require_publishable(Path(model_path))
+    if config.reward.judge.kind == "vllm":
+        require_model(config.reward.judge.model, "reward.judge.model")
     checkpoint = open_run(config)
     stored_state(checkpoint)
     await require_judge(config.reward.judge)
