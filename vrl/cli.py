@@ -97,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
         "--list", choices=("rewards", "tasks", "strategies"), help="describe rewards, tasks, strategies"
     )
 
+    config.add_argument("--prompt", metavar="TASK", help="print a question's words and SHA-256; TASK/TYPE: of a type")
+
     plan = configured("plan", _plan, "estimate a run's tokens, memory and actors; starts nothing")
     plan.add_argument("--gpu-gib", type=float, default=80.0, help="memory of one GPU; 0: plan for CPUs")
 
@@ -258,7 +260,13 @@ def _config(args: argparse.Namespace) -> int:
         reference.print_rows(reference.KEY_COLUMNS, reference.keys(args.schema, args.keys), Console())
     else:
         schema, check = reference.SCHEMAS[args.schema]
-        print(as_yaml(load(args.config, args.overrides, schema=schema, check=check)), end="")
+        loaded: Any = load(args.config, args.overrides, schema=schema, check=check)
+        if args.prompt:
+            from vrl.data.wording import describe, read_wording
+
+            print(describe(read_wording(loaded.prompt), args.prompt))
+        else:
+            print(as_yaml(loaded), end="")
     return 0
 
 

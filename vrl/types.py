@@ -48,6 +48,7 @@ class Sample:
     key_elements: tuple[str, ...] = ()
     thinking: str = ""  # worked reasoning that a cold start may learn from, without tags
     source: str = ""  # where the row came from
+    reply: str = ""  # the whole reply as published, which a cold start may learn in place of the task's target
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

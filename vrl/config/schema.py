@@ -9,6 +9,7 @@ from pathlib import Path
 from vrl.config.data import DataConfig
 from vrl.config.fields import MISSING, above_zero, at_least, fraction, key, one_of, path_key, run_name, section
 from vrl.config.learning import AlgoConfig, LearnerConfig, SftConfig
+from vrl.config.prompt import PromptConfig
 from vrl.config.reward import RewardConfig, TaskConfig
 
 
@@ -142,6 +143,7 @@ class RunConfig:
     model: ModelConfig = section(ModelConfig)
     data: DataConfig = section(DataConfig)
     tasks: list[TaskConfig] = key([], doc="Rubrics, one per task; empty: every task with its own rewards.")
+    prompt: PromptConfig = section(PromptConfig)
     rollout: RolloutConfig = section(RolloutConfig)
     reward: RewardConfig = section(RewardConfig)
     learner: LearnerConfig = section(LearnerConfig)

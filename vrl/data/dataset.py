@@ -48,14 +48,19 @@ SCHEMA = pa.schema(
         ("key_elements", pa.list_(pa.string())),
         ("thinking", pa.string()),
         ("source", pa.string()),
+        ("reply", pa.string()),
     ],
     metadata={_VERSION_KEY: SCHEMA_VERSION.encode()},
 )
 
 
 def write_parquet(samples: Sequence[Sample], path: Path) -> None:
-    """Write samples as parquet (zstd, row groups of 1024). The same samples give the same bytes."""
-    table = pa.Table.from_pylist([asdict(sample) for sample in samples], schema=SCHEMA)
+    """Write samples as parquet (zstd, row groups of 1024); without replies there is no such column.
+
+    The same samples give the same bytes.
+    """
+    schema = SCHEMA if any(sample.reply for sample in samples) else SCHEMA.remove(SCHEMA.get_field_index("reply"))
+    table = pa.Table.from_pylist([asdict(sample) for sample in samples], schema=schema)
     pq.write_table(table, path, compression="zstd", row_group_size=1024)
 
 
@@ -192,6 +197,7 @@ class _SampleReader:
             key_elements=tuple(self._list("key_elements", self._string)),
             thinking=self._text("thinking"),
             source=self._text("source"),
+            reply=self._text("reply"),
         )
 
     def _text(self, column: str, default: str = "") -> str:

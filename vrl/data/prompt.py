@@ -18,6 +18,7 @@ from transformers import AutoProcessor, Qwen3VLVideoProcessor
 from vrl.config import FrameConfig, ModelConfig
 from vrl.data.normalisation import normalisation
 from vrl.data.vision import Vision
+from vrl.data.wording import CHAT_TOKENS, Wording, target_text, user_text
 from vrl.errors import ConfigError, DataError
 from vrl.tasks.event import true_spans
 from vrl.tasks.tags import after_header, header
@@ -26,17 +27,18 @@ from vrl.types import Frames, Media, Prompt, RawPrompt, Sample, View, VisionGrid
 
 _CLOCK_HZ = 1000  # the processor gets times as frame numbers of a 1000 Hz clip: exact to 1 ms at any frame rate
 _PLAIN = View()
+_OWN_WORDS = Wording()
 _PATCHES_VERSION = 1  # increase when our code changes the frames or patches of a file: caches outlive versions
 _FAMILIES = ("Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
 
 
 class PromptBuilder:
-    """A builder of prompts for one checkpoint and frame choice that leaves room for `max_tokens` of completion.
+    """A builder of prompts for one checkpoint, frame choice and wording, with room for `max_tokens` of completion.
 
     Raises ConfigError for a checkpoint of another family, or one that normalises clips and images differently.
     """
 
-    def __init__(self, model: ModelConfig, frames: FrameConfig, max_tokens: int) -> None:
+    def __init__(self, model: ModelConfig, frames: FrameConfig, max_tokens: int, wording: Wording = _OWN_WORDS) -> None:
         normalisation(model.path)
         self._processor: Any = AutoProcessor.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
         if type(self._processor).__name__ not in _FAMILIES:
@@ -47,6 +49,7 @@ class PromptBuilder:
         self._end_id = self._tokenizer.convert_tokens_to_ids("<|im_end|>")
         self._special_tokens = [str(t) for t in self._tokenizer.added_tokens_decoder.values() if t.special]
         self._frames = frames
+        self._wording = wording
         self._context = model.max_context_tokens
         self._room = model.max_context_tokens - max_tokens
         settings = [_PATCHES_VERSION, transformers.__version__, self._processor.to_dict(), asdict(frames)]
@@ -63,39 +66,48 @@ class PromptBuilder:
             shape = frames.pixels_THWC.shape
             raise DataError(f"{media.path}: {media.kind} of shape {shape}: {error}", reason="processor") from error
 
-    def build(self, sample: Sample, task: Task, visions: Sequence[Vision]) -> tuple[Prompt, np.ndarray]:
+    def build(
+        self, sample: Sample, task: Task, visions: Sequence[Vision], subtitles: Sequence[str] = ()
+    ) -> tuple[Prompt, np.ndarray]:
         """Return a prompt for generation, which ends in the prefix, and its patches uint8 [num_patches, patch_dim].
 
-        `visions[i]` is the result of `process_media` for `sample.media[i]`; patches are in that order.
+        `visions[i]` is the result of `process_media` for `sample.media[i]`; patches are in that order. `subtitles`:
+        those of the first clip, for a template that shows them.
         Raises DataError: special_token (a text of the sample contains a token of the chat format), spans (outside the
         clip), too_long.
         """
-        head, patches = self._head(sample, task, visions)
-        prompt = replace(
-            head, token_ids=np.concatenate([head.token_ids, self._ids(task.prefix)]), text=head.text + task.prefix
-        )
+        head, _, patches = self._head(sample, task, visions, subtitles)
+        prefix = self._wording.prefix(task)
+        prompt = replace(head, token_ids=np.concatenate([head.token_ids, self._ids(prefix)]), text=head.text + prefix)
         self._check_length(
             prompt, len(prompt.token_ids), self._room, "prompt", "max_context_tokens - rollout.max_tokens"
         )
         return prompt, patches
 
     def build_sft(
-        self, sample: Sample, task: Task, visions: Sequence[Vision], *, train_prefix: bool
+        self,
+        sample: Sample,
+        task: Task,
+        visions: Sequence[Vision],
+        subtitles: Sequence[str] = (),
+        *,
+        train_prefix: bool,
     ) -> tuple[Prompt, np.ndarray]:
         """Return a prompt with its `target_token_ids` (end token included), and its patches.
 
         The prefix opens the target if `train_prefix`, else it ends the prompt. Prefix and target are tokenised
         separately, so the ids of prompt and prefix equal those of `build`. Raises DataError as `build` does.
         """
-        head, patches = self._head(sample, task, visions)
-        prefix = self._ids(task.prefix)
-        written = task.target(sample, Clip(duration_s=head.duration_s, timestamps_s=head.timestamps_s))
+        head, clip, patches = self._head(sample, task, visions, subtitles)
+        prefix_text = self._wording.prefix(task)
+        prefix = self._ids(prefix_text)
+        written = target_text(self._wording, sample, task, clip)
         target = np.append(self._ids(after_header(head.text, written)), self._end_id)
         if train_prefix:
             prompt = replace(head, target_token_ids=np.concatenate([prefix, target]))
         else:
             ids = np.concatenate([head.token_ids, prefix])
-            prompt = replace(head, token_ids=ids, text=head.text + task.prefix, target_token_ids=target)
+            prompt = replace(head, token_ids=ids, text=head.text + prefix_text, target_token_ids=target)
         length = len(prompt.token_ids) + len(prompt.target_token_ids)
         self._check_length(prompt, length, self._context, "prompt and target", "max_context_tokens")
         return prompt, patches
@@ -132,17 +144,26 @@ class PromptBuilder:
         least, most = frames.image_min_pixels or frames.min_pixels, frames.image_max_pixels or frames.max_pixels
         return {"size": {"shortest_edge": least, "longest_edge": most}}
 
-    def _head(self, sample: Sample, task: Task, visions: Sequence[Vision]) -> tuple[Prompt, np.ndarray]:
-        """Return the prompt up to the assistant header, and its patches."""
-        self._refuse_special_tokens(sample)
+    def _head(
+        self, sample: Sample, task: Task, visions: Sequence[Vision], subtitles: Sequence[str]
+    ) -> tuple[Prompt, Clip, np.ndarray]:
+        """Return the prompt up to the assistant header, the clip that its words are about, and its patches."""
+        self._refuse_special_tokens(sample, subtitles)
         shown = next((vision for vision in visions if vision.grid.kind == "video"), None)
-        clip = Clip(duration_s=shown.duration_s, timestamps_s=shown.timestamps_s) if shown else Clip(duration_s=0.0)
+        clip = Clip(
+            duration_s=shown.duration_s if shown else 0.0,
+            timestamps_s=shown.timestamps_s if shown else (),
+            subtitles=tuple(subtitles),
+        )
         if shown:
             true_spans(sample, clip.duration_s)  # refuses events outside the clip
-        instruction = task.instruction(sample, clip)
-        content = [{"type": item.kind} for item in sample.media] + [{"type": "text", "text": instruction}]
+        asked = user_text(self._wording, sample, task, clip)
+        media, words = [{"type": item.kind} for item in sample.media], [{"type": "text", "text": asked}]
+        content = [*words, *media] if self._wording.text_first else [*media, *words]
+        system = self._wording.system
+        turns = [{"role": "system", "content": [{"type": "text", "text": system}]}] if system else []
         text = self._processor.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+            [*turns, {"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
         text = header(text, thinks=task.thinks)
         texts = {kind: [v.text for v in visions if v.grid.kind == kind] for kind in ("image", "video")}
@@ -156,7 +177,7 @@ class PromptBuilder:
             text=text,
         )
         patches = [vision.patches for vision in visions] or [np.zeros((0, 0), dtype=np.uint8)]
-        return prompt, np.concatenate(patches) if len(patches) > 1 else patches[0]
+        return prompt, clip, np.concatenate(patches) if len(patches) > 1 else patches[0]
 
     def _process_clip(self, frames: Frames) -> Vision:
         processor = self._processor.video_processor
@@ -197,9 +218,12 @@ class PromptBuilder:
     def _ids(self, text: str) -> np.ndarray:
         return np.array(self._tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int64)
 
-    def _refuse_special_tokens(self, sample: Sample) -> None:
-        for text in (sample.question, *sample.options, sample.answer, *sample.key_elements, sample.thinking):
-            found = [token for token in self._special_tokens if token in text]
+    def _refuse_special_tokens(self, sample: Sample, subtitles: Sequence[str]) -> None:
+        """Raise DataError for a text with a special token; a published reply may have those that vrl parses."""
+        plain = (sample.question, *sample.options, sample.answer, *sample.key_elements, sample.thinking, *subtitles)
+        checked = [(text, self._special_tokens) for text in plain] + [(sample.reply, CHAT_TOKENS)]
+        for text, tokens in checked:
+            found = [token for token in tokens if token in text]
             if found:
                 raise DataError(
                     f"sample {sample.sample_id}: got the special tokens {found} in {text!r}, wanted plain text: they "

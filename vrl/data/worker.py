@@ -6,6 +6,7 @@ decoded once for all its samples. Does not order samples (vrl.data.stream does).
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from vrl.data.decode.limits import require_size
 from vrl.data.decode.process import DecodeProcess
 from vrl.data.decode.subtitles import Cue, read_subtitles, subtitle_path
 from vrl.data.vision import Vision
+from vrl.data.wording import Wording
 from vrl.errors import DataError, MediaError
 from vrl.observability.series import count
 from vrl.observability.spans import timed
@@ -30,6 +32,7 @@ from vrl.tasks.task import Task
 from vrl.types import Frames, Media, MediaWork, Prompt, RawPrompt, Sample, View
 
 _PLAIN = View()
+_OWN_WORDS = Wording()
 
 
 @contextmanager
@@ -49,7 +52,15 @@ class DataWorker:
     Example: `prompt, patches = DataWorker(model, data, max_tokens=768).prepare(sample)`.
     """
 
-    def __init__(self, model: ModelConfig, data: DataConfig, *, max_tokens: int, train_prefix: bool = True) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        data: DataConfig,
+        *,
+        max_tokens: int,
+        train_prefix: bool = True,
+        wording: Wording = _OWN_WORDS,
+    ) -> None:
         from vrl.data.prompt import PromptBuilder  # loads transformers, which the driver must not
 
         start_telemetry()
@@ -58,7 +69,8 @@ class DataWorker:
         self._subtitled = data.frames.overlay.subtitles
         self._subtitles_root = Path(data.subtitles_root) if data.subtitles_root else None
         self._train_prefix = train_prefix
-        self._builder = PromptBuilder(model, data.frames, max_tokens)
+        self._wording = wording
+        self._builder = PromptBuilder(model, data.frames, max_tokens, wording)
         self._decoder = DecodeProcess(data)
         self._cache = VisionCache(data.cache) if data.cache.dir else None
         self._work = MediaWork()  # since the last prompt
@@ -69,7 +81,7 @@ class DataWorker:
         """Return a prompt with its prefix, and patches uint8 [num_patches, patch_dim]. Raises DataError."""
         start, task = time.perf_counter(), _task(sample)
         visions, key = self._open(sample)
-        prompt, patches = self._builder.build(sample, task, visions)
+        prompt, patches = self._builder.build(sample, task, visions, self._shown_cues(sample, task))
         count("vrl_data_patches_total", len(patches))
         return self._finish(prompt, key, start), patches
 
@@ -79,7 +91,9 @@ class DataWorker:
         """Return a prompt with its target for supervised training, and patches. Raises DataError."""
         start, task = time.perf_counter(), _task(sample)
         visions, key = self._open(sample)
-        prompt, patches = self._builder.build_sft(sample, task, visions, train_prefix=self._train_prefix)
+        prompt, patches = self._builder.build_sft(
+            sample, task, visions, self._shown_cues(sample, task), train_prefix=self._train_prefix
+        )
         count("vrl_data_patches_total", len(patches))
         return self._finish(prompt, key, start), patches
 
@@ -96,7 +110,10 @@ class DataWorker:
                 f"sample {samples[0].sample_id}: got questions about different media, wanted one set", reason="media"
             )
         visions, key = self._open(samples[0], view)
-        built = [self._builder.build(sample, task, visions) for sample, task in zip(samples, tasks, strict=True)]
+        built = [
+            self._builder.build(sample, task, visions, self._shown_cues(sample, task))
+            for sample, task in zip(samples, tasks, strict=True)
+        ]
         return tuple(self._finish(prompt, key, start) for prompt, _ in built), built[0][1]
 
     def raw(self, prompt: Prompt) -> RawPrompt:
@@ -119,6 +136,17 @@ class DataWorker:
     def _finish(self, prompt: Prompt, key: str, start: float) -> Prompt:
         work, self._work = self._work, MediaWork()
         return replace(prompt, media_key=key, decode_s=time.perf_counter() - start, media_work=work)
+
+    def _shown_cues(self, sample: Sample, task: Task) -> tuple[str, ...]:
+        """Return the cues of the first clip that overlap its cut, if the user's text shows them. Raises DataError."""
+        clip = next((media for media in sample.media if media.kind == "video"), None)
+        if clip is None or not self._wording.shows_subtitles(sample, task):
+            return ()
+        subtitles = subtitle_path(resolve_media(self._root, clip.path), self._root, self._subtitles_root)
+        cues, skipped = read_subtitles(subtitles) if subtitles is not None else ((), 0)
+        self._work += MediaWork(skipped_cues=0 if self._subtitled else skipped)  # drawn cues are counted already
+        end_s = math.inf if clip.end_s is None else clip.end_s
+        return tuple(cue.text for cue in cues if cue.start_s < end_s and cue.end_s > clip.start_s)
 
     def _open(self, sample: Sample, view: View = _PLAIN) -> tuple[list[Vision], str]:
         """Return the sample's media in order and one address for all. Raises MediaError for the first bad one."""

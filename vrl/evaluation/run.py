@@ -12,6 +12,7 @@ from typing import Any
 
 from vrl.checkpoint import resolve_model
 from vrl.config.load import as_yaml
+from vrl.data.wording import prompt_settings
 from vrl.evaluation.benchmarks import BENCHMARKS
 from vrl.evaluation.config import EvalConfig
 from vrl.evaluation.item import Item
@@ -76,6 +77,7 @@ def _settings(config: EvalConfig, samples: Sequence[Sample], model_path: str) ->
         "model": asdict(config.model) | {"path": str(Path(model_path).resolve())},
         "frames": asdict(config.media.frames),
         "strategy": asdict(config.strategy),
+        **prompt_settings(config.prompt),
         "rollout": {key: getattr(config.rollout, key) for key in ("max_tokens", "top_p", "top_k")},
         "questions": {"benchmark": config.benchmark.name, "count": len(samples), "fingerprint": fingerprint(samples)},
         "seed": config.seed,

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 from vrl.actors.placement import Placement, Role
 from vrl.checkpoint import resolve_model
 from vrl.config import DataConfig, EngineConfig, FaultConfig, RolloutConfig
+from vrl.data.wording import read_wording
 from vrl.data.worker import DataWorker
 from vrl.inference.config import AnswerConfig, BackfillConfig
 from vrl.inference.question import InferenceClient
@@ -37,8 +38,9 @@ async def start_inference(config: AnswerConfig, data: DataConfig) -> AsyncIterat
     """Start the actors, wait until all are ready, and end them on exit.
 
     The retrieval encoder starts if the strategy uses one. Call `vrl.lifecycle.guard_private_ray` first. Raises
-    ConfigError if the cluster has no room, CheckpointError for a missing model.
+    ConfigError for a fault of `prompt` or if the cluster has no room, CheckpointError for a missing model.
     """
+    wording = read_wording(config.prompt)
     rollout, strategy = config.rollout, config.strategy
     model = replace(config.model, path=str(resolve_model(config.model.path)))
     tokenizer = AutoTokenizer.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
@@ -46,7 +48,7 @@ async def start_inference(config: AnswerConfig, data: DataConfig) -> AsyncIterat
     with Placement(config.ray_address, lambda gpus: inference_roles(data, rollout, backfill, gpus=gpus)) as placement:
         timeout_s, fault = data.decode_timeout_s * data.prefetch + _QUEUE_S, FaultConfig()
         start = partial(placement.start_pool, fault=fault)
-        workers = {"model": model, "data": data, "max_tokens": rollout.max_tokens}
+        workers = {"model": model, "data": data, "max_tokens": rollout.max_tokens, "wording": wording}
         engines = {"model": model, "rollout": RolloutConfig(**vars(rollout)), "seed": config.seed, "raw_logprobs": True}
         retrieval = {"config": backfill, "data": data}
         pools = (

@@ -3,7 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from vrl.config import CacheConfig, DataConfig, EngineConfig, FrameConfig, MediaLimitsConfig, ModelConfig, RewardConfig
+from vrl.config import (
+    CacheConfig,
+    DataConfig,
+    EngineConfig,
+    FrameConfig,
+    MediaLimitsConfig,
+    ModelConfig,
+    PromptConfig,
+    RewardConfig,
+)
 from vrl.config.fields import (
     MISSING,
     above_zero,
@@ -101,6 +110,7 @@ class AnswerConfig:
     concurrency: int = at_least(1, 32, doc="Questions in flight.")
     model: ModelConfig = section(ModelConfig)
     media: MediaConfig = section(MediaConfig)
+    prompt: PromptConfig = section(PromptConfig)
     rollout: EngineConfig = section(EngineConfig, "The vLLM engines; the strategy decides how they sample.")
     reward: RewardConfig = section(RewardConfig, "Parameters of the evidence rewards.")
     strategy: StrategyConfig = section(StrategyConfig)

@@ -15,6 +15,7 @@ from typing import Any
 from vrl.checkpoint import resolve_model
 from vrl.config.load import as_yaml
 from vrl.data.dataset import check_media, media_root, read_dataset
+from vrl.data.wording import prompt_settings
 from vrl.errors import DataError
 from vrl.inference.batch import answer_missing
 from vrl.inference.config import InferConfig, data_config
@@ -67,6 +68,7 @@ def _settings(config: InferConfig, samples: Sequence[Sample], model_path: str) -
         "model": model_path,
         "frames": asdict(config.media.frames),
         "strategy": asdict(config.strategy),
+        **prompt_settings(config.prompt),
         "evidence": [config.reward.max_cited, config.reward.thinking_tokens, config.reward.repetition_n],
         "max_tokens": config.rollout.max_tokens,
         "questions": fingerprint(samples),

@@ -16,6 +16,7 @@ from vrl.actors.placement import Role, roles
 from vrl.checkpoint import resolve_model
 from vrl.config import RunConfig
 from vrl.data.load import load_samples
+from vrl.data.wording import read_wording, user_text
 from vrl.rollout.shuffled import shuffled_draws
 from vrl.sizing.costs import patch_activations, token_activations, value_bytes
 from vrl.sizing.model_shape import ModelShape, model_shape
@@ -158,7 +159,9 @@ def _text_tokens(config: RunConfig) -> int:
     frames = config.data.frames.max_frames
     clip = Clip(duration_s=frames / config.data.frames.fps, timestamps_s=(0.0,) * frames)
     samples = load_samples(data, config.data, config.seed).samples[:_MEASURED_ROWS]
-    texts = [TASKS[sample.task].instruction(sample, clip) + TASKS[sample.task].prefix for sample in samples]
+    wording = read_wording(config.prompt)
+    asked = [(sample, TASKS[sample.task]) for sample in samples]
+    texts = [wording.system + user_text(wording, one, task, clip) + wording.prefix(task) for one, task in asked]
     return _CHAT_TOKENS + max(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
 
 

@@ -28,9 +28,18 @@ _MAX_DIGITS = 64  # a longer number is not read
 
 def question(sample: Sample) -> str:
     """Return the question, its options one per line, and a hint about the form of the answer."""
-    options = [f"{chr(65 + i)}. {option}" for i, option in enumerate(sample.options)]
-    hint = _HINTS.get(sample.answer_type)
-    return "\n".join([sample.question, *options, *([hint] if hint else [])])
+    hinted = [hint(sample)] if hint(sample) else []
+    return "\n".join([sample.question, *option_lines(sample), *hinted])
+
+
+def option_lines(sample: Sample) -> list[str]:
+    """Return the options with their letters: `A. circle`."""
+    return [f"{chr(65 + i)}. {option}" for i, option in enumerate(sample.options)]
+
+
+def hint(sample: Sample) -> str:
+    """Return the sentence about the form of the answer; empty for types that need none."""
+    return _HINTS.get(sample.answer_type, "")
 
 
 def true_answer(sample: Sample) -> str:

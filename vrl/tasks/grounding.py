@@ -11,9 +11,15 @@ from vrl.tasks.event import true_spans
 from vrl.tasks.task import EVENT_END, EVENT_START, Clip, Parsed, Task, body
 from vrl.types import Sample
 
+ASK = "When does this happen in the video: {event}"  # of converters and benchmarks alike
 _MAX_SPANS = 64  # per completion; bounds the work of comparing them
 _NUMBER = r"(\d{1,4}(?:\.\d{0,8})?|\.\d{1,8})"
 _INTERVAL = re.compile(rf"(\[?)\s*{_NUMBER}\s*,\s*{_NUMBER}\s*(\]?)")
+
+
+def event_of(sample: Sample) -> str:
+    """Return the sentence that names the event: the question without the words that ask for it."""
+    return sample.question.removeprefix(ASK.format(event=""))
 
 
 def instruction(sample: Sample, clip: Clip) -> str:

@@ -17,10 +17,11 @@ _END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clip:
-    """The times of the first clip of a sample, which instructions and targets may use."""
+    """Times and subtitles of the first clip of a sample, which instructions and targets may use."""
 
     duration_s: float  # 0 if the sample has no clip
     timestamps_s: tuple[float, ...] = ()  # of its sampled frames; frame number k, counted from 1, is [k - 1]
+    subtitles: tuple[str, ...] = ()  # cues that overlap the clip, in order; read only for a template that shows them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,6 +15,7 @@ import numpy as np
 from vrl.actors.placement import Placement
 from vrl.actors.pool import ActorPool
 from vrl.config import ModelConfig, RunConfig
+from vrl.data.wording import read_wording
 from vrl.data.worker import DataWorker
 from vrl.errors import DataError, LostCallError
 from vrl.learner.group import LearnerGroup
@@ -146,6 +147,7 @@ def _start_pools(
 ) -> dict[str, ActorPool]:
     max_tokens, prefix = config.rollout.max_tokens, config.sft.train_prefix
     data = {"model": model, "data": config.data, "max_tokens": max_tokens, "train_prefix": prefix}
+    data["wording"] = read_wording(config.prompt)
     engine = {"model": model, "rollout": config.rollout, "push_backend": backend, "seed": config.seed}
     engine["vision_trains"] = vision_trains(config)
     reward = {"task_configs": config.tasks, "config": config.reward, "model_path": model.path, "judge_engines": judges}

@@ -21,6 +21,7 @@ from vrl.config import RunConfig
 from vrl.data.media_tracker import MediaTracker
 from vrl.data.preparer import SamplePreparer
 from vrl.data.stream import SampleStream
+from vrl.data.wording import read_wording
 from vrl.errors import CheckpointError, LostCallError, StorageError, VrlError
 from vrl.lifecycle import Stop
 from vrl.observability.run_log import RunLog
@@ -47,6 +48,7 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
 
     Raises ConfigError, DataError or CheckpointError before any actor starts.
     """
+    read_wording(config.prompt)
     data = open_data(config)
     config = with_steps(config, kind, len(data.train))
     model_path = str(resolve_model(config.model.path))

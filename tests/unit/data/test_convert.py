@@ -115,6 +115,7 @@ def test_video_r2(tmp_path: Path) -> None:
     (sample,) = converted("video-r2", write(tmp_path / "video-r2-grpo-dataset.json", VIDEO_R2))
     assert (sample.question, sample.answer, sample.answer_type) == ("How many people?", "2", "number")
     assert sample.thinking == "At 00:03 I see two."
+    assert sample.reply == VIDEO_R2["conversations"][1]["value"]
     assert sample.captions == (
         Caption(start_s=3.0, end_s=3.0, text="Two people."),
         Caption(start_s=62.0, end_s=65.0, text="They leave."),
@@ -183,7 +184,7 @@ VIDEOREASONER = {
         ),
         (
             {"problem_type": "x", "solution": None, "response": "The answer is: B. fear"},
-            {"task": "vqa", "answer": "B", "answer_type": "choice"},
+            {"task": "vqa", "answer": "B", "answer_type": "choice", "reply": "B. fear"},
         ),
     ],
 )

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,14 @@ def test_every_field_survives_parquet(tmp_path: Path) -> None:
     plain = Sample(sample_id="b", task="grounding", question="When?", answer_type="span", spans=((0.0, 1.0),))
     write_parquet([FULL, plain], tmp_path / "x.parquet")
     assert read_samples(tmp_path / "x.parquet") == (FULL, plain)
+
+
+def test_replies_have_a_column_only_where_there_are_some(tmp_path: Path) -> None:
+    told = replace(FULL, sample_id="c", reply="It is <answer>B</answer>.")
+    write_parquet([FULL, told], tmp_path / "x.parquet")
+    assert read_samples(tmp_path / "x.parquet") == (FULL, told)
+    write_parquet([FULL], tmp_path / "y.parquet")
+    assert "reply" not in pq.read_schema(tmp_path / "y.parquet").names
 
 
 def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What converters of event grounding share: the sample of one sentence that names one event."""
 
+from vrl.tasks.grounding import ASK
 from vrl.types import Media, Sample
 
 
@@ -8,7 +9,7 @@ def grounding_sample(sample_id: str, sentence: str, span_s: tuple[float, float],
     return Sample(
         sample_id=sample_id,
         task="grounding",
-        question=f"When does this happen in the video: {sentence}",
+        question=ASK.format(event=sentence),
         answer_type="span",
         media=(media,),
         spans=(span_s,),

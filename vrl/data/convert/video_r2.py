@@ -35,6 +35,7 @@ def samples(row: Row) -> Iterator[Sample]:
         captions=_captions(row),
         thinking=block(reply, "think"),
         source=row.text("data_source", "video-r2"),
+        reply=reply.strip(),
     )
 
 

@@ -6,6 +6,7 @@ cold start response, the reply in full. A row is of the task whose prefix opens 
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from vrl.data.convert.grounding import grounding_sample
 from vrl.data.rows import Row
@@ -21,8 +22,9 @@ def samples(row: Row) -> Iterator[Sample]:
     task, sample_id = _task(row), f"{row.source.path.stem}-{row.number}"
     media = row.media(row.text("data_type", "video"), "path", row.text("path"))
     source = row.text("data_source", "videoreasoner")
+    reply = row.text("response", "").strip().removeprefix(TASKS[task].prefix).strip()
     if task == "grounding":
-        yield grounding_sample(sample_id, row.text("problem"), _span(row), media, source)
+        yield replace(grounding_sample(sample_id, row.text("problem"), _span(row), media, source), reply=reply)
     elif task == "key_elements":
         elements = row.text("response").removeprefix(TASKS[task].prefix).split(",")
         yield Sample(
@@ -33,6 +35,7 @@ def samples(row: Row) -> Iterator[Sample]:
             media=(media,),
             key_elements=tuple(element.strip() for element in elements if element.strip()),
             source=source,
+            reply=reply,
         )
     else:
         options = plain_options([str(option) for option in row.list_of("options")])
@@ -48,6 +51,7 @@ def samples(row: Row) -> Iterator[Sample]:
             options=options,
             spans=(_span(row),) if "times" in row or "points" in row else (),
             source=source,
+            reply=reply,
         )
 
 
