@@ -131,5 +131,9 @@ class SftConfig:
 
     batch_size: int = at_least(1, 32, doc="Samples per step.")
     train_prefix: bool = key(True, doc="Include the assistant prefix in the target (VideoReasoner).")
+    add_tokens: list[str] = key(
+        [],
+        doc="Special tokens that are added to the tokenizer and trained, such as <|event_start|>; the full model only.",
+    )
     generate: bool = key(True, doc="Measure reward and format rate with a live engine during validation.")
     stop_at_reward: float = at_least(0, 0.0, doc="Held-out mean reward at which training ends early; 0: never.")

@@ -96,7 +96,11 @@ def target_text(wording: Wording, sample: Sample, task: Task, clip: Clip) -> str
 def _filled(template: str, sample: Sample, task: Task, clip: Clip) -> str:
     written = Template(template)
     used = set(written.get_identifiers())
-    given = {"thinking": sample.thinking, "reply": sample.reply, "lead": sample.reply.partition(EVENT_START)[0]}
+    given = {
+        "thinking": sample.thinking,
+        "reply": sample.reply,
+        "lead": sample.reply.partition(EVENT_START)[0].rstrip(),
+    }
     values = {name: value for name, value in given.items() if name in used}
     missing = [name for name, value in values.items() if not value.strip()]
     if missing:

@@ -16,6 +16,7 @@ from vrl.config import RunConfig
 from vrl.errors import CheckpointError
 from vrl.learner.group import LearnerGroup
 from vrl.ownership import copy_model, require_own_file
+from vrl.training.added_tokens import own_model
 
 
 def export(config: RunConfig, run_dir: Path, out: Path) -> Checkpoint:
@@ -39,12 +40,13 @@ def export(config: RunConfig, run_dir: Path, out: Path) -> Checkpoint:
         unfinished.mkdir()
         copy_model(checkpoint.hf, unfinished, weights=True)
     else:
-        asyncio.run(_write(config, checkpoint, unfinished))
+        model = own_model(run_dir, resolve_model(config.model.path))
+        asyncio.run(_write(config, checkpoint, model, unfinished))
     os.rename(unfinished, out)
     return checkpoint
 
 
-async def _write(config: RunConfig, checkpoint: Checkpoint, folder: Path) -> None:
+async def _write(config: RunConfig, checkpoint: Checkpoint, model: Path, folder: Path) -> None:
     """Start only the learner, without a reference policy, and let it write the folder."""
 
     def learner_alone(gpus: bool) -> tuple[Role, ...]:
@@ -53,7 +55,7 @@ async def _write(config: RunConfig, checkpoint: Checkpoint, folder: Path) -> Non
     with Placement(config.ray_address, learner_alone) as placement:
         learner = await LearnerGroup.start(
             [placement.options("learner", rank) for rank in range(config.learner.ranks)],
-            model_config=replace(config.model, path=str(resolve_model(config.model.path))),
+            model_config=replace(config.model, path=str(model.resolve())),
             learner_config=config.learner,
             algo_config=replace(config.algo, kl_coef=0.0),
             temperature=config.rollout.temperature,

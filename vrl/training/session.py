@@ -32,6 +32,7 @@ from vrl.ownership import require_publishable
 from vrl.reward.judge import require_judge
 from vrl.rollout.buffer import GroupCounts
 from vrl.rollout.prefetch import BadSample, PromptPrefetcher
+from vrl.training.added_tokens import with_tokens
 from vrl.training.fleets import Fleets, start_fleets
 from vrl.training.progress import RunProgress
 from vrl.training.run_folder import RunData, open_data, open_run, write_bad_rows, write_summary
@@ -51,13 +52,15 @@ async def open_session(config: RunConfig, stop: Stop, *, kind: str) -> AsyncIter
     read_wording(config.prompt)
     data = open_data(config)
     config = with_steps(config, kind, len(data.train))
-    model_path = str(resolve_model(config.model.path))
+    model = resolve_model(config.model.path)
     if config.checkpoint.export:
-        require_publishable(Path(model_path))
+        require_publishable(model)
     if config.reward.judge.kind == "vllm":
         require_model(config.reward.judge.model, "reward.judge.model")
     checkpoint = open_run(config)
     stored_state(checkpoint)
+    tokens = config.sft.add_tokens if kind == "sft" else []
+    model_path = str(with_tokens(model, tokens, config.run_dir / "model") if tokens else model)
     await require_judge(config.reward.judge)
     engines = kind == "rl" or (config.sft.generate and bool(data.val))
     first_step = checkpoint.step if checkpoint is not None else 0

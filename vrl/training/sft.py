@@ -15,6 +15,7 @@ from vrl.errors import ConfigError
 from vrl.lifecycle import Stop
 from vrl.observability.run_log import update_metrics
 from vrl.rollout.prefetch import PreparedPrompt, PromptPrefetcher
+from vrl.training.added_tokens import freezes_embedding
 from vrl.training.resume import resuming
 from vrl.training.session import VAL_CACHE_BYTES, Session, open_session
 from vrl.training.validation import val_metrics
@@ -30,6 +31,11 @@ async def train_sft(config: RunConfig, stop: Stop) -> None:
         raise ConfigError(
             "push.backend: got ipc in a cold start that generates, wanted auto, or sft.generate=false: only in RL do "
             "engines and learner take turns on one GPU"
+        )
+    if config.sft.add_tokens and (config.learner.lora.rank or freezes_embedding(config.model.freeze)):
+        raise ConfigError(
+            f"sft.add_tokens: got {config.sft.add_tokens} with learner.lora.rank={config.learner.lora.rank} and "
+            f"model.freeze={config.model.freeze}, wanted no adapters and no frozen embedding: they would never train"
         )
 
     async def attempt(config: RunConfig, _resumes: int) -> None:

@@ -120,7 +120,7 @@ def test_a_target_is_what_the_template_says():
     told = Wording(targets={"grounding": "It takes $target"})
     assert target_text(told, event, TASKS["grounding"], CLIP) == (" It takes <|event_start|>[0.25, 0.50]<|event_end|>")
     led = replace(event, reply="It happens at <|event_start|>[1, 2]<|event_end|>.")
-    exact = Wording(targets={"grounding": "${lead}a share of $target"})
+    exact = Wording(targets={"grounding": "$lead a share of $target"})
     assert target_text(exact, led, TASKS["grounding"], CLIP) == (
         " It happens at a share of <|event_start|>[0.25, 0.50]<|event_end|>"
     )
