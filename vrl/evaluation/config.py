@@ -59,7 +59,9 @@ class EvalConfig(AnswerConfig):
     name: str = run_name()
     runs_dir: str = path_key("runs", doc="Folder of all runs.")
     benchmark: BenchmarkConfig = section(BenchmarkConfig)
-    task: str = key("", doc="Task under which questions with an answer are asked; empty: the benchmark's own.")
+    task: str = key(
+        "", doc="Task of the questions that have its truth, an answer or events; empty: the benchmark's own."
+    )
     failures: str = one_of(
         "wrong", "excluded", doc="Unreadable items score 0 or are not counted; listed in both cases."
     )
@@ -75,7 +77,7 @@ class EvalConfig(AnswerConfig):
 def check_eval(config: EvalConfig) -> list[str]:
     """Return every range and cross-field fault, as 'key: got, wanted'."""
     problems = answer_problems(config)
-    asking = sorted(name for name, task in TASKS.items() if "answer" in task.needs)
+    asking = sorted(name for name, task in TASKS.items() if {"answer", "spans"} & set(task.needs))
     if config.task and config.task not in asking:
         problems.append(f"task: got {config.task!r}, wanted one of {asking}, or nothing")
     unknown = sorted(config.benchmark.keep_in.keys() - BENCHMARKS.keys())

@@ -170,7 +170,7 @@ def _word_errors(sample: Sample, parsed: Parsed | None, config: EvalConfig) -> f
 
 def _predicted_spans(inputs: RewardInput) -> str:
     """Return the spans that a completion names, in seconds; empty if it cannot be parsed."""
-    ratios = inputs.parsed.span_ratios if inputs.parsed is not None else ()
+    ratios = inputs.parsed.events(inputs.duration_s) if inputs.parsed is not None else ()
     return _seconds((start * inputs.duration_s, end * inputs.duration_s) for start, end in ratios)
 
 

@@ -9,6 +9,7 @@ from vrl.errors import ConfigError
 from vrl.evaluation.config import BenchmarkConfig
 from vrl.evaluation.item import Item
 from vrl.evaluation.scored import Scored
+from vrl.tasks import TASKS
 from vrl.tasks.answer import ANSWER_TYPES
 
 Candidate = Item | Scored
@@ -35,8 +36,11 @@ def select(candidates: Sequence[Candidate], config: BenchmarkConfig, seed: int) 
 
 
 def asked_as(item: Item, task: str) -> Item:
-    """Return the item, asked under `task` if it has an answer and `task` is not empty."""
-    if not task or item.sample.answer_type not in ANSWER_TYPES:
+    """Return the item, asked under `task` if it has what the task asks for, an answer or events."""
+    if not task:
+        return item
+    wanted = ANSWER_TYPES if "answer" in TASKS[task].needs else ("span",)
+    if item.sample.answer_type not in wanted:
         return item
     return replace(item, sample=replace(item.sample, task=task))
 

@@ -161,7 +161,7 @@ def _rollout(row: SampleRow) -> dict[str, Any]:
         "advantage": row.advantage,
         "versions": [row.policy_version_min, row.policy_version_max],
         "readable": parsed is not None,
-        "spans": [[start * row.duration_s, end * row.duration_s] for start, end in parsed.span_ratios]
+        "spans": [[start * row.duration_s, end * row.duration_s] for start, end in parsed.events(row.duration_s)]
         if parsed
         else [],
         "cited": sorted(set(parsed.keyframes)) if parsed else [],  # frame numbers, from 1

@@ -18,7 +18,7 @@ def iou(inputs: RewardInput) -> float | None:
     truth = _truth(inputs)
     if not truth:
         return None
-    return interval_iou(inputs.parsed.span_ratios, truth) if inputs.parsed is not None else 0.0
+    return interval_iou(inputs.parsed.events(inputs.duration_s), truth) if inputs.parsed is not None else 0.0
 
 
 def tiou(inputs: RewardInput) -> float | None:
@@ -29,7 +29,7 @@ def tiou(inputs: RewardInput) -> float | None:
     overlap = iou(inputs)
     if not overlap or inputs.parsed is None:
         return overlap
-    found, truth = merge(inputs.parsed.span_ratios), merge(_truth(inputs))
+    found, truth = merge(inputs.parsed.events(inputs.duration_s)), merge(_truth(inputs))
     start_error, end_error = abs(found[0][0] - truth[0][0]), abs(found[-1][1] - truth[-1][1])
     return overlap * max(0.0, 1 - start_error) * max(0.0, 1 - end_error)
 
@@ -54,9 +54,9 @@ def _best(inputs: RewardInput, measure: Callable[[Sequence[Interval], Sequence[I
     truth = _truth(inputs)
     if not truth:
         return None
-    if inputs.parsed is None or not merge(inputs.parsed.span_ratios):
+    if inputs.parsed is None or not merge(inputs.parsed.events(inputs.duration_s)):
         return 0.0
-    return max(measure(inputs.parsed.span_ratios, [event]) for event in truth)
+    return max(measure(inputs.parsed.events(inputs.duration_s), [event]) for event in truth)
 
 
 def _truth(inputs: RewardInput) -> list[Interval]:

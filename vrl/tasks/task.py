@@ -30,11 +30,17 @@ class Parsed:
 
     answer: str = ""  # stripped, not normalised
     span_ratios: tuple[tuple[float, float], ...] = ()  # (start, end) as written, fractions of the clip's duration
+    span_seconds: tuple[tuple[float, float], ...] = ()  # (start, end) as written, in tasks that answer in seconds
     elements: tuple[str, ...] = ()
     thinking: str = ""  # the reasoning, stripped
     keyframes: tuple[int, ...] = ()  # cited frame numbers as written, ranges written out, repeats kept
     unreadable_keyframes: int = 0  # cited pieces that are not frame numbers
     tidy: bool = True  # every block once, in order, no other text
+
+    def events(self, duration_s: float) -> tuple[tuple[float, float], ...]:
+        """Return the written spans as fractions of a clip of `duration_s` seconds; none of those in seconds if 0."""
+        seconds = self.span_seconds if duration_s else ()
+        return (*self.span_ratios, *((start / duration_s, end / duration_s) for start, end in seconds))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

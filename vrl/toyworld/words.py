@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from vrl.tasks import TASKS
 from vrl.tasks.answer import ANSWER_TYPES
-from vrl.tasks.task import Clip
+from vrl.tasks.task import Clip, Task
 from vrl.types import Caption, Sample
 
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -65,6 +65,11 @@ def corpus() -> Iterator[str]:
     yield from (f"{hundredth / 100:.2f}" for hundredth in range(100))
 
 
+def toy_tasks() -> list[Task]:
+    """Return the tasks whose words are whole tokens; a later task would change the tokenizer, and so all toy files."""
+    return [task for name, task in TASKS.items() if name != "think_seconds"]
+
+
 def _task_texts() -> Iterator[str]:
     """Yield the instruction of every task, and an answer in its form."""
     clip = Clip(duration_s=8.0, timestamps_s=(0.0, 4.0))
@@ -79,5 +84,5 @@ def _task_texts() -> Iterator[str]:
             captions=tuple(Caption(start_s=2.0, end_s=4.0, text=text) for text in (NOTHING, SEEN)),
             key_elements=("red circle", "red square"),
         )
-        for task in TASKS.values():
+        for task in toy_tasks():
             yield f"{task.instruction(sample, clip)} {task.prefix}{task.target(sample, clip)}"

@@ -261,7 +261,7 @@ def test_a_thought_that_the_chat_template_opens_is_read_as_thought(
         reward = RewardWorker([TaskConfig(task=name, rewards=[RewardTermConfig(reward="format")])])
         assert [one.value for one in asyncio.run(reward.score(rl, [drawn]))] == [1.0]
         parsed = task.parse(from_header(rl.text, learnt))
-        assert parsed is not None and parsed.thinking.endswith("So the answer is B.")
+        assert parsed is not None and "There is a blue ball." in parsed.thinking
 
 
 def test_a_span_outside_the_clip_makes_a_bad_sample(checkpoints: dict[str, Path]) -> None:

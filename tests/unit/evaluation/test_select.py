@@ -64,12 +64,18 @@ def test_presets_count_the_multiple_choice_questions_of_mmvu(paper):
 
 def test_only_questions_with_an_answer_change_their_form():
     assert {asked_as(item, "think").sample.task for item in ITEMS} == {"think", "grounding"}
+    assert {asked_as(item, "think_seconds").sample.task for item in ITEMS} == {"vqa", "think_seconds"}
 
 
 def test_a_wrong_configuration_names_every_key():
-    wrong = replace(config(task="grounding", measure="charm"), name="../x", measures=["iou", "luck"])
+    wrong = replace(config(task="key_elements", measure="charm"), name="../x", measures=["iou", "luck"])
     problems = "\n".join(check_eval(wrong))
-    for key in ("name: got '../x'", "task: got 'grounding'", "benchmark.measure: got 'charm'", "measures: got 'luck'"):
+    for key in (
+        "name: got '../x'",
+        "task: got 'key_elements'",
+        "benchmark.measure: got 'charm'",
+        "measures: got 'luck'",
+    ):
         assert key in problems
     assert check_eval(config()) == []
 

@@ -511,6 +511,24 @@ CITED: list[Reply] = [
     (f"{T}{CITES}<answer>A, B</answer>", 0, 0),
     (f"{T}{CITES}<answer>A</answer><answer>B</answer>", 1, 0),
 ]
+SECONDS: list[Reply] = [  # of the event from 2 s to 6 s
+    (f"{T}<answer>2 to 6</answer>", 1, 1),
+    (f"{T}<answer>2.00 to 6.00</answer>", 1, 1),
+    (f"{T}<answer>From 2.0 and 6 seconds.</answer>", 1, 1),
+    (f"{T}<answer>4 to 8</answer>", 1 / 3, 1),
+    (f"{T}<answer>1 to 2, 4 TO 8</answer>", 1 / 3, 1),  # the last pair counts
+    (f"{T}<answer>0 to 999999</answer>", 4 / 999999, 1),
+    (f"{T}<answer>6 to 2</answer>", 0, 0),
+    (f"{T}<answer>2 to 2</answer>", 0, 0),
+    ("<answer>2 to 6</answer>", 1, 0),
+    (f"{T}So <answer>2 to 6</answer>", 1, 0),
+    (f"{T}<answer>2 to 6", None, 0),
+    (f"{T}<answer>0.2, 0.6</answer>", None, 0),
+    (f"{T}<answer>00:02 to 00:06</answer>", None, 0),
+    (f"{T}<answer>2-6</answer>", None, 0),
+    ("<think>2 to 6</think><answer>then</answer>", None, 0),
+    ("", None, 0),
+]
 
 
 def cases() -> Iterator[tuple[str, Truth, Reply]]:
@@ -519,6 +537,7 @@ def cases() -> Iterator[tuple[str, Truth, Reply]]:
     for task in ("think", "think_timestamps"):
         yield from ((task, COLOUR, reply) for reply in THOUGHT)
     yield from (("think_keyframes", COLOUR, reply) for reply in CITED)
+    yield from (("think_seconds", SPAN, reply) for reply in SECONDS)
     # without citations the same answers are read, and no format is right
     yield from (("think_keyframes", COLOUR, (text, value, 0)) for text, value, _ in THOUGHT)
 

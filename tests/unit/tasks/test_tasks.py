@@ -99,6 +99,36 @@ def test_an_event_that_ends_after_the_clip_is_clipped_to_it() -> None:
         evidence_frames(sample(spans=((10.0, 30.0),)), clip(10.0, 4))
 
 
+@pytest.mark.parametrize(
+    ("text", "spans", "good"),
+    [
+        ("<think>It.</think><answer>12.54 to 17.83</answer>", ((12.54, 17.83),), True),
+        ("<think>It.</think>\n<answer>From 3 and 4.5, or 5 TO 6.5 s.</answer><|im_end|>", ((5.0, 6.5),), True),
+        ("<answer>2 to 3</answer>", ((2.0, 3.0),), False),  # no thoughts
+        ("<think>It.</think><answer>9 to 3</answer>", ((9.0, 3.0),), False),  # reversed
+        ("<think>It.</think>So: <answer>1 to 2</answer>", ((1.0, 2.0),), False),  # text between the blocks
+        ("<think>1 to 2</think><answer>soon</answer>", None, False),
+        ("<think>It.</think><answer>1 to 2", None, False),
+        ("<think>It.</think><answer>12345678 to 2</answer>", None, False),
+    ],
+)
+def test_an_event_in_seconds(text: str, spans: tuple | None, good: bool) -> None:
+    parsed = TASKS["think_seconds"].parse(text)
+    assert (parsed.span_seconds if parsed else None) == spans
+    assert parsed is None or TASKS["think_seconds"].well_formed(sample(), parsed) == good
+
+
+def test_a_target_in_seconds_is_clipped_and_reads_back() -> None:
+    target = TASKS["think_seconds"].target(sample(spans=((6.0, 11.0),), thinking="A ball."), clip(8.0))
+    assert target == "<think>A ball.</think><answer>6.00 to 8.00</answer>"
+    parsed = TASKS["think_seconds"].parse(target)
+    assert parsed is not None and parsed.events(8.0) == ((0.75, 1.0),) and parsed.events(0.0) == ()
+    for fields, reason in (({"spans": ((1.0, 2.0),)}, "thinking"), ({"thinking": "A ball."}, "spans")):
+        with pytest.raises(DataError) as caught:
+            TASKS["think_seconds"].target(sample(**fields), clip(8.0))
+        assert caught.value.reason == reason
+
+
 def test_an_event_that_rounds_to_nothing_still_has_a_length() -> None:
     assert GROUNDING.target(sample(spans=((50.0, 50.1),)), clip(100.0)) == f" {EVENT_START}[0.50, 0.51]{EVENT_END}"
     assert GROUNDING.target(sample(spans=((99.8, 100.0),)), clip(100.0)) == f" {EVENT_START}[0.99, 1.00]{EVENT_END}"

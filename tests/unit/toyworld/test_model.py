@@ -15,8 +15,9 @@ from vrl.tasks.task import Clip
 from vrl.toyworld.model import FAMILIES, SPECIAL_TOKENS, build_family, build_tokenizer, build_toy_model
 from vrl.toyworld.questions import ask
 from vrl.toyworld.scene import LEVELS, draw_scene
+from vrl.toyworld.words import toy_tasks
 
-THINKING = [task for name, task in TASKS.items() if name.startswith("think")]
+THINKING = [task for task in toy_tasks() if task.thinks]
 
 
 def _digests(folder: Path) -> dict[str, str]:
