@@ -15,7 +15,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AddedToken, AutoTokenizer
 
 from vrl.errors import ConfigError
 
@@ -29,10 +28,12 @@ def with_tokens(model: Path, tokens: Sequence[str], folder: Path) -> Path:
     A `folder` that holds the same model and tokens is kept. Raises ConfigError for tokens that cannot be added, and for
     weights that are not safetensors.
     """
+    from transformers import AddedToken, AutoTokenizer  # not at the top: the driver imports this module
+
     faulty = [token for token in tokens if not token.strip() or any(letter.isspace() for letter in token)]
     if faulty or len(set(tokens)) < len(tokens):
         raise ConfigError(f"sft.add_tokens: got {list(tokens)}, wanted different tokens without white space")
-    tokenizer: Any = AutoTokenizer.from_pretrained(model)
+    tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     known = len(tokenizer)
     new = [token for token in tokens if token not in tokenizer.get_vocab()]
     if not new:
