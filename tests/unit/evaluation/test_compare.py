@@ -1,4 +1,4 @@
-"""Two runs side by side, and what is written of one."""
+"""Two runs compared, and the files that a run writes."""
 
 import json
 import re

@@ -87,7 +87,7 @@ def test_an_event_that_ends_after_its_clip_is_clipped_to_it():
 
 
 def test_an_event_without_a_clip_has_no_score_and_is_counted():
-    """A row with spans whose media are pictures: its duration is 0."""
+    """A row with spans whose media are images: its duration is 0."""
     pictures = replace(EVENT, media=(Media(kind="image", path="a/b.png"),))
     text = "<|event_start|>[0.20, 0.40]<|event_end|>"
     unclipped = Prediction(sample_id="g", answer=Answer(text=text, finish_reason="stop", duration_s=0.0))
